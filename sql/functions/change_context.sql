@@ -1,0 +1,17 @@
+-- change_context(default_operation): who changes stock and why, as the transaction says with
+-- set_config('stream_server.actor', …, true) and so on: operation, actor, reason, note,
+-- reference, idempotency_key, batch_id. What is not set is NULL, but the operation is the
+-- statement's and the actor the session's user.
+create or replace function change_context(default_operation text)
+returns table (operation text, actor text, reason text, note text, reference text,
+               idempotency_key text, batch_id bigint)
+language sql stable rows 1 as $$
+    select coalesce(nullif(current_setting('stream_server.operation', true), ''),
+                    lower(default_operation)),
+           coalesce(nullif(current_setting('stream_server.actor', true), ''), session_user),
+           nullif(current_setting('stream_server.reason', true), ''),
+           nullif(current_setting('stream_server.note', true), ''),
+           nullif(current_setting('stream_server.reference', true), ''),
+           nullif(current_setting('stream_server.idempotency_key', true), ''),
+           nullif(current_setting('stream_server.batch_id', true), '')::bigint
+$$;

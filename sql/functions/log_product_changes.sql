@@ -1,0 +1,63 @@
+-- Trigger function, AFTER INSERT / AFTER UPDATE, each statement on products, with the transition
+-- tables after_rows and (update) before_rows.
+-- Writes one log row for each row whose tracked columns changed, in one INSERT, and announces
+-- them once. Who and why come from the transaction's settings stream_server.*.
+-- Locks: none. enable_nestloop is off because the join's plan is cached from a statement of
+-- one row and would be quadratic in a later one of ten thousand.
+create or replace function log_product_changes() returns trigger
+language plpgsql
+set enable_nestloop = off
+as $$
+declare
+    changed text[];
+begin
+    if tg_op = 'INSERT' then
+        with logged as (
+            insert into inventory_log
+                  (product_id, version, operation, change,
+                   max_after, sold_after, reserved_after, available_after,
+                   threshold_after, price_after, status_after, name_after,
+                   reason, note, actor, reference, idempotency_key, batch_id)
+            select n.id, n.version, c.operation, n.available_quantity,
+                   n.max_quantity, n.sold_quantity, n.reserved_quantity, n.available_quantity,
+                   n.low_stock_threshold, n.base_price, n.status, n.name,
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+              from after_rows n, change_context(tg_op) c
+            returning product_id)
+        select array_agg(product_id) into changed from logged;
+    else
+        with logged as (
+            insert into inventory_log
+                  (product_id, version, operation, change,
+                   max_before, max_after, sold_before, sold_after,
+                   reserved_before, reserved_after, available_before, available_after,
+                   threshold_before, threshold_after, price_before, price_after,
+                   status_before, status_after, name_before, name_after,
+                   reason, note, actor, reference, idempotency_key, batch_id)
+            select n.id, n.version, c.operation,
+                   case when n.max_quantity is null and o.max_quantity is null
+                        then o.sold_quantity + o.reserved_quantity
+                             - n.sold_quantity - n.reserved_quantity
+                        else n.available_quantity - o.available_quantity end,
+                   o.max_quantity, n.max_quantity, o.sold_quantity, n.sold_quantity,
+                   o.reserved_quantity, n.reserved_quantity,
+                   o.available_quantity, n.available_quantity,
+                   o.low_stock_threshold, n.low_stock_threshold, o.base_price, n.base_price,
+                   o.status, n.status, o.name, n.name,
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+              from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
+             where n.version <> o.version
+               and (n.max_quantity, n.sold_quantity, n.reserved_quantity, n.status,
+                    n.base_price, n.name, n.low_stock_threshold)
+                   is distinct from
+                   (o.max_quantity, o.sold_quantity, o.reserved_quantity, o.status,
+                    o.base_price, o.name, o.low_stock_threshold)
+            returning product_id)
+        select array_agg(product_id) into changed from logged;
+    end if;
+    if changed is not null then
+        perform announce_changes(changed);
+    end if;
+    return null;
+end
+$$;

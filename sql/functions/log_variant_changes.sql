@@ -1,0 +1,59 @@
+-- Trigger function, AFTER INSERT / AFTER UPDATE, each statement on variants, with the transition
+-- tables after_rows and (update) before_rows. As log_product_changes, for variants: the log row
+-- carries the number that the variant took from its product.
+-- Rows are written in the order of their versions, so that the log's ids rise with them.
+-- Locks: none.
+create or replace function log_variant_changes() returns trigger
+language plpgsql
+set enable_nestloop = off
+as $$
+declare
+    changed text[];
+begin
+    if tg_op = 'INSERT' then
+        with logged as (
+            insert into inventory_log
+                  (product_id, variant_id, version, operation, change,
+                   max_after, sold_after, reserved_after, available_after,
+                   threshold_after, price_after, status_after, name_after,
+                   reason, note, actor, reference, idempotency_key, batch_id)
+            select n.product_id, n.id, n.version, c.operation, n.available_quantity,
+                   n.max_quantity, n.sold_quantity, n.reserved_quantity, n.available_quantity,
+                   n.low_stock_threshold, n.price, n.status, n.variant_value,
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+              from after_rows n, change_context(tg_op) c
+             order by n.product_id, n.version
+            returning product_id)
+        select array_agg(distinct product_id) into changed from logged;
+    else
+        with logged as (
+            insert into inventory_log
+                  (product_id, variant_id, version, operation, change,
+                   max_before, max_after, sold_before, sold_after,
+                   reserved_before, reserved_after, available_before, available_after,
+                   threshold_before, threshold_after, price_before, price_after,
+                   status_before, status_after, name_before, name_after,
+                   reason, note, actor, reference, idempotency_key, batch_id)
+            select n.product_id, n.id, n.version, c.operation,
+                   case when n.max_quantity is null and o.max_quantity is null
+                        then o.sold_quantity + o.reserved_quantity
+                             - n.sold_quantity - n.reserved_quantity
+                        else n.available_quantity - o.available_quantity end,
+                   o.max_quantity, n.max_quantity, o.sold_quantity, n.sold_quantity,
+                   o.reserved_quantity, n.reserved_quantity,
+                   o.available_quantity, n.available_quantity,
+                   o.low_stock_threshold, n.low_stock_threshold, o.price, n.price,
+                   o.status, n.status, o.variant_value, n.variant_value,
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+              from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
+             where n.version <> o.version
+             order by n.product_id, n.version
+            returning product_id)
+        select array_agg(distinct product_id) into changed from logged;
+    end if;
+    if changed is not null then
+        perform announce_changes(changed);
+    end if;
+    return null;
+end
+$$;
