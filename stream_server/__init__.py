@@ -1,0 +1,1 @@
+"""Live stock for shops on Postgres: a row changes, every browser knows."""
