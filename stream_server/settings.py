@@ -1,0 +1,135 @@
+"""What is set from outside: the environment, and nothing else.
+
+A name here is the variable's name in lower case. An empty variable counts as absent. The README's
+table is held against this class by a test. Secrets are `SecretStr`: they are never printed, and
+error messages don't quote what was given for them.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from stream_server.errors import InvalidSettings
+
+__all__ = ["Settings"]
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must start with postgresql:// or be empty")
+    return value
+
+
+def _comma_list(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part for item in value.split(",") if (part := item.strip()))
+    return value
+
+
+def _origin(value: str) -> str:
+    """RFC 6454, section 6.2: scheme, host, port, and nothing behind them."""
+    parts = urlsplit(value)
+    if value != "*" and (
+        parts.scheme not in ("http", "https") or value != f"{parts.scheme}://{parts.netloc}"
+    ):
+        raise ValueError(f"{value!r} is no origin such as https://shop.example")
+    return value
+
+
+def _public_url(value: str) -> str:
+    if value and urlsplit(value).scheme not in ("http", "https"):
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+PostgresURL = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_list)
+]
+
+
+class Settings(BaseSettings):
+    """The settings of one process; read once, at its start, and immutable."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    database_url: PostgresURL = Field(
+        SecretStr(""),
+        description="Postgres, as `postgresql://user:password@host:5432/shop`. "
+        "Empty: an embedded one of its own under `--data-dir`",
+    )
+    listen_database_url: PostgresURL = Field(
+        SecretStr(""),
+        description="Where to LISTEN, if `DATABASE_URL` leads through a pooler such as PgBouncer. "
+        "Empty: `DATABASE_URL`",
+    )
+    database_pool_size: int = Field(
+        10, ge=1, le=1000, description="Connections to Postgres at most, beside the listening one"
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    public_url: Annotated[str, AfterValidator(_public_url)] = Field(
+        "", description="Where browsers reach this server, for links. Empty: as it listens"
+    )
+    allowed_origins: Origins = Field(
+        (), description="Origins whose pages may read the API, comma-separated; `*`: all"
+    )
+
+    stream_conflate_ms: int = Field(
+        100,
+        ge=0,
+        le=60_000,
+        description="After a product's change, the next goes out so much later",
+    )
+    stream_ping_seconds: float = Field(
+        15, gt=0, le=3600, description="A `ping` event on each stream, this often"
+    )
+    stream_drain_seconds: float = Field(
+        5, ge=0, le=3600, description="At shutdown, streams are ended over this time"
+    )
+    stream_stall_seconds: float = Field(
+        30, gt=0, le=3600, description="A stream whose client reads nothing for so long is closed"
+    )
+    stream_retry_ms: int = Field(
+        2000, ge=0, le=3_600_000, description="Browsers come back after this time, and some jitter"
+    )
+    stream_awake_read_ms: int = Field(
+        20, ge=1, le=60_000, description="While changes pour in, the log is read this often"
+    )
+    stream_sleep_after_ms: int = Field(
+        1000, ge=1, le=3_600_000, description="Without a change for so long, wait to be notified"
+    )
+    stream_safety_read_seconds: float = Field(
+        5, gt=0, le=3600, description="While waiting to be notified, read the log this often anyway"
+    )
+
+    @classmethod
+    def load(cls, overrides: Mapping[str, object] | None = None) -> Self:
+        """The environment's settings; `overrides` (by field name) win over it.
+
+        Raises InvalidSettings, which names each wrong variable and quotes no secret.
+        """
+        try:
+            return cls(**(overrides or {}))  # type: ignore[arg-type]  # pydantic checks them
+        except ValidationError as error:
+            problems = {
+                str(problem["loc"][0]).upper(): problem["msg"].removeprefix("Value error, ")
+                for problem in error.errors(include_input=False, include_url=False)
+            }
+        raise InvalidSettings(problems)
+
+    @property
+    def listen_url(self) -> SecretStr:
+        """Where the source listens: LISTEN_DATABASE_URL, else DATABASE_URL."""
+        own = self.listen_database_url
+        return own if own.get_secret_value() else self.database_url
