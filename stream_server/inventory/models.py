@@ -1,0 +1,41 @@
+"""What the inventory is made of, as plain records. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Entry", "Imported", "Value"]
+
+Value = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A product or a variant as a catalogue file gives it.
+
+    `values` maps columns of `products` or `variants` to what the file says; a column that it does
+    not mention is absent: a new row then gets the default, an existing one keeps what it has.
+    `path` leads back to its place in the file, `keys` from a column to the field's name there.
+    """
+
+    path: tuple[str | int, ...]
+    values: Mapping[str, Value]
+    keys: Mapping[str, str]
+    variants: tuple["Entry", ...] = ()
+
+    @property
+    def id(self) -> str:
+        return str(self.values["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did; `added` and `changed` count rows, products and variants together."""
+
+    products: int
+    variants: int
+    added: int
+    changed: int
+
+    @property
+    def unchanged(self) -> int:
+        return self.products + self.variants - self.added - self.changed
