@@ -17,11 +17,12 @@ begin
                   (product_id, version, operation, change,
                    max_after, sold_after, reserved_after, available_after,
                    threshold_after, price_after, status_after, name_after,
-                   reason, note, actor, reference, idempotency_key, batch_id)
+                   reason, note, actor, reference, idempotency_key, batch_id, created_at)
             select n.id, n.version, c.operation, n.available_quantity,
                    n.max_quantity, n.sold_quantity, n.reserved_quantity, n.available_quantity,
                    n.low_stock_threshold, n.base_price, n.status, n.name,
-                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id,
+                   n.updated_at
               from after_rows n, change_context(tg_op) c
             returning product_id)
         select array_agg(product_id) into changed from logged;
@@ -33,7 +34,7 @@ begin
                    reserved_before, reserved_after, available_before, available_after,
                    threshold_before, threshold_after, price_before, price_after,
                    status_before, status_after, name_before, name_after,
-                   reason, note, actor, reference, idempotency_key, batch_id)
+                   reason, note, actor, reference, idempotency_key, batch_id, created_at)
             select n.id, n.version, c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
                         then o.sold_quantity + o.reserved_quantity
@@ -44,7 +45,8 @@ begin
                    o.available_quantity, n.available_quantity,
                    o.low_stock_threshold, n.low_stock_threshold, o.base_price, n.base_price,
                    o.status, n.status, o.name, n.name,
-                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id
+                   c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id,
+                   n.updated_at
               from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
              where n.version <> o.version
                and (n.max_quantity, n.sold_quantity, n.reserved_quantity, n.status,

@@ -33,12 +33,11 @@ begin
     update products
        set version = version + 1, has_variants = true
      where id = new.product_id
-    returning version into new.version;
+    returning version, updated_at into new.version, new.updated_at;
     if not found then
         raise exception 'there is no product % for variant %', new.product_id, new.id
             using errcode = 'foreign_key_violation';
     end if;
-    new.updated_at := clock_timestamp();
     return new;
 end
 $$;

@@ -1,0 +1,153 @@
+"""The web application: settings, lifespan, routes, error map. The only place that wires things."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.background import running
+from stream_server.database import migrations
+from stream_server.database.pool import redact
+from stream_server.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    ProductNotFound,
+    SchemaError,
+    StreamServerError,
+    TransactionConflict,
+)
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.publisher import Publisher
+from stream_server.streaming.source import Source
+from stream_server.web.envelope import failure
+from stream_server.web.inventory import inventory_routes
+from stream_server.web.ops import ops_routes
+from stream_server.web.representation import PublicEncoder
+from stream_server.web.streams import stream_routes
+
+logger = logging.getLogger(__name__)
+
+# A class stands for its subclasses, too.
+STATUS = {
+    InvalidRequest: 400,
+    ProductNotFound: 404,
+    TransactionConflict: 503,
+    DatabaseUnavailable: 503,
+    StreamServerError: 500,
+}
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The ASGI application on one database. It serves as soon as it runs, and is ready
+    (`/readyz`) once it follows the database, however long that takes."""
+    metrics = Metrics()
+    hub = Hub(
+        PublicEncoder(),
+        conflate=settings.stream_conflate_ms / 1000,
+        retry_ms=settings.stream_retry_ms,
+    )
+    publisher = Publisher(
+        hub,
+        metrics,
+        ping=settings.stream_ping_seconds,
+        stall=settings.stream_stall_seconds,
+    )
+    listen_url = settings.listen_url.get_secret_value()
+    source = Source(
+        listen_url,
+        hub,
+        metrics,
+        awake_read=settings.stream_awake_read_ms / 1000,
+        sleep_after=settings.stream_sleep_after_ms / 1000,
+        safety_read=settings.stream_safety_read_seconds,
+    )
+
+    async def follow() -> None:
+        await _schema_is_current(listen_url)
+        await source.run()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        loops = {"source": follow, "publisher": publisher.publish, "ping": publisher.ping}
+        async with running(loops, metrics):
+            yield
+
+    async def drain() -> None:
+        app.state.is_draining = True
+        await publisher.end_streams(settings.stream_drain_seconds)
+
+    app = Starlette(
+        routes=[*stream_routes(), *inventory_routes(), *ops_routes()],
+        middleware=_middleware(settings),
+        exception_handlers={
+            StreamServerError: _domain_error,
+            HTTPException: _http_error,
+            Exception: _unexpected_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.metrics = metrics
+    app.state.hub = hub
+    app.state.source = source
+    app.state.is_draining = False
+    app.state.drain = drain
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"],
+            expose_headers=["ETag", "Retry-After"],
+            max_age=86_400,
+        )
+    ]
+
+
+async def _schema_is_current(url: str) -> None:
+    """Waits until the database answers and has this release's schema, saying what it misses."""
+    backoff = 0.1
+    while True:
+        try:
+            return await migrations.check(url)
+        except (DatabaseUnavailable, SchemaError) as error:
+            logger.warning("Waiting for Postgres at %s: %s", redact(url), error.message)
+        await asyncio.sleep(backoff)
+        backoff = min(5.0, backoff * 2)
+
+
+async def _domain_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StreamServerError)
+    status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
+    if status >= 500:
+        logger.error("%s: %s", error.code, error.message)
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return failure(status, error.code, error.message, error.details, headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = CODES.get(error.status_code, "http_error")
+    return failure(error.status_code, code, error.detail, headers=error.headers)
+
+
+async def _unexpected_error(_: Request, error: Exception) -> Response:
+    return failure(500, "internal_error", "Something went wrong here; it has been logged")

@@ -1,0 +1,51 @@
+"""Loops that run beside the requests, each owned by whoever started it."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from stream_server.metrics import Metrics
+
+__all__ = ["running"]
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_SECONDS = (0.1, 10.0)
+
+
+@asynccontextmanager
+async def running(
+    loops: Mapping[str, Callable[[], Awaitable[None]]], metrics: Metrics
+) -> AsyncIterator[None]:
+    """Runs loops by name while the context is open; cancels and awaits them at its end.
+
+    A loop that raises, or returns, is logged, counted and started again after a growing pause.
+    """
+    tasks = [
+        asyncio.create_task(_kept_up(name, loop, metrics), name=name)
+        for name, loop in loops.items()
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _kept_up(name: str, loop: Callable[[], Awaitable[None]], metrics: Metrics) -> None:
+    shortest, longest = _BACKOFF_SECONDS
+    backoff = shortest
+    now = asyncio.get_running_loop().time
+    while True:
+        began = now()
+        try:
+            await loop()
+            logger.error("The loop %r ended; starting it again", name)
+        except Exception:
+            logger.exception("The loop %r failed; starting it again", name)
+        metrics.loop_failures.labels(name).inc()
+        backoff = shortest if now() - began > longest else min(longest, backoff * 2)
+        await asyncio.sleep(backoff * random.uniform(0.5, 1.0))

@@ -1,0 +1,10 @@
+"""The queries of sql/queries, by name."""
+
+from stream_server.database.migrations import sql_folder
+
+__all__ = ["query"]
+
+
+def query(name: str) -> str:
+    """The text of `sql/queries/<name>.sql`."""
+    return (sql_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")

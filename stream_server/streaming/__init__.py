@@ -1,0 +1,1 @@
+"""From the log in Postgres to every open stream: source, hub, publisher, frames, responses."""

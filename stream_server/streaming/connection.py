@@ -1,0 +1,127 @@
+"""Streams straight on the connection, under uvicorn.
+
+`StreamProtocol` is given to uvicorn as its `http` setting. It offers the application an entry in
+the ASGI scope's `extensions`; a stream's response sends its head through ASGI as usual and then
+takes the connection over. What stays of the request is a transport and a subscriber: no task,
+no parser, no scope. Without the entry, the same stream is an ordinary ASGI response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stream_server.streaming.frames import LAST_CHUNK, Frame
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.subscriber import Subscriber
+
+EXTENSION = "stream_server.connection"
+
+_IGNORED_BYTES = 65_536  # of a client that goes on sending; then it is cut off
+
+
+class StreamConnection(asyncio.Protocol, Subscriber):
+    """A subscriber that writes chunks to a transport of its own."""
+
+    __slots__ = ("_received", "_transport")
+
+    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
+        Subscriber.__init__(self, hub)
+        self._transport = transport
+        self._received = 0
+
+    def write(self, frame: Frame) -> None:
+        self._transport.write(frame.chunk)
+
+    def end(self) -> None:
+        self.hub.unsubscribe(self)
+        self._transport.write(LAST_CHUNK)
+        self._transport.close()
+
+    def abort(self) -> None:
+        self.hub.unsubscribe(self)
+        self._transport.abort()
+
+    # asyncio.Protocol
+
+    def pause_writing(self) -> None:
+        self.pause()
+
+    def resume_writing(self) -> None:
+        self.resume()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > _IGNORED_BYTES:
+            self.abort()
+
+    def eof_received(self) -> None:
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.hub.unsubscribe(self)
+
+
+class PlainConnection(StreamConnection):
+    """For HTTP/1.0, which knows no chunks: the end of the connection ends the body."""
+
+    __slots__ = ()
+
+    def write(self, frame: Frame) -> None:
+        self._transport.write(frame.body)
+
+    def end(self) -> None:
+        self.hub.unsubscribe(self)
+        self._transport.close()
+
+
+class Handover:
+    """What the application finds in the scope: a connection that can be taken over, once."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: StreamProtocol) -> None:
+        self._protocol = protocol
+
+    def prepare(self) -> None:
+        """To be called before the head is sent, so that it announces the right framing."""
+        self._protocol.announce_framing()
+
+    def take(self, hub: Hub) -> StreamConnection | None:
+        """After the head: the connection, or None if the client is gone."""
+        return self._protocol.hand_over(hub)
+
+
+class StreamProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol, whose connections streams can take over."""
+
+    def on_headers_complete(self) -> None:
+        cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: Handover(self)}
+        super().on_headers_complete()
+
+    def announce_framing(self) -> None:
+        """Keeps uvicorn from announcing chunks to a client of HTTP/1.0."""
+        if self.scope["http_version"] == "1.0":
+            self.cycle.chunked_encoding = False
+
+    def hand_over(self, hub: Hub) -> StreamConnection | None:
+        """Leaves the transport to a new connection and forgets everything else."""
+        cycle, transport = self.cycle, self.transport
+        if cycle.disconnected or transport.is_closing():
+            return None
+        is_plain = self.scope["http_version"] == "1.0"
+        connection = (PlainConnection if is_plain else StreamConnection)(hub, transport)
+        transport.set_protocol(connection)
+        transport.resume_reading()
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        self.server_state.total_requests += 1
+        self.pipeline.clear()
+        cycle.response_complete = True  # the application may return
+        # What follows breaks the circles, so that nothing waits for the garbage collector.
+        cycle.transport = cycle.flow = None  # type: ignore[assignment]
+        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+        self.parser = self.flow = self.transport = None  # type: ignore[assignment]
+        return connection

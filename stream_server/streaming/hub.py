@@ -1,0 +1,377 @@
+"""The hub: the newest state of every product, and who shows which.
+
+It promises: a change that is not newer is ignored; the position that a client is given never
+covers a change that it was not sent; a topic that nobody watches costs nothing. It knows no
+database and no socket; how a product looks in JSON is given to it as an `Encoder`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+from stream_server.streaming import frames
+from stream_server.streaming.frames import Frame
+from stream_server.streaming.snapshot import Position, Snapshot
+from stream_server.streaming.state import Change, Product, changed
+from stream_server.streaming.subscriber import Subscriber, Waiter
+
+PING_SLOTS = 60
+
+
+class Encoder(Protocol):
+    """The public JSON of a product, a line each."""
+
+    def product(self, product: Product) -> bytes:
+        """The product with its variants, as polling and snapshots give it."""
+
+    def facts(self, product: Product) -> Mapping[str | None, Hashable]:
+        """What the public sees of the product (None) and of each variant, to compare."""
+
+    def update(self, product: Product, variant_id: str | None) -> bytes:
+        """The data of `inventory_updated` for a variant, or for the product."""
+
+    def status(self, product: Product) -> bytes:
+        """The data of `product_status_changed`."""
+
+
+class Entry:
+    """A product, its JSON once somebody asked for it, and when it may be published again."""
+
+    __slots__ = ("json", "product", "quiet_until")
+
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        self.json: bytes | None = None
+        self.quiet_until = 0.0
+
+
+class Topic:
+    """A set of products that is watched, and its subscribers. `ids` None: the catalogue."""
+
+    __slots__ = ("ids", "kind", "subscribers")
+
+    def __init__(self, ids: frozenset[str] | None) -> None:
+        self.ids = ids
+        self.kind = "catalogue" if ids is None else "product" if len(ids) == 1 else "batch"
+        self.subscribers: set[Subscriber] = set()
+
+
+@dataclass(slots=True)
+class Pending:
+    """A product that changed and was not published yet: how the public knew it, the snapshot
+    before the change, when it changed (seconds since 1970), when it may go out (`clock`)."""
+
+    before: Product | None
+    seen_before: Snapshot
+    changed_at: float
+    due: float
+
+
+class Hub:
+    """State and subscriptions. Everything runs on one event loop; nothing here waits."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        conflate: float = 0.1,
+        retry_ms: int = 2000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.encoder = encoder
+        self.conflate = conflate
+        self.retry_ms = retry_ms
+        self.clock = clock
+        self.epoch = ""
+        self.seen = Snapshot(1, 1)
+        self.is_loaded = False
+        self.is_live = False
+        self.entries: dict[str, Entry] = {}
+        self.pending: dict[str, Pending] = {}
+        self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
+        self.stalls: dict[Subscriber, float] = {}
+        self.waiters: set[Waiter] = set()
+        self.open_streams: Counter[str] = Counter()
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_new_history: Callable[[], None] = lambda: None
+        self._topics: dict[frozenset[str] | None, Topic] = {}
+        self._watchers: dict[str, set[Topic]] = {}
+        self._publishing_from: Snapshot | None = None
+        self._next_slot = count()
+        self._sorted_ids: list[str] | None = None
+
+    # State
+
+    def load(self, epoch: str, seen: Snapshot, products: Mapping[str, Product]) -> None:
+        """Takes a whole state, read together with its snapshot. Publishes what differs; a
+        history that does not continue the one known ends every stream (clients reset)."""
+        continues = not self.is_loaded or (
+            epoch == self.epoch
+            and seen.xmax >= self.seen.xmax
+            and self.entries.keys() <= products.keys()
+            and all(p.version >= self.entries[i].product.version
+                    for i, p in products.items() if i in self.entries)
+        )  # fmt: skip
+        if self.is_loaded and continues:
+            for product in products.values():
+                self._take(product)
+        else:
+            self.entries = {i: Entry(product) for i, product in products.items()}
+            self.pending.clear()
+            self._sorted_ids = None
+        is_new_history = self.is_loaded and not continues
+        self.epoch, self.seen, self.is_loaded = epoch, seen, True
+        if is_new_history:
+            self.on_new_history()
+        self.on_change()
+
+    def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
+        """Takes rows of the log, in order; `seen` when they are all that this snapshot adds."""
+        for change in changes:
+            entry = self.entries.get(change.product_id)
+            product = changed(entry.product if entry else None, change)
+            if product is not None:
+                self._take(product)
+        if seen is not None:
+            self.seen = seen
+        if self.pending:
+            self.on_change()
+
+    def set_live(self, is_live: bool) -> None:
+        """Whether the source follows the database; subscribers are told."""
+        if is_live != self.is_live:
+            self.is_live = is_live
+            self.on_change()
+
+    def _take(self, product: Product) -> None:
+        entry = self.entries.get(product.id)
+        before = entry.product if entry else None
+        if before is product or (before is not None and before.version >= product.version
+                                 and before == product):  # fmt: skip
+            return
+        if entry is None:
+            entry = self.entries[product.id] = Entry(product)
+            self._sorted_ids = None
+        else:
+            entry.product = product
+            entry.json = None
+        if product.id not in self.pending:
+            due = max(self.clock(), entry.quiet_until)
+            self.pending[product.id] = Pending(
+                before, self.seen, product.updated_at.timestamp(), due
+            )
+
+    # Reading
+
+    def public(self, product_id: str) -> Product | None:
+        """A product that is not a draft."""
+        entry = self.entries.get(product_id)
+        return entry.product if entry is not None and entry.product.is_public else None
+
+    def json(self, product_id: str) -> bytes:
+        """The public JSON of a known product; encoded once a version."""
+        entry = self.entries[product_id]
+        if entry.json is None:
+            entry.json = self.encoder.product(entry.product)
+        return entry.json
+
+    def sorted_ids(self) -> list[str]:
+        """Every product id, in order."""
+        if self._sorted_ids is None:
+            self._sorted_ids = sorted(self.entries)
+        return self._sorted_ids
+
+    # Positions
+
+    def position(self) -> str:
+        """The newest position that covers nothing which a subscriber may still have to get."""
+        seen = self._publishing_from or self._seen_and_published()
+        return str(Position(self.epoch, seen))
+
+    def begin_publishing(self, product_ids: Iterable[str]) -> tuple[dict[str, Pending], str]:
+        """Takes products out of `pending`; gives them and the position once they are sent.
+        Until `end_publishing`, nobody is given a position that covers them."""
+        self._publishing_from = self._seen_and_published()
+        taken = {product_id: self.pending.pop(product_id) for product_id in product_ids}
+        return taken, str(Position(self.epoch, self._seen_and_published()))
+
+    def end_publishing(self, product_ids: Iterable[str]) -> None:
+        """They were sent to everybody: now they are quiet for a while."""
+        self._publishing_from = None
+        quiet_until = self.clock() + self.conflate
+        for product_id in product_ids:
+            entry = self.entries.get(product_id)
+            if entry is not None:
+                entry.quiet_until = quiet_until
+                pending = self.pending.get(product_id)
+                if pending is not None:
+                    pending.due = quiet_until
+
+    def _seen_and_published(self) -> Snapshot:
+        for oldest in self.pending.values():
+            return oldest.seen_before
+        return self.seen
+
+    # Subscriptions
+
+    def subscribe(
+        self, subscriber: Subscriber, ids: frozenset[str] | None, last_event_id: str | None = None
+    ) -> None:
+        """Registers a stream of some products (None: all) and starts it.
+
+        With the position that it was given last it gets what changed since; with none, all;
+        with one that is not of this history, a reset and all.
+        """
+        self._join(subscriber, ids)
+        if subscriber.is_stream:
+            subscriber.slot = next(self._next_slot) % PING_SLOTS
+            self.slots[subscriber.slot].add(subscriber)
+            self.open_streams[subscriber.topic.kind] += 1  # type: ignore[union-attr]  # joined
+        position = self.resumable(last_event_id) if last_event_id else None
+        if position is None:
+            owed = (
+                (i for i, e in self.entries.items() if e.product.is_public) if ids is None else ids
+            )
+            subscriber.open(owed, reset=last_event_id is not None)
+        else:
+            subscriber.open(self._changed_since(position.snapshot, ids), reset=False)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Forgets a subscriber; harmless when it is forgotten already."""
+        topic = subscriber.topic
+        if topic is None:
+            return
+        subscriber.topic = None
+        subscriber.owed = None
+        self.stalls.pop(subscriber, None)
+        if subscriber.is_stream:
+            self.slots[subscriber.slot].discard(subscriber)
+            self.open_streams[topic.kind] -= 1
+        topic.subscribers.discard(subscriber)
+        if not topic.subscribers:
+            del self._topics[topic.ids]
+            for product_id in topic.ids or ():
+                topics = self._watchers[product_id]
+                topics.discard(topic)
+                if not topics:
+                    del self._watchers[product_id]
+
+    def resumable(self, last_event_id: str) -> Position | None:
+        """The position, if it is of this history and not ahead of what the hub has seen."""
+        try:
+            position = Position.parse(last_event_id)
+        except ValueError:
+            return None
+        if position.epoch != self.epoch or position.snapshot.xmax > self.seen.xmax:
+            return None
+        return position
+
+    def is_ahead(self, last_event_id: str) -> bool:
+        """Whether it is of this history, but of a reader that has seen more than this hub."""
+        try:
+            position = Position.parse(last_event_id)
+        except ValueError:
+            return False
+        return position.epoch == self.epoch and position.snapshot.xmax > self.seen.xmax
+
+    def topics_of(self, product_id: str) -> Iterable[Topic]:
+        """The topics that show a product."""
+        yield from self._watchers.get(product_id, ())
+        catalogue = self._topics.get(None)
+        if catalogue is not None:
+            yield catalogue
+
+    def streams(self) -> list[Subscriber]:
+        """Every open stream."""
+        return [subscriber for slot in self.slots for subscriber in slot]
+
+    async def next_change(self, product_id: str) -> None:
+        """Waits until the product is published again (or the hub ends its streams)."""
+        waiter = Waiter(self)
+        self._join(waiter, frozenset((product_id,)))
+        self.waiters.add(waiter)
+        try:
+            await waiter.changed.wait()
+        finally:
+            self.waiters.discard(waiter)
+            self.unsubscribe(waiter)
+
+    def stalled(self, subscriber: Subscriber) -> None:
+        """Its socket is full since now."""
+        self.stalls.setdefault(subscriber, self.clock())
+
+    def recovered(self, subscriber: Subscriber) -> None:
+        """Its socket has drained."""
+        self.stalls.pop(subscriber, None)
+
+    def _join(self, subscriber: Subscriber, ids: frozenset[str] | None) -> None:
+        topic = self._topics.get(ids)
+        if topic is None:
+            topic = self._topics[ids] = Topic(ids)
+            for product_id in ids or ():
+                self._watchers.setdefault(product_id, set()).add(topic)
+        topic.subscribers.add(subscriber)
+        subscriber.topic = topic
+
+    def _public_ids(self) -> Iterable[str]:
+        return (i for i, entry in self.entries.items() if entry.product.is_public)
+
+    def _changed_since(self, snapshot: Snapshot, ids: frozenset[str] | None) -> list[str]:
+        entries = (
+            self.entries.values()
+            if ids is None
+            else [self.entries[i] for i in ids if i in self.entries]
+        )
+        xmin = snapshot.xmin
+        return [
+            product.id
+            for product in [entry.product for entry in entries]
+            if product.changed_xid >= xmin
+            and not snapshot.sees(product.changed_xid)
+            and product.published
+        ]
+
+    # Frames
+
+    def snapshot_frame(self, ids: Iterable[str], *, is_last: bool) -> Frame:
+        """A `snapshot` event of these products; what is not public among them is unknown."""
+        known, unknown = [], []
+        for product_id in ids:
+            if self.public(product_id) is None:
+                unknown.append(product_id)
+            else:
+                known.append(self.json(product_id))
+        data = frames.snapshot_data(known, unknown, self.is_live)
+        position = self.position() if is_last else None
+        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+
+    def reset_frame(self) -> Frame:
+        """A `reset` event: what the client had is void; a full snapshot follows."""
+        return Frame(frames.event("reset", b"{}", retry_ms=self.retry_ms))
+
+    def change_events(self, before: Product | None, after: Product) -> bytes:
+        """What the public is told of a change: a status that differs, each variant that looks
+        different, and the product. Nothing if it neither was nor is public."""
+        was_public = before is not None and before.is_public
+        if not after.is_public:
+            return self._status_event(after) if was_public else b""
+        events = []
+        if before is not None and before.status != after.status:
+            events.append(self._status_event(after))
+        old = self.encoder.facts(before) if before is not None and was_public else {}
+        new = self.encoder.facts(after)
+        events += [
+            frames.event("inventory_updated", self.encoder.update(after, variant_id))
+            for variant_id in {**old, **new}
+            if variant_id is not None and old.get(variant_id) != new.get(variant_id)
+        ]
+        events.append(frames.event("inventory_updated", self.encoder.update(after, None)))
+        return b"".join(events)
+
+    def _status_event(self, product: Product) -> bytes:
+        return frames.event("product_status_changed", self.encoder.status(product))

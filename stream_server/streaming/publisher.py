@@ -1,0 +1,193 @@
+"""Sends what changed to whom it concerns, in time and in slices.
+
+A product's change goes out at once, then the product is quiet for a while (`STREAM_CONFLATE_MS`
+after everybody has it), then its newest state goes out: the first change is never delayed and the
+last is never dropped. Frames are made once and go out in order: a stream that shows two products
+never gets the later change with a position that covers the earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from stream_server.metrics import Metrics
+from stream_server.streaming import frames
+from stream_server.streaming.frames import Frame
+from stream_server.streaming.hub import PING_SLOTS, Hub, Topic
+from stream_server.streaming.subscriber import Subscriber
+
+_SLICE = 256  # writes in one turn of the event loop: about 3 ms
+_BATCH = 200  # products published together
+
+
+class Publisher:
+    """Owns the time of the hub's streams. Times are seconds."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        metrics: Metrics,
+        *,
+        ping: float = 15.0,
+        stall: float = 30.0,
+        now: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._hub = hub
+        self._metrics = metrics
+        self._ping = ping
+        self._stall = stall
+        self._now = now
+        self._rng = rng or random.Random()
+        self._wake = asyncio.Event()
+        self._told_live: bool | None = None
+        self._is_new_history = False
+        hub.on_change = self._wake.set
+        hub.on_new_history = self._end_streams_soon
+
+    async def publish(self) -> None:
+        """Publishes changes as they fall due, for ever."""
+        while True:
+            self._wake.clear()
+            if self._is_new_history:
+                self._is_new_history = False
+                await self.end_streams(seconds=1.0)
+            if self._hub.is_live != self._told_live:
+                await self._tell_live(self._hub.is_live)
+            due = self._due()
+            if due:
+                await self._publish(due)
+            else:
+                await self._sleep_until_due()
+
+    async def ping(self) -> None:
+        """Pings every stream once an interval, and closes those that stay full, for ever."""
+        loop = asyncio.get_running_loop()
+        pause = self._ping / PING_SLOTS
+        at = loop.time()
+        while True:
+            for slot in self._hub.slots:
+                at = max(at + pause, loop.time() - self._ping)
+                await asyncio.sleep(at - loop.time())
+                self._abort_stalled()
+                if slot:
+                    await self._write_all(slot, self._ping_frame())
+
+    async def end_streams(self, seconds: float) -> None:
+        """Ends every stream, spread over this time; each is told to come back at a time of
+        its own."""
+        for waiter in self._hub.waiters:
+            waiter.end()
+        streams = self._hub.streams()
+        self._rng.shuffle(streams)
+        deadline = self._hub.clock() + seconds
+        farewells = [self._farewell_frame() for _ in range(64)]
+        slices = -(-len(streams) // _SLICE) or 1
+        for number, part in enumerate(_slices(streams), start=1):
+            for subscriber in part:
+                if subscriber.topic is not None:
+                    if not subscriber.is_full:
+                        subscriber.write(self._rng.choice(farewells))
+                    subscriber.end()
+            left = deadline - self._hub.clock()
+            await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
+
+    def _due(self) -> list[str]:
+        now = self._hub.clock()
+        due = (i for i, pending in self._hub.pending.items() if pending.due <= now)
+        return list(islice(due, _BATCH))
+
+    async def _sleep_until_due(self) -> None:
+        pending = self._hub.pending
+        if not pending:
+            await self._wake.wait()
+            return
+        delay = min(each.due for each in pending.values()) - self._hub.clock()
+        timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+
+    async def _publish(self, product_ids: Sequence[str]) -> None:
+        hub = self._hub
+        taken, position = hub.begin_publishing(product_ids)
+        try:
+            events: dict[str, bytes] = {}
+            by_topic: dict[Topic, list[str]] = {}
+            for product_id, pending in taken.items():
+                told = hub.change_events(pending.before, hub.entries[product_id].product)
+                if told:
+                    events[product_id] = told
+                    for topic in hub.topics_of(product_id):
+                        by_topic.setdefault(topic, []).append(product_id)
+            made: dict[tuple[str, ...], Frame] = {}
+            delivered = 0
+            for topic, shown in by_topic.items():
+                key = tuple(shown)
+                if key not in made:
+                    joined = b"".join([events[product_id] for product_id in shown])
+                    made[key] = Frame(frames.with_position(joined, position))
+                delivered += await self._write_all(topic.subscribers, made[key], shown)
+            self._measure(delivered, [taken[product_id].changed_at for product_id in events])
+        finally:
+            hub.end_publishing(product_ids)
+
+    async def _write_all(
+        self, subscribers: Iterable[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
+    ) -> int:
+        """Writes a frame to those that are up to date; the others remember the products.
+        Gives the loop to others after each slice. Returns the number written."""
+        written = 0
+        for part in _slices(list(subscribers)):
+            for subscriber in part:
+                if subscriber.owed is None:
+                    if subscriber.topic is not None:
+                        subscriber.write(frame)
+                        written += 1
+                else:
+                    subscriber.owed.update(product_ids)
+            if len(part) == _SLICE:
+                await asyncio.sleep(0)
+        return written
+
+    async def _tell_live(self, is_live: bool) -> None:
+        self._told_live = is_live
+        frame = Frame(frames.event("source", frames.to_json({"live": is_live})))
+        await self._write_all(self._hub.streams(), frame)
+
+    def _measure(self, delivered: int, changed_at: Iterable[float]) -> None:
+        now = self._now()
+        self._metrics.delivered.inc(delivered)
+        for at in changed_at:
+            self._metrics.relayed.inc()
+            self._metrics.lag.observe(max(0.0, now - at))
+
+    def _abort_stalled(self) -> None:
+        now = self._hub.clock()
+        for subscriber, since in list(self._hub.stalls.items()):
+            if now - since < self._stall:
+                return
+            subscriber.abort()
+            self._metrics.stalled.inc()
+
+    def _ping_frame(self) -> Frame:
+        return Frame(frames.event("ping", self._time()))
+
+    def _farewell_frame(self) -> Frame:
+        retry_ms = int(self._hub.retry_ms * self._rng.uniform(0.5, 2.5))
+        return Frame(frames.event("ping", self._time(), retry_ms=retry_ms))
+
+    def _time(self) -> bytes:
+        return frames.to_json({"time": int(self._now() * 1000)})
+
+    def _end_streams_soon(self) -> None:
+        self._is_new_history = True
+        self._wake.set()
+
+
+def _slices(subscribers: list[Subscriber]) -> Iterable[list[Subscriber]]:
+    for start in range(0, len(subscribers), _SLICE):
+        yield subscribers[start : start + _SLICE]

@@ -1,0 +1,333 @@
+"""The source: follows the log in Postgres on a connection of its own and feeds the hub.
+
+The log is read by snapshot: each read gives exactly the rows that the snapshot before did not
+see (sql/queries/read_log.sql). While changes pour in, the source is *awake* and reads often;
+nobody notifies. Then it goes to sleep in two steps. It takes the advisory lock that makes writers
+notify, and, *drowsy*, goes on reading until every transaction that was in progress then has
+ended, for one that looked before may still commit unannounced. Only then, *asleep*, does it just
+wait. A few wake-ups don't wake it for good; many in a second do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from stream_server.database.pool import redact
+from stream_server.database.queries import query
+from stream_server.metrics import Metrics
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.snapshot import Snapshot
+from stream_server.streaming.state import NO_VARIANTS, Change, Product, Variant
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "stock_changes"
+SLEEP_LOCK = 495890817899  # announce_changes.sql asks for it
+
+_PAGE = 2_000  # rows of the log read at once
+_LONGEST_BACKLOG = 50_000  # rows; past it the state is read anew
+_WAKE_UPS = 20  # a second, past which the source stays awake
+_QUERY_SECONDS = 5.0
+_BACKOFF_SECONDS = (0.1, 5.0)
+_SETTINGS = {
+    "application_name": "stream-server source",
+    # The log is read by index whatever the planner guesses of a snapshot's selectivity.
+    "enable_seqscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    # A source that died without a word must not keep writers notifying.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class Source:
+    """Keeps a hub equal to the database. Times are seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        hub: Hub,
+        metrics: Metrics,
+        *,
+        awake_read: float = 0.02,
+        sleep_after: float = 1.0,
+        safety_read: float = 5.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._url = url
+        self._hub = hub
+        self._metrics = metrics
+        self._awake_read = awake_read
+        self._sleep_after = sleep_after
+        self._safety_read = safety_read
+        self._rng = rng or random.Random()
+        self._read_log = query("read_log")
+        self._read_log_page = query("read_log_page")
+        self._read_products = query("read_products")
+        self._read_variants = query("read_variants")
+        self._wake = asyncio.Event()
+        self._is_notified = False
+        self._wake_ups: deque[float] = deque(maxlen=_WAKE_UPS)
+        self._reads = 0
+        self._is_reading = False
+        self._has_read = asyncio.Condition()
+        self._queue_asked_at = float("-inf")
+
+    async def run(self) -> None:
+        """Follows the database for ever; comes back after each loss, with backoff."""
+        shortest, longest = _BACKOFF_SECONDS
+        backoff = shortest
+        while True:
+            try:
+                async with self._connected() as connection:
+                    await self._catch_up(connection)
+                    self._hub.set_live(True)
+                    backoff = shortest
+                    await self._follow(connection)
+            except _LOST as error:
+                if self._hub.is_live:
+                    self._metrics.source_losses.inc()
+                logger.warning(
+                    "The source lost Postgres at %s (%s: %s); trying again",
+                    redact(self._url), type(error).__name__, error,
+                )  # fmt: skip
+            finally:
+                self._hub.set_live(False)
+                self._metrics.enter("lost")
+            await asyncio.sleep(backoff * self._rng.uniform(0.5, 1.0))
+            backoff = min(longest, backoff * 2)
+
+    async def refresh(self, timeout: float = 2.0) -> None:
+        """Returns after a read that began after the call, or after the time."""
+        wanted = self._reads + (2 if self._is_reading else 1)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout), self._has_read:
+                await self._has_read.wait_for(lambda: self._reads >= wanted)
+        except TimeoutError:
+            return
+
+    # Connecting
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        connection = await asyncpg.connect(
+            self._url, timeout=_QUERY_SECONDS, command_timeout=_QUERY_SECONDS,
+            server_settings=_SETTINGS,
+        )  # fmt: skip
+        try:
+            connection.add_termination_listener(lambda _: self._wake.set())
+            await connection.add_listener(CHANNEL, self._notified)
+            yield connection
+        finally:
+            # close() would wait for a peer that is perhaps not there any more.
+            connection.terminate()
+
+    def _notified(self, *_: object) -> None:
+        self._is_notified = True
+        self._wake.set()
+
+    async def _catch_up(self, connection: Connection) -> None:
+        """After LISTEN, never before: the whole state, or all since the cursor."""
+        if not self._hub.is_loaded:
+            await self._load(connection)
+        else:
+            await self._read(connection)
+
+    async def _load(self, connection: Connection) -> None:
+        """Reads every product and the snapshot that they belong to. The encoding of a hundred
+        thousand rows is spread over many turns of the loop."""
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            epoch = await connection.fetchval("select epoch from stream_epoch")
+            seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
+            variants: dict[str, dict[str, Variant]] = defaultdict(dict)
+            async for row in connection.cursor(self._read_variants, prefetch=_PAGE, timeout=60):
+                variants[row["product_id"]][row["id"]] = _variant(row)
+            products = {}
+            async for row in connection.cursor(self._read_products, prefetch=_PAGE, timeout=60):
+                own = variants.get(row["id"])
+                products[row["id"]] = _product(row, own)
+        self._hub.load(epoch, seen, products)
+
+    # Following
+
+    async def _follow(self, connection: Connection) -> None:
+        while True:
+            await self._stay_awake(connection)
+            await connection.execute(f"select pg_advisory_lock_shared({SLEEP_LOCK})")
+            if await self._doze(connection):
+                await self._sleep(connection)
+            await connection.execute(f"select pg_advisory_unlock_shared({SLEEP_LOCK})")
+
+    async def _stay_awake(self, connection: Connection) -> None:
+        """Reads until nothing has changed for a while."""
+        self._metrics.enter("awake")
+        loop = asyncio.get_running_loop()
+        last_change = loop.time()
+        while loop.time() - last_change < self._sleep_after:
+            began = loop.time()
+            if await self._read(connection):
+                last_change = loop.time()
+            # Cheap reads come often, expensive ones take a fifth of the time at most.
+            pause = min(self._awake_read, max(self._awake_read / 4, 4 * (loop.time() - began)))
+            await asyncio.sleep(pause)
+
+    async def _doze(self, connection: Connection) -> bool:
+        """Reads until every transaction has ended that was in progress when it lay down; False
+        if there were too many wake-ups to sleep at all."""
+        self._metrics.enter("drowsy")
+        await self._read(connection)
+        lay_down = self._hub.seen
+        pause = self._awake_read
+        while not lay_down.in_progress.isdisjoint(self._hub.seen.in_progress):
+            if await self._woken(pause) and self._is_restless():
+                return False
+            pause = self._awake_read if await self._read(connection) else min(1.0, pause * 2)
+        return True
+
+    async def _sleep(self, connection: Connection) -> None:
+        """Reads when it is notified, until that happens too often."""
+        self._metrics.enter("asleep")
+        while True:
+            is_woken = await self._woken(self._safety_read)
+            if is_woken and self._is_restless():
+                return
+            is_announced, self._is_notified = self._is_notified, False
+            rows = await self._read(connection)
+            if rows and not is_announced:
+                await self._suspect(rows)
+
+    async def _suspect(self, rows: int) -> None:
+        """Counts rows that were found before their notification, unless it is on its way."""
+        if not await self._woken(1.0) or not self._is_notified:
+            self._metrics.unannounced.inc(rows)
+            logger.error("%d rows of the log were not announced", rows)
+        self._wake.set()
+
+    async def _woken(self, within: float) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._wake.clear()
+        return True
+
+    def _is_restless(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        self._wake_ups.append(now)
+        return len(self._wake_ups) == _WAKE_UPS and now - self._wake_ups[0] < 1.0
+
+    # Reading
+
+    async def _read(self, connection: Connection) -> int:
+        """Gives the hub all rows that it has not seen; returns their number."""
+        self._is_reading = True
+        seen_before = str(self._hub.seen)
+        rows = await connection.fetch(self._read_log, seen_before, _PAGE + 1)
+        seen, epoch = Snapshot.parse(rows[0]["seen"]), rows[0]["epoch"]
+        changes = [_change(row) for row in rows if row["id"] is not None]
+        if epoch != self._hub.epoch or seen.xmax < self._hub.seen.xmax:
+            logger.warning("The database has another history than before; reading it anew")
+            await self._load(connection)
+        elif len(rows) <= _PAGE:
+            changes.sort(key=lambda change: change.log_id)
+            self._hub.apply(changes, seen)
+        elif not await self._read_pages(connection, seen_before, seen):
+            await self._load(connection)
+        await self._count_read(connection, len(changes))
+        return len(changes)
+
+    async def _read_pages(self, connection: Connection, since: str, until: Snapshot) -> bool:
+        """Reads a backlog between two snapshots; False if it is too long to be worth it."""
+        xid, log_id = 0, 0
+        for _ in range(_LONGEST_BACKLOG // _PAGE):
+            rows = await connection.fetch(
+                self._read_log_page, since, str(until), str(xid), log_id, _PAGE
+            )
+            is_last = len(rows) < _PAGE
+            self._hub.apply([_change(row) for row in rows], until if is_last else None)
+            if is_last:
+                return True
+            xid, log_id = rows[-1]["xid"], rows[-1]["id"]
+        return False
+
+    async def _count_read(self, connection: Connection, rows: int) -> None:
+        self._metrics.source_reads.inc()
+        self._metrics.source_rows.inc(rows)
+        async with self._has_read:
+            self._reads += 1
+            self._is_reading = False
+            self._has_read.notify_all()
+        now = asyncio.get_running_loop().time()
+        if now - self._queue_asked_at >= self._safety_read:
+            self._queue_asked_at = now
+            usage = await connection.fetchval("select pg_notification_queue_usage()")
+            self._metrics.queue_usage.set(usage)
+
+
+def _change(row: asyncpg.Record) -> Change:
+    return Change(
+        log_id=row["id"],
+        product_id=row["product_id"],
+        variant_id=row["variant_id"],
+        version=row["version"],
+        xid=row["xid"],
+        changed_at=row["created_at"],
+        name=row["name_after"],
+        status=row["status_after"],
+        price=row["price_after"],
+        max_quantity=row["max_after"],
+        sold_quantity=row["sold_after"],
+        reserved_quantity=row["reserved_after"],
+        low_stock_threshold=row["threshold_after"],
+    )
+
+
+def _variant(row: asyncpg.Record) -> Variant:
+    return Variant(
+        id=row["id"],
+        name=row["variant_value"],
+        status=row["status"],
+        price=row["price"],
+        max_quantity=row["max_quantity"],
+        sold_quantity=row["sold_quantity"],
+        reserved_quantity=row["reserved_quantity"],
+        low_stock_threshold=row["low_stock_threshold"],
+        version=row["version"],
+    )
+
+
+def _product(row: asyncpg.Record, variants: dict[str, Variant] | None) -> Product:
+    return Product(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        price=row["base_price"],
+        max_quantity=row["max_quantity"],
+        sold_quantity=row["sold_quantity"],
+        reserved_quantity=row["reserved_quantity"],
+        low_stock_threshold=row["low_stock_threshold"],
+        version=row["version"],
+        row_version=row["version"],
+        changed_xid=row["changed_xid"],
+        updated_at=row["updated_at"],
+        published=row["published"],
+        variants=MappingProxyType(variants) if variants else NO_VARIANTS,
+    )

@@ -1,0 +1,111 @@
+"""The response of a stream: the same bytes on the connection itself or through any ASGI server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
+
+from stream_server.streaming.connection import EXTENSION, Handover
+from stream_server.streaming.frames import Frame
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.subscriber import Subscriber
+
+_HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
+
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store, no-transform",
+}
+
+
+class StreamResponse:
+    """An ASGI application that streams some products (`ids` None: the whole catalogue)."""
+
+    def __init__(
+        self, hub: Hub, ids: frozenset[str] | None, last_event_id: str | None = None
+    ) -> None:
+        self._hub = hub
+        self._ids = ids
+        self._last_event_id = last_event_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handover = scope.get("extensions", {}).get(EXTENSION)
+        if handover is None or scope["method"] == "HEAD":
+            await self._respond(scope, receive, send)
+        else:
+            await self._take_over(handover, send)
+
+    async def _take_over(self, handover: Handover, send: Send) -> None:
+        handover.prepare()
+        head = EventSourceResponse(_nothing(), headers=HEADERS)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": head.status_code,
+                "headers": head.raw_headers,
+            }
+        )
+        connection = handover.take(self._hub)
+        if connection is not None:
+            self._hub.subscribe(connection, self._ids, self._last_event_id)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        subscriber = BodySubscriber(self._hub)
+        response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
+        try:
+            if scope["method"] != "HEAD":
+                self._hub.subscribe(subscriber, self._ids, self._last_event_id)
+            await response(scope, receive, send)
+        finally:
+            # Here and not in the generator, which may never have been started.
+            self._hub.unsubscribe(subscriber)
+
+
+class BodySubscriber(Subscriber):
+    """A subscriber that is the body of an ASGI response."""
+
+    __slots__ = ("_has_ended", "_parts", "_size", "_wake")
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._wake = asyncio.Event()
+        self._has_ended = False
+
+    def write(self, frame: Frame) -> None:
+        self._parts.append(frame.body)
+        self._size += len(frame.body)
+        self._wake.set()
+        if self._size > _HIGH_WATER and not self.is_full:
+            self.pause()
+
+    def end(self) -> None:
+        self.hub.unsubscribe(self)
+        self._has_ended = True
+        self._wake.set()
+
+    def abort(self) -> None:
+        self._parts.clear()
+        self.end()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """What is written, until the stream ends."""
+        while not (self._has_ended and not self._parts):
+            await self._wake.wait()
+            self._wake.clear()
+            while self._parts:
+                data = b"".join(self._parts)
+                self._parts.clear()
+                yield data  # returns when the server has taken it
+                self._size = 0
+                if self.is_full and not self._parts:
+                    self.resume()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""

@@ -1,0 +1,107 @@
+"""A subscriber: what one stream shows, and what it still has to get.
+
+A subscriber is not a queue. Its life: it is registered in its topic, owes itself the state of
+every product there, and pays that in `snapshot` pages; then it is up to date and each frame is
+written as it comes. When its socket is full, it only remembers which products changed; when the
+socket has drained, it is paid their newest state in snapshot pages again. So its memory is
+bounded by what it shows, however slow it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+from stream_server.streaming.frames import Frame
+
+if TYPE_CHECKING:
+    from stream_server.streaming.hub import Hub, Topic
+
+_PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
+
+
+class Subscriber:
+    """Base of the ways to write: a connection, an ASGI response, a waiting poll.
+
+    `owed` is None while the subscriber is up to date; otherwise the ids whose newest state it
+    still has to get.
+    """
+
+    __slots__ = ("hub", "is_full", "owed", "slot", "topic")
+
+    is_stream: ClassVar[bool] = True
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.topic: Topic | None = None
+        self.owed: set[str] | None = None
+        self.is_full = False
+        self.slot = 0
+
+    def write(self, frame: Frame) -> None:
+        """Hands a frame to the socket. May call `pause` before it returns."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Ends the stream in order: what was written still arrives."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Ends the stream at once: what was written is thrown away."""
+        raise NotImplementedError
+
+    def open(self, owed: Iterable[str], *, reset: bool) -> None:
+        """Starts the stream: what it owes itself, after a reset if its past is of no use."""
+        self.owed = set(owed)
+        if reset:
+            self.write(self.hub.reset_frame())
+        self._pay()
+
+    def pause(self) -> None:
+        """The socket is full: remember instead of writing."""
+        self.is_full = True
+        if self.owed is None:
+            self.owed = set()
+        self.hub.stalled(self)
+
+    def resume(self) -> None:
+        """The socket has drained: pay what is owed."""
+        self.is_full = False
+        self.hub.recovered(self)
+        self._pay()
+
+    def _pay(self) -> None:
+        owed = self.owed
+        if owed is None or self.is_full or self.topic is None:
+            return
+        page = list(islice(owed, _PAGE))
+        owed.difference_update(page)
+        is_last = not owed
+        if is_last:
+            self.owed = None
+        self.write(self.hub.snapshot_frame(page, is_last=is_last))
+        if not is_last:
+            asyncio.get_running_loop().call_soon(self._pay)
+
+
+class Waiter(Subscriber):
+    """A poll that waits for the next change of its product."""
+
+    __slots__ = ("changed",)
+
+    is_stream = False
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self.changed = asyncio.Event()
+
+    def write(self, frame: Frame) -> None:
+        self.changed.set()
+
+    def end(self) -> None:
+        self.changed.set()
+
+    def abort(self) -> None:
+        self.changed.set()

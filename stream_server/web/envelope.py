@@ -1,0 +1,42 @@
+"""The one shape of every JSON answer.
+
+{"success": true, "data": …}
+{"success": false, "error": {"code": "…", "message": "…", "details": …}}
+"""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from stream_server.streaming.frames import to_json
+
+MEDIA_TYPE = "application/json"
+
+
+def success(
+    data: bytes,
+    *,
+    beside: Mapping[str, object] | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An answer with data that is JSON already; `beside` are fields next to `data`."""
+    more = b"".join(
+        b",%b:%b" % (to_json(name), to_json(value)) for name, value in (beside or {}).items()
+    )
+    body = b'{"success":true,"data":%b%b}' % (data, more)
+    return Response(body, status, headers, MEDIA_TYPE)
+
+
+def failure(
+    status: int,
+    code: str,
+    message: str,
+    details: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error. `details` is left out where there are none."""
+    error: dict[str, object] = {"code": code, "message": message}
+    if details:
+        error["details"] = details
+    return Response(to_json({"success": False, "error": error}), status, headers, MEDIA_TYPE)

@@ -1,0 +1,152 @@
+"""Inventory as JSON, for clients that poll (R9, R10). Answered from memory, never the database."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.errors import InvalidRequest, ProductNotFound
+from stream_server.streaming.hub import Hub
+from stream_server.web import inputs
+from stream_server.web.envelope import success
+from stream_server.web.routing import Resource
+
+_CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
+_LONGEST_WAIT = 60.0  # seconds
+
+
+def inventory_routes() -> list[Resource]:
+    """The polling routes. They find the hub in `request.app.state`."""
+    return [
+        Resource("/api/inventory", GET=_get_several),
+        Resource("/api/inventory/batch", POST=_post_batch),
+        Resource("/api/inventory/{product_id}", GET=_get_one),
+    ]
+
+
+def loaded_hub(request: Request) -> Hub:
+    """The hub. Raises HTTPException 503 until it has read the database for the first time."""
+    hub: Hub = request.app.state.hub
+    if not hub.is_loaded:
+        raise HTTPException(503, "The inventory is being loaded", headers={"Retry-After": "1"})
+    return hub
+
+
+async def _get_one(request: Request) -> Response:
+    hub = loaded_hub(request)
+    product_id = request.path_params["product_id"]
+    wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_LONGEST_WAIT)
+    known = request.headers.get("if-none-match")
+    etag = _etag_of_one(hub, product_id)
+    if wait and inputs.etag_matches(known, etag):
+        etag = await _changed_etag(hub, request, product_id, etag, wait)
+    return _answer(hub, hub.json(product_id), etag, known)
+
+
+async def _get_several(request: Request) -> Response:
+    hub = loaded_hub(request)
+    ids = inputs.product_ids_in_query(request)
+    known = request.headers.get("if-none-match")
+    if ids is not None:
+        return _answer_batch(hub, ids, known)
+    limit = int(inputs.number_in_query(request, "limit", default=100, lowest=1, highest=500))
+    page, following = _page(hub, request.query_params.get("after", ""), limit)
+    return _answer(hub, _array(hub, page), _etag_of(hub, page), known, {"next": following})
+
+
+async def _post_batch(request: Request) -> Response:
+    body = await inputs.json_body(request)
+    if not isinstance(body, dict):
+        raise InvalidRequest("body", "an object with productIds")
+    ids = inputs.product_ids(body.get("productIds"))
+    return _answer_batch(loaded_hub(request), ids, request.headers.get("if-none-match"))
+
+
+def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> Response:
+    found = [product_id for product_id in ids if hub.public(product_id) is not None]
+    unknown = [product_id for product_id in ids if hub.public(product_id) is None]
+    etag = _etag_of(hub, [*found, "", *unknown])
+    return _answer(hub, _array(hub, found), etag, known, {"unknown": unknown})
+
+
+def _answer(
+    hub: Hub,
+    data: bytes,
+    etag: str,
+    known: str | None,
+    beside: Mapping[str, object] | None = None,
+) -> Response:
+    headers = {"ETag": etag, "Cache-Control": _CACHE}
+    if inputs.etag_matches(known, etag):
+        return Response(status_code=304, headers=headers)
+    more = dict(beside or {})
+    if not hub.is_live:
+        more["stale"] = True
+    return success(data, beside=more, headers=headers)
+
+
+async def _changed_etag(
+    hub: Hub, request: Request, product_id: str, etag: str, seconds: float
+) -> str:
+    """Waits until the product's answer differs, for so long at most, or until the client goes."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        async with asyncio.timeout(seconds):
+            while (newer := _etag_of_one(hub, product_id)) == etag:
+                change = asyncio.ensure_future(hub.next_change(product_id))
+                try:
+                    done, _ = await asyncio.wait(
+                        (change, gone), return_when=asyncio.FIRST_COMPLETED
+                    )
+                finally:
+                    change.cancel()
+                if gone in done or request.app.state.is_draining:
+                    break
+    except TimeoutError:
+        newer = _etag_of_one(hub, product_id)
+    finally:
+        gone.cancel()
+    return newer
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _page(hub: Hub, after: str, limit: int) -> tuple[list[str], str | None]:
+    """The next public products in the order of their ids, and where to go on, if anywhere."""
+    ids = hub.sorted_ids()
+    page: list[str] = []
+    for index in range(bisect_right(ids, after), len(ids)):
+        if hub.public(ids[index]) is not None:
+            if len(page) == limit:
+                return page, page[-1]
+            page.append(ids[index])
+    return page, None
+
+
+def _array(hub: Hub, ids: Iterable[str]) -> bytes:
+    return b"[%b]" % b",".join(map(hub.json, ids))
+
+
+def _etag_of_one(hub: Hub, product_id: str) -> str:
+    product = hub.public(product_id)
+    if product is None:
+        raise ProductNotFound(product_id)
+    return f'W/"{hub.epoch}.{product.version}{"" if hub.is_live else ".stale"}"'
+
+
+def _etag_of(hub: Hub, ids: Iterable[str]) -> str:
+    digest = blake2b(digest_size=12)
+    for product_id in ids:
+        product = hub.public(product_id)
+        version = product.version if product else 0
+        digest.update(f"{product_id}\0{version}\0".encode())
+    return f'W/"{hub.epoch}.{digest.hexdigest()}{"" if hub.is_live else ".stale"}"'
