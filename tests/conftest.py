@@ -33,7 +33,7 @@ def postgres() -> Iterator[str]:
     # Not pytest's own temporary folder: the next session closes that to other users.
     folder = Path(tempfile.mkdtemp(prefix="stream-server-test-"))
     try:
-        settings = {"max_connections": "200", "shared_buffers": "64MB"}
+        settings = {"max_connections": "200", "deadlock_timeout": "50ms"}
         with embedded_postgres(folder, settings=settings, throwaway=True) as server:
             yield server.url
     finally:

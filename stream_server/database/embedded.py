@@ -25,7 +25,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -158,6 +158,9 @@ class _Cluster:
         except DatabaseUnavailable:
             logger.warning("Postgres in %s did not stop in 30 s; it will recover", self.folder)
             self._ctl("stop", "-w", "-m", "immediate")
+        if (socket_folder := self.socket_folder()) != self.folder:
+            with suppress(OSError):  # somebody put something there
+                socket_folder.rmdir()
 
     def wait(self) -> None:
         """Until the server that another process is starting is ready."""

@@ -43,7 +43,7 @@ Sleep = Callable[[float], Awaitable[object]]
 LOCK = int.from_bytes(b"ss-migra")  # a key of pg_advisory_lock, nobody else's by its looks
 LOCK_PATIENCE = 120.0  # seconds to wait for another migrator
 # A migration waits no longer for a table that others use: behind it, everybody would wait.
-LOCK_TIMEOUT = "10s"
+LOCK_TIMEOUT = 10.0  # seconds
 
 TABLE = """
 create table if not exists schema_migrations (
@@ -162,7 +162,7 @@ async def _connect(url: str) -> Connection:
             server_settings={
                 "application_name": "stream-server migrate",
                 "client_min_messages": "warning",
-                "lock_timeout": LOCK_TIMEOUT,
+                "lock_timeout": f"{LOCK_TIMEOUT:g}s",
             },
         )
     except ValueError:  # its text may quote a password
@@ -200,18 +200,7 @@ async def _apply(connection: Connection, files: Sequence[_File]) -> list[str]:
         # A function may name another one whose file comes later.
         await connection.execute("set local check_function_bodies = off")
         for file in files:
-            first = await connection.fetchval(
-                """
-                insert into schema_migrations as old (name, checksum) values ($1, $2)
-                on conflict (name) do update
-                set checksum = excluded.checksum, applied_at = excluded.applied_at
-                where old.checksum <> excluded.checksum
-                returning true
-                """,
-                file.name,
-                file.checksum,
-            )
-            if first is None:
+            if not await _claim(connection, file):
                 continue
             try:
                 await connection.execute(file.text)
@@ -225,3 +214,22 @@ async def _apply(connection: Connection, files: Sequence[_File]) -> list[str]:
             logger.info("Applied %s", file.name)
             names.append(file.name)
     return names
+
+
+async def _claim(connection: Connection, file: _File) -> bool:
+    """Write the file's row; False if another migrator has, and applied this same file."""
+    try:
+        claimed = await connection.fetchval(
+            """
+            insert into schema_migrations as old (name, checksum) values ($1, $2)
+            on conflict (name) do update
+            set checksum = excluded.checksum, applied_at = excluded.applied_at
+            where old.checksum <> excluded.checksum
+            returning true
+            """,
+            file.name,
+            file.checksum,
+        )
+    except asyncpg.LockNotAvailableError as error:
+        raise MigrationLocked(LOCK_TIMEOUT) from error
+    return claimed is not None

@@ -54,6 +54,13 @@ ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
 # At a start, these won't get better by waiting.
 HOPELESS = ("28", "3D000")
 
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+
 COMMAND_TIMEOUT = 60.0  # seconds for one statement; a dead peer must not hold a connection for ever
 
 
@@ -68,7 +75,10 @@ def translate(error: Exception) -> StreamServerError | None:
         return DatabaseUnavailable("Postgres did not answer in time")
     if isinstance(error, OSError):
         return DatabaseUnavailable(f"Postgres cannot be reached: {error.strerror or error}")
-    if isinstance(error, asyncpg.InterfaceError) and "clos" in str(error):
+    if isinstance(error, asyncpg.InternalClientError) or (
+        # Of a connection that Postgres ended while it was idle, asyncpg may say any of these.
+        type(error) is asyncpg.InterfaceError and re.search("closed|closing|released", str(error))
+    ):
         return DatabaseUnavailable("The connection to Postgres is closed")
     return None
 
@@ -77,7 +87,7 @@ def translate(error: Exception) -> StreamServerError | None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except DRIVER_ERRORS as error:
         if (known := translate(error)) is None:
             raise
         raise known from error
@@ -101,12 +111,11 @@ def redact(url: str) -> str:
     parts = ADDRESS.fullmatch(url)
     if parts is None or not all(map(HOST.fullmatch, parts["hosts"].split(","))):
         return "***"
-    options = [
-        f"{name}={value if name in SAFE_OPTIONS else '***'}"
-        for name, value in parse_qsl(parts["options"] or "", keep_blank_values=True)
-    ]
+    options = parts["options"] or ""
+    if not {name for name, _ in parse_qsl(options, keep_blank_values=True)} <= SAFE_OPTIONS:
+        options = "***"
     user = "" if parts["user"] is None else parts["user"] + (":***@" if parts["secret"] else "@")
-    query = "?" + "&".join(options) if options else ""
+    query = "?" + options if options else ""
     return parts["scheme"] + user + parts["hosts"] + (parts["database"] or "") + query
 
 
@@ -197,7 +206,7 @@ class Pool:
             except ValueError:
                 # Its text may quote the URL, and with it the password: no cause is chained.
                 raise DatabaseUnavailable(f"{self.place} is no address of a Postgres") from None
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DRIVER_ERRORS as error:
                 reason = translate(error) or DatabaseUnavailable(str(error))
                 failure = DatabaseUnavailable(f"{self.place}: {reason.message}")
                 state = getattr(error, "sqlstate", None) or ""
@@ -252,7 +261,7 @@ class Pool:
             try:
                 result = await work(borrowed)
             except BaseException:
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with suppress(*DRIVER_ERRORS):
                     await transaction.rollback()
                 raise
             with _translated():
@@ -270,7 +279,11 @@ class Pool:
         try:
             yield _Connection(connection)
         finally:
-            await connection.__aexit__()
+            try:
+                await connection.__aexit__()
+            except DRIVER_ERRORS:
+                # It is dead, and asyncpg has thrown it away; `databases` would go on using it.
+                self._database._connection = None
 
 
 async def in_transaction(
