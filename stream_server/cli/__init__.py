@@ -1,0 +1,237 @@
+"""The command `stream-server`.
+
+Each command reads the environment (`settings.py`); options win over it. What goes wrong on purpose
+is told in a line on stderr, with exit code 1; a wrong option has 2, Ctrl-C 130.
+"""
+
+import asyncio
+import logging
+import secrets
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from stream_server.app import create_app
+from stream_server.cli import demo as demonstration
+from stream_server.cli import server
+from stream_server.database import migrations
+from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
+from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
+from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.models import Imported
+from stream_server.settings import Settings
+
+__all__ = ["app"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def _well_behaved() -> Iterator[None]:
+    """What every command does when it fails or is stopped."""
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    except StreamServerError as error:
+        typer.echo(f"Error: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, _: FrameType | None) -> NoReturn:
+    """Leave through every `finally`; without this, an embedded Postgres would stay behind."""
+    raise SystemExit(128 + number)
+
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Live stock for shops on Postgres: a row changes, every browser knows.",
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        file_okay=False, help="Use a Postgres of our own, with its data here, not DATABASE_URL."
+    ),
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.  [env: HOST]")]
+Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.  [env: PORT]")]
+
+
+@app.command()
+@_well_behaved()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Serve the API and the streams. Waits for the database as long as it takes."""
+    _log(logging.INFO)
+    with _database(data_dir, _given(host=host, port=port)) as settings:
+        if data_dir is not None:
+            asyncio.run(migrations.migrate(settings.database_url.get_secret_value()))
+        listening = server.listen(settings.host, settings.port)
+        logging.getLogger(__name__).info("Serving on %s", server.url_of(listening))
+        code = server.run(create_app(settings), listening)
+    raise typer.Exit(code)
+
+
+@app.command()
+@_well_behaved()
+def demo(
+    host: Host = None,
+    port: Port = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Keep the data here, and find them again next time."),
+    ] = None,
+    shoppers: Annotated[bool, typer.Option(help="Let simulated shoppers buy.")] = True,
+) -> None:
+    """Try it: a Postgres, a catalogue and shoppers of its own. Ctrl-C ends all of it."""
+    _log(logging.WARNING)
+    given = _given(host=host, port=port)
+    settings = Settings.load(given)
+    listening = server.listen(settings.host, settings.port)
+    typer.echo("Starting Postgres …")
+    with _postgres(data_dir) as postgres:
+        settings = Settings.load(
+            {
+                **given,
+                "database_url": postgres.url,
+                "listen_database_url": "",
+                "stream_drain_seconds": 0.2,
+            }
+        )
+        code = demonstration.run(settings, postgres, listening, with_shoppers=shoppers)
+    raise typer.Exit(code)
+
+
+@app.command()
+@_well_behaved()
+def migrate(data_dir: DataDir = None) -> None:
+    """Bring the database to this release's schema."""
+    with _database(data_dir) as settings:
+        applied = asyncio.run(migrations.migrate(settings.database_url.get_secret_value()))
+    for name in applied:
+        typer.echo(f"Applied {name}")
+    if not applied:
+        typer.echo("The database is up to date")
+
+
+@app.command("import")
+@_well_behaved()
+def import_(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="products.json, or - for stdin.")],
+    actor: Annotated[str, typer.Option(envvar="USER", help="Who, for the log.")] = "import",
+    reason: Annotated[str | None, typer.Option(help="Why, for the log.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add and change products and variants as a file says: all of it, or nothing."""
+    data = file.read()
+
+    async def work(url: str) -> Imported:
+        await migrations.check(url)
+        async with Pool(url, max_size=1) as pool:
+            return await import_catalogue(
+                pool, data, actor=actor, reason=reason or f"import of {Path(file.name).name}"
+            )
+
+    try:
+        with _database(data_dir) as settings:
+            done = asyncio.run(work(settings.database_url.get_secret_value()))
+    except ImportRejected as error:
+        for row in error.rows:
+            place = f"{file.name}:{row.line}" if row.line else file.name
+            typer.echo(f"{place}: {row.reason}" + (f" ({row.id})" if row.id else ""), err=True)
+        typer.echo(f"Error: {len(error.rows)} found in {file.name}; nothing was changed", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(
+        f"{done.products} products with {done.variants} variants:"
+        f" {done.added} added, {done.changed} changed, {done.unchanged} as they were"
+    )
+
+
+@app.command()
+@_well_behaved()
+def new_epoch(data_dir: DataDir = None) -> None:
+    """Begin a new history of streams: after the database was restored from a backup."""
+    epoch = secrets.token_hex(4)
+
+    async def renew(connection: Queries) -> None:
+        await connection.execute(
+            "update stream_epoch set epoch = :epoch, renewed_at = now()", {"epoch": epoch}
+        )
+        # Servers that run learn of it at once.
+        await connection.execute("""select pg_notify('stock_changes', '["*"]')""")
+
+    async def work(url: str) -> None:
+        await migrations.check(url)
+        async with Pool(url, max_size=1) as pool:
+            await in_transaction(pool, renew)
+
+    with _database(data_dir) as settings:
+        asyncio.run(work(settings.database_url.get_secret_value()))
+    typer.echo(
+        f"The epoch of streams is now {epoch}.\n"
+        "Every client that comes back gets a reset and the whole state. Do this after a restore:\n"
+        "transactions are numbered again from the backup's, so a position that a client kept\n"
+        "from before could hide changes from it."
+    )
+
+
+def _given(**options: object) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@contextmanager
+def _database(
+    data_dir: Path | None, overrides: dict[str, object] | None = None
+) -> Iterator[Settings]:
+    """The settings, with a database: that of DATABASE_URL, or one that runs as long as the block.
+
+    Raises InvalidSettings if there is neither.
+    """
+    if data_dir is None:
+        settings = Settings.load(overrides)
+        if not settings.database_url.get_secret_value():
+            raise InvalidSettings(
+                {"DATABASE_URL": "is not set. Set it, or give --data-dir for a Postgres of our own"}
+            )
+        yield settings
+        return
+    with _postgres(data_dir) as postgres:
+        own = {"database_url": postgres.url, "listen_database_url": ""}
+        yield Settings.load({**(overrides or {}), **own})
+
+
+@contextmanager
+def _postgres(data_dir: Path | None) -> Iterator[EmbeddedPostgres]:
+    """An embedded Postgres, with its data in a temporary folder if there is no other.
+
+    While it stops, signals are ignored: that takes a moment, and must not be left half done.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="stream-server-", ignore_cleanup_errors=True
+    ) as temporary:
+        before = {}
+        try:
+            with embedded_postgres(data_dir or Path(temporary)) as postgres:
+                try:
+                    yield postgres
+                finally:
+                    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _log(level: int) -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
