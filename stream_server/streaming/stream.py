@@ -19,6 +19,7 @@ HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
 }
+HEAD = EventSourceResponse(iter(()), headers=HEADERS)
 
 
 class StreamResponse:
@@ -40,12 +41,11 @@ class StreamResponse:
 
     async def _take_over(self, handover: Handover, send: Send) -> None:
         handover.prepare()
-        head = EventSourceResponse(_nothing(), headers=HEADERS)
         await send(
             {
                 "type": "http.response.start",
-                "status": head.status_code,
-                "headers": head.raw_headers,
+                "status": HEAD.status_code,
+                "headers": HEAD.raw_headers,
             }
         )
         connection = handover.take(self._hub)
@@ -104,8 +104,3 @@ class BodySubscriber(Subscriber):
                 self._size = 0
                 if self.is_full and not self._parts:
                     self.resume()
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""

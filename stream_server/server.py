@@ -1,0 +1,52 @@
+"""uvicorn, as this service runs it."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from sse_starlette.sse import AppStatus
+from starlette.applications import Starlette
+
+from stream_server.settings import Settings
+
+__all__ = ["Server", "server"]
+
+
+class Server(uvicorn.Server):
+    """Ends the application's streams in order before it waits for the other requests.
+
+    uvicorn would wait for open streams first; they never end by themselves.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops accepting, drains the streams, then shuts down as uvicorn does."""
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        await self._app.state.drain()
+        await super().shutdown(sockets)
+
+
+def server(app: Starlette, settings: Settings) -> Server:
+    """A server for the application, where the settings say.
+
+    Streams are written straight on their connections (`StreamProtocol`); uvloop is used where
+    it is installed.
+    """
+    AppStatus.disable_automatic_graceful_drain()  # Server.shutdown does it, and says when to retry
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="stream_server.streaming.connection:StreamProtocol",
+        ws="none",
+        backlog=4096,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    return Server(config, app)
