@@ -1,6 +1,7 @@
 """The web server: uvicorn with our connections and our way to stop."""
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -14,6 +15,8 @@ from stream_server.errors import InvalidSettings
 from stream_server.streaming.connection import StreamProtocol
 
 __all__ = ["Server", "listen", "run", "url_of"]
+
+logger = logging.getLogger(__name__)
 
 KEEP_ALIVE: Final = 75  # seconds; longer than proxies keep a connection, and than a poll interval
 GRACE: Final = 5  # seconds for requests under way, once the streams have ended
@@ -95,18 +98,24 @@ def run(
 ) -> int:
     """Serve until a signal comes; the exit code for it: 130 after Ctrl-C, else 0.
 
-    `companion` runs beside it and is cancelled at the end.
+    `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
     server = Server(app)
 
+    async def accompany() -> None:
+        try:
+            if companion is not None:
+                await companion()
+        except Exception:
+            logger.exception("What ran beside the server has failed")
+
     async def main() -> None:
-        beside = None if companion is None else asyncio.create_task(companion())
+        beside = asyncio.create_task(accompany())
         try:
             await server.serve([listening])
         finally:
-            if beside is not None:
-                beside.cancel()
-                await asyncio.wait((beside,))
+            beside.cancel()
+            await asyncio.wait((beside,))
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())

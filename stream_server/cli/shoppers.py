@@ -67,6 +67,8 @@ class Shoppers:
                 await self.act()
             except StreamServerError as error:
                 logger.warning("The shoppers could not buy: %s", error.message)
+            except Exception:
+                logger.exception("The shoppers stumbled")
 
     async def act(self) -> bool:
         """One sale or delivery; false if there was nothing to buy or to bring."""
@@ -83,8 +85,8 @@ class Shoppers:
         products = [list(group) for _, group in groupby(stocked, lambda row: row["product_id"])]
         article = self.rng.choice(self.rng.choice(products))
         wanted = self.rng.choice((1, 1, 1, 2, 3))
-        limits = (article["left"], article["max_per_order"])
-        units = min(wanted, *(limit for limit in limits if limit is not None))
+        limits = (wanted, article["left"], article["max_per_order"])
+        units = min(limit for limit in limits if limit is not None)
 
         async def sale(connection: Queries) -> None:
             await connection.execute(CONTEXT, {"actor": "demo-shopper", "operation": "sale"})
