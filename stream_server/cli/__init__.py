@@ -10,7 +10,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -30,26 +30,20 @@ from stream_server.settings import Settings
 
 __all__ = ["app"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 @contextmanager
 def _well_behaved() -> Iterator[None]:
     """What every command does when it fails or is stopped."""
-    before = signal.signal(signal.SIGTERM, _terminated)
-    try:
-        yield
-    except StreamServerError as error:
-        typer.echo(f"Error: {error.message}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(128 + signal.SIGINT) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with server.at_signals(_leave):
+        try:
+            yield
+        except StreamServerError as error:
+            typer.echo(f"Error: {error.message}", err=True)
+            raise typer.Exit(1) from None
 
 
-def _terminated(number: int, _: FrameType | None) -> NoReturn:
-    """Leave through every `finally`; without this, an embedded Postgres would stay behind."""
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    """Through every `finally`; without this, an embedded Postgres would stay behind."""
     raise SystemExit(128 + number)
 
 
@@ -216,21 +210,22 @@ def _database(
 def _postgres(data_dir: Path | None) -> Iterator[EmbeddedPostgres]:
     """An embedded Postgres, with its data in a temporary folder if there is no other.
 
-    While it stops, signals are ignored: that takes a moment, and must not be left half done.
+    Neither its start nor its stop is left half done: each takes a moment, and signals wait.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="stream-server-", ignore_cleanup_errors=True
-    ) as temporary:
-        before = {}
+    stopped_by: list[int] = []
+    with ExitStack() as stack:
+        temporary = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="stream-server-", ignore_cleanup_errors=True)
+        )
+        undisturbed = stack.enter_context(ExitStack())
+        with server.at_signals(lambda number, _: stopped_by.append(number)):
+            postgres = stack.enter_context(embedded_postgres(data_dir or Path(temporary)))
         try:
-            with embedded_postgres(data_dir or Path(temporary)) as postgres:
-                try:
-                    yield postgres
-                finally:
-                    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+            if stopped_by:
+                _leave(stopped_by[0], None)
+            yield postgres
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            undisturbed.enter_context(server.at_signals(signal.SIG_IGN))
 
 
 def _log(level: int) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 import uvicorn
@@ -14,9 +15,11 @@ from starlette.applications import Starlette
 from stream_server.errors import InvalidSettings
 from stream_server.streaming.connection import StreamProtocol
 
-__all__ = ["Server", "listen", "run", "url_of"]
+__all__ = ["Server", "at_signals", "listen", "run", "url_of"]
 
 logger = logging.getLogger(__name__)
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 KEEP_ALIVE: Final = 75  # seconds; longer than proxies keep a connection, and than a poll interval
 GRACE: Final = 5  # seconds for requests under way, once the streams have ended
@@ -49,15 +52,8 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn does, but it does not raise the signal again when all is done."""
-        signals = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else: run by nohup
-            signals.append(signal.SIGHUP)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
-        try:
+        with at_signals(self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """uvicorn waits for open connections and streams never end by themselves: end them, while
@@ -67,6 +63,20 @@ class Server(uvicorn.Server):
             await asyncio.wait((draining,), timeout=0.1)
         draining.cancel()
         await super().shutdown(sockets)
+
+
+@contextmanager
+def at_signals(handler: Handler) -> Iterator[None]:
+    """Have `handler` called at Ctrl-C and at what asks for an orderly end, within the block."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else: run by nohup
+        signals.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def listen(host: str, port: int) -> socket.socket:
