@@ -11,20 +11,16 @@ from collections.abc import Iterable
 
 
 class Frame:
-    """One or more whole events, made once and written to every stream that wants them."""
+    """One or more whole events, made once and written to every stream that wants them.
 
-    __slots__ = ("_chunk", "body")
+    `chunk` is the body as one chunk of `Transfer-Encoding: chunked` (RFC 9112, section 7.1).
+    """
+
+    __slots__ = ("body", "chunk")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self._chunk: bytes | None = None
-
-    @property
-    def chunk(self) -> bytes:
-        """The body as one chunk of `Transfer-Encoding: chunked` (RFC 9112, section 7.1)."""
-        if self._chunk is None:
-            self._chunk = b"%x\r\n%b\r\n" % (len(self.body), self.body)
-        return self._chunk
+        self.chunk = b"%x\r\n%b\r\n" % (len(body), body)
 
 
 LAST_CHUNK = b"0\r\n\r\n"

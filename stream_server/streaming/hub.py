@@ -247,7 +247,7 @@ class Hub:
         if topic is None:
             return
         subscriber.topic = None
-        subscriber.owed = None
+        subscriber.owed = set()  # so that nothing is sent to it any more
         self.stalls.pop(subscriber, None)
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)

@@ -144,9 +144,8 @@ class Publisher:
         for part in _slices(list(subscribers)):
             for subscriber in part:
                 if subscriber.owed is None:
-                    if subscriber.topic is not None:
-                        subscriber.write(frame)
-                        written += 1
+                    subscriber.send(frame)
+                    written += 1
                 else:
                     subscriber.owed.update(product_ids)
             if len(part) == _SLICE:

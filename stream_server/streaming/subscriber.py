@@ -25,8 +25,8 @@ _PAGE = 200  # products in one snapshot event: what one turn of the event loop e
 class Subscriber:
     """Base of the ways to write: a connection, an ASGI response, a waiting poll.
 
-    `owed` is None while the subscriber is up to date; otherwise the ids whose newest state it
-    still has to get.
+    `owed` is None while the subscriber is up to date, so that a frame may be sent to it as it
+    comes; otherwise the ids whose newest state it still has to get.
     """
 
     __slots__ = ("hub", "is_full", "owed", "slot", "topic")
@@ -43,6 +43,10 @@ class Subscriber:
     def write(self, frame: Frame) -> None:
         """Hands a frame to the socket. May call `pause` before it returns."""
         raise NotImplementedError
+
+    def send(self, frame: Frame) -> None:
+        """Like `write`, for a subscriber that is up to date, so that nothing waits before it."""
+        self.write(frame)
 
     def end(self) -> None:
         """Ends the stream in order: what was written still arrives."""
