@@ -10,6 +10,7 @@ set enable_nestloop = off
 as $$
 declare
     changed text[];
+    turned bigint[];  -- the log rows of those whose stock_level has turned
 begin
     if tg_op = 'INSERT' then
         with logged as (
@@ -24,8 +25,11 @@ begin
                    c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id,
                    n.updated_at
               from after_rows n, change_context(tg_op) c
-            returning product_id)
-        select array_agg(product_id) into changed from logged;
+            returning id, product_id,
+                      stock_level(status_after, available_after, threshold_after) <> 'ok'
+                      as has_turned)
+        select array_agg(product_id), array_agg(id) filter (where has_turned)
+          into changed, turned from logged;
     else
         with logged as (
             insert into inventory_log
@@ -54,8 +58,14 @@ begin
                    is distinct from
                    (o.max_quantity, o.sold_quantity, o.reserved_quantity, o.status,
                     o.base_price, o.name, o.low_stock_threshold)
-            returning product_id)
-        select array_agg(product_id) into changed from logged;
+            returning id, product_id,
+                      stock_level(status_before, available_before, threshold_before)
+                      <> stock_level(status_after, available_after, threshold_after) as has_turned)
+        select array_agg(product_id), array_agg(id) filter (where has_turned)
+          into changed, turned from logged;
+    end if;
+    if turned is not null then
+        perform turn_alerts(turned);
     end if;
     if changed is not null then
         perform announce_changes(changed);

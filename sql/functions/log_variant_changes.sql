@@ -9,6 +9,7 @@ set enable_nestloop = off
 as $$
 declare
     changed text[];
+    turned bigint[];  -- the log rows of those whose stock_level has turned
 begin
     if tg_op = 'INSERT' then
         with logged as (
@@ -24,8 +25,11 @@ begin
                    n.updated_at
               from after_rows n, change_context(tg_op) c
              order by n.product_id, n.version
-            returning product_id)
-        select array_agg(distinct product_id) into changed from logged;
+            returning id, product_id,
+                      stock_level(status_after, available_after, threshold_after) <> 'ok'
+                      as has_turned)
+        select array_agg(distinct product_id), array_agg(id) filter (where has_turned)
+          into changed, turned from logged;
     else
         with logged as (
             insert into inventory_log
@@ -50,8 +54,14 @@ begin
               from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
              where n.version <> o.version
              order by n.product_id, n.version
-            returning product_id)
-        select array_agg(distinct product_id) into changed from logged;
+            returning id, product_id,
+                      stock_level(status_before, available_before, threshold_before)
+                      <> stock_level(status_after, available_after, threshold_after) as has_turned)
+        select array_agg(distinct product_id), array_agg(id) filter (where has_turned)
+          into changed, turned from logged;
+    end if;
+    if turned is not null then
+        perform turn_alerts(turned);
     end if;
     if changed is not null then
         perform announce_changes(changed);

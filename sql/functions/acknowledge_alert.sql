@@ -1,0 +1,19 @@
+-- acknowledge_alert(id, actor): notes that somebody has seen an alert; gives the alert as it is
+-- now, or no row if there is none. The first acknowledgement counts. Alerts of something that
+-- happened (back, shortfall) are closed by it; those of a state that lasts (low, out, sync, lag)
+-- stay open until the state ends.
+-- Locks: the alert's row.
+create or replace function acknowledge_alert(id bigint, actor text) returns setof stock_alerts
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    update stock_alerts a
+       set acknowledged_at = clock_timestamp(), acknowledged_by = acknowledge_alert.actor,
+           closed_at = case when a.level in ('back', 'shortfall')
+                            then coalesce(a.closed_at, clock_timestamp())
+                            else a.closed_at end,
+           changed_xid = pg_current_xact_id()
+     where a.id = acknowledge_alert.id and a.acknowledged_at is null;
+    return query select a.* from stock_alerts a where a.id = acknowledge_alert.id;
+end
+$$;

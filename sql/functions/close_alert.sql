@@ -1,0 +1,26 @@
+-- close_alert(product_id, variant_id, level [, source]): closes the open alert; false if there is
+-- none. The opposite of raise_alert; announced on the channel stock_alerts, with the alert's id.
+-- Locks: the alert's row.
+create or replace function close_alert(
+    product_id text, variant_id text, level text, source text default null)
+returns boolean
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    closed bigint;
+begin
+    update stock_alerts a
+       set closed_at = clock_timestamp(), changed_xid = pg_current_xact_id()
+     where a.product_id is not distinct from close_alert.product_id
+       and a.variant_id is not distinct from close_alert.variant_id
+       and a.source is not distinct from close_alert.source
+       and a.level = close_alert.level
+       and a.closed_at is null
+    returning a.id into closed;
+    if closed is null then
+        return false;
+    end if;
+    perform pg_notify('stock_alerts', closed::text);
+    return true;
+end
+$$;

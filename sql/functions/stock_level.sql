@@ -1,0 +1,10 @@
+-- stock_level(status, available, threshold): 'out', 'low' or 'ok', of one row by its own numbers.
+-- Only what can be bought is low or out (R4): a draft, a discontinued row, an unlimited row and
+-- a row that does not exist (NULLs) are 'ok'. Locks nothing; inlined where it is called.
+create or replace function stock_level(status text, available integer, threshold integer)
+returns text
+language sql immutable parallel safe as $$
+    select case when status = 'active' and available <= 0 then 'out'
+                when status = 'active' and available <= threshold then 'low'
+                else 'ok' end
+$$;
