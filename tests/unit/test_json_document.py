@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_server.errors import ImportRejected
 from stream_server.inventory.json_document import JSONDocument, Literal, Members
 
-scalars = st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text()
+scalars = st.none() | st.booleans() | st.integers(-(10**16), 10**16) | st.text()
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
