@@ -74,7 +74,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
             asyncio.run(migrations.migrate(settings.database_url.get_secret_value()))
         listening = server.listen(settings.host, settings.port)
         logging.getLogger(__name__).info("Serving on %s", server.url_of(listening))
-        code = server.run(create_app(settings), listening)
+        code = server.run(create_app(settings), settings, listening)
     raise typer.Exit(code)
 
 

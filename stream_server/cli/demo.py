@@ -46,7 +46,7 @@ def run(
             async with Pool(postgres.url, max_size=1) as pool:
                 await Shoppers(pool, random.Random()).run()
 
-    return server.run(create_app(settings), listening, companion)
+    return server.run(create_app(settings), settings, listening, companion)
 
 
 async def _prepare(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The web server: uvicorn with our connections and our way to stop."""
+"""The web server as a command runs it: its socket, its signals, its exit code."""
 
 import asyncio
 import logging
@@ -7,42 +7,22 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
 
-import uvicorn
 from starlette.applications import Starlette
 
 from stream_server.errors import InvalidSettings
-from stream_server.streaming.connection import StreamProtocol
+from stream_server.server import Server, server
+from stream_server.settings import Settings
 
-__all__ = ["Server", "at_signals", "listen", "run", "url_of"]
+__all__ = ["at_signals", "listen", "run", "url_of"]
 
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
-KEEP_ALIVE: Final = 75  # seconds; longer than proxies keep a connection, and than a poll interval
-GRACE: Final = 5  # seconds for requests under way, once the streams have ended
 
-
-class Server(uvicorn.Server):
-    """Ends streams before it closes connections, and after a signal returns like any function."""
-
-    def __init__(self, app: Starlette) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=StreamProtocol,
-                ws="none",
-                lifespan="on",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=GRACE,
-            )
-        )
-        self._app = app
+class _Server(Server):
+    """Returns after a signal like any function, so that what runs around it can end, too."""
 
     @property
     def stopped_by(self) -> int | None:
@@ -54,15 +34,6 @@ class Server(uvicorn.Server):
         """As uvicorn does, but it does not raise the signal again when all is done."""
         with at_signals(self.handle_exit):
             yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """uvicorn waits for open connections and streams never end by themselves: end them, while
-        new clients are still told to go elsewhere. A second Ctrl-C cuts that short."""
-        draining = asyncio.create_task(self._app.state.drain())
-        while not (draining.done() or self.force_exit):
-            await asyncio.wait((draining,), timeout=0.1)
-        draining.cancel()
-        await super().shutdown(sockets)
 
 
 @contextmanager
@@ -86,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=4096)
     except socket.gaierror as error:
         raise InvalidSettings({"HOST": f"{host} is no address here: {error.strerror}"}) from error
     except OSError as error:
@@ -103,6 +74,7 @@ def url_of(listening: socket.socket) -> str:
 
 def run(
     app: Starlette,
+    settings: Settings,
     listening: socket.socket,
     companion: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> int:
@@ -110,7 +82,12 @@ def run(
 
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
-    server = Server(app)
+    web = _Server(server(app, settings).config, app)
+    for name in ("uvicorn", "uvicorn.error"):  # which logs as it likes; here, as the rest does
+        its_own = logging.getLogger(name)
+        its_own.handlers.clear()
+        its_own.propagate = True
+        its_own.setLevel(logging.NOTSET)
 
     async def accompany() -> None:
         try:
@@ -122,11 +99,11 @@ def run(
     async def main() -> None:
         beside = asyncio.create_task(accompany())
         try:
-            await server.serve([listening])
+            await web.serve([listening])
         finally:
             beside.cancel()
             await asyncio.wait((beside,))
 
-    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
         runner.run(main())
-    return 128 + signal.SIGINT if server.stopped_by == signal.SIGINT else 0
+    return 128 + signal.SIGINT if web.stopped_by == signal.SIGINT else 0
