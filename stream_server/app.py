@@ -34,6 +34,7 @@ from stream_server.web.envelope import failure
 from stream_server.web.inventory import inventory_routes
 from stream_server.web.ops import ops_routes
 from stream_server.web.representation import PublicEncoder
+from stream_server.web.routing import Shortcut
 from stream_server.web.streams import stream_routes
 
 logger = logging.getLogger(__name__)
@@ -89,12 +90,12 @@ def create_app(settings: Settings) -> Starlette:
         await publisher.end_streams(settings.stream_drain_seconds)
 
     app = Starlette(
-        routes=[*stream_routes(), *inventory_routes(), *ops_routes()],
+        routes=[*ops_routes()],
         middleware=_middleware(settings),
         exception_handlers={
-            StreamServerError: _domain_error,
-            HTTPException: _http_error,
-            Exception: _unexpected_error,
+            StreamServerError: _handle,
+            HTTPException: _handle,
+            Exception: _handle_unexpected,
         },
         lifespan=lifespan,
     )
@@ -108,18 +109,18 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    if not settings.allowed_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"],
-            expose_headers=["ETag", "Retry-After"],
-            max_age=86_400,
-        )
-    ]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"],
+        expose_headers=["ETag", "Retry-After"],
+        max_age=86_400,
+    )
+    shortcut = Middleware(
+        Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
+    )
+    return [cors, shortcut] if settings.allowed_origins else [shortcut]
 
 
 async def _schema_is_current(url: str) -> None:
@@ -134,20 +135,25 @@ async def _schema_is_current(url: str) -> None:
         backoff = min(5.0, backoff * 2)
 
 
-async def _domain_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, StreamServerError)
-    status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
-    if status >= 500:
-        logger.error("%s: %s", error.code, error.message)
-    headers = {"Retry-After": "1"} if status == 503 else None
-    return failure(status, error.code, error.message, error.details, headers)
+def explain(error: Exception) -> Response | None:
+    """The answer to an error that is known; None for any other, which is a bug."""
+    if isinstance(error, StreamServerError):
+        status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
+        if status >= 500:
+            logger.error("%s: %s", error.code, error.message)
+        headers = {"Retry-After": "1"} if status == 503 else None
+        return failure(status, error.code, error.message, error.details, headers)
+    if isinstance(error, HTTPException):
+        code = CODES.get(error.status_code, "http_error")
+        return failure(error.status_code, code, error.detail, headers=error.headers)
+    return None
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, "http_error")
-    return failure(error.status_code, code, error.detail, headers=error.headers)
+async def _handle(_: Request, error: Exception) -> Response:
+    response = explain(error)
+    assert response is not None
+    return response
 
 
-async def _unexpected_error(_: Request, error: Exception) -> Response:
+async def _handle_unexpected(_: Request, error: Exception) -> Response:
     return failure(500, "internal_error", "Something went wrong here; it has been logged")

@@ -54,6 +54,6 @@ def snapshot_data(products: Iterable[bytes], unknown: list[str], live: bool) -> 
     """The data of a `snapshot` event, from products that are JSON already."""
     return b'{"products":[%b],"unknown":%b,"live":%b}' % (
         b",".join(products),
-        to_json(unknown),
-        to_json(live),
+        to_json(unknown) if unknown else b"[]",
+        b"true" if live else b"false",
     )

@@ -18,7 +18,7 @@ from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.snapshot import Position, Snapshot
 from stream_server.streaming.state import Change, Product, changed
-from stream_server.streaming.subscriber import Subscriber, Waiter
+from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 
 PING_SLOTS = 60
 
@@ -51,12 +51,17 @@ class Entry:
 
 
 class Topic:
-    """A set of products that is watched, and its subscribers. `ids` None: the catalogue."""
+    """A set of products that is watched, and its subscribers. `ids` None: the catalogue.
 
-    __slots__ = ("ids", "kind", "subscribers")
+    `opening` is the first frame of a stream, as long as the hub's `revision` is `opening_of`.
+    """
+
+    __slots__ = ("ids", "kind", "opening", "opening_of", "subscribers")
 
     def __init__(self, ids: frozenset[str] | None) -> None:
         self.ids = ids
+        self.opening: Frame | None = None
+        self.opening_of = -1
         self.kind = "catalogue" if ids is None else "product" if len(ids) == 1 else "batch"
         self.subscribers: set[Subscriber] = set()
 
@@ -97,6 +102,7 @@ class Hub:
         self.stalls: dict[Subscriber, float] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
+        self.revision = 0  # rises with whatever a snapshot frame says
         self.on_change: Callable[[], None] = lambda: None
         self.on_new_history: Callable[[], None] = lambda: None
         self._topics: dict[frozenset[str] | None, Topic] = {}
@@ -125,6 +131,7 @@ class Hub:
             self.pending.clear()
             self._sorted_ids = None
         is_new_history = self.is_loaded and not continues
+        self.revision += 1
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
         if is_new_history:
             self.on_new_history()
@@ -137,8 +144,9 @@ class Hub:
             product = changed(entry.product if entry else None, change)
             if product is not None:
                 self._take(product)
-        if seen is not None:
+        if seen is not None and seen != self.seen:
             self.seen = seen
+            self.revision += 1
         if self.pending:
             self.on_change()
 
@@ -146,6 +154,7 @@ class Hub:
         """Whether the source follows the database; subscribers are told."""
         if is_live != self.is_live:
             self.is_live = is_live
+            self.revision += 1
             self.on_change()
 
     def _take(self, product: Product) -> None:
@@ -154,6 +163,7 @@ class Hub:
         if before is product or (before is not None and before.version >= product.version
                                  and before == product):  # fmt: skip
             return
+        self.revision += 1
         if entry is None:
             entry = self.entries[product.id] = Entry(product)
             self._sorted_ids = None
@@ -196,12 +206,14 @@ class Hub:
     def begin_publishing(self, product_ids: Iterable[str]) -> tuple[dict[str, Pending], str]:
         """Takes products out of `pending`; gives them and the position once they are sent.
         Until `end_publishing`, nobody is given a position that covers them."""
+        self.revision += 1
         self._publishing_from = self._seen_and_published()
         taken = {product_id: self.pending.pop(product_id) for product_id in product_ids}
         return taken, str(Position(self.epoch, self._seen_and_published()))
 
     def end_publishing(self, product_ids: Iterable[str]) -> None:
         """They were sent to everybody: now they are quiet for a while."""
+        self.revision += 1
         self._publishing_from = None
         quiet_until = self.clock() + self.conflate
         for product_id in product_ids:
@@ -227,19 +239,22 @@ class Hub:
         With the position that it was given last it gets what changed since; with none, all;
         with one that is not of this history, a reset and all.
         """
-        self._join(subscriber, ids)
-        if subscriber.is_stream:
-            subscriber.slot = next(self._next_slot) % PING_SLOTS
-            self.slots[subscriber.slot].add(subscriber)
-            self.open_streams[subscriber.topic.kind] += 1  # type: ignore[union-attr]  # joined
+        topic = self._join(subscriber, ids)
+        subscriber.slot = next(self._next_slot) % PING_SLOTS
+        self.slots[subscriber.slot].add(subscriber)
+        self.open_streams[topic.kind] += 1
         position = self.resumable(last_event_id) if last_event_id else None
-        if position is None:
-            owed = (
-                (i for i, e in self.entries.items() if e.product.is_public) if ids is None else ids
-            )
-            subscriber.open(owed, reset=last_event_id is not None)
+        if position is not None:
+            subscriber.open(self._changed_since(position.snapshot, ids))
+            return
+        if last_event_id:
+            subscriber.write(self.reset_frame())
+        if ids is None:
+            subscriber.open(self._public_ids())
+        elif len(ids) > PAGE:
+            subscriber.open(ids)
         else:
-            subscriber.open(self._changed_since(position.snapshot, ids), reset=False)
+            subscriber.write(self._opening(topic, ids))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets a subscriber; harmless when it is forgotten already."""
@@ -309,7 +324,7 @@ class Hub:
         """Its socket has drained."""
         self.stalls.pop(subscriber, None)
 
-    def _join(self, subscriber: Subscriber, ids: frozenset[str] | None) -> None:
+    def _join(self, subscriber: Subscriber, ids: frozenset[str] | None) -> Topic:
         topic = self._topics.get(ids)
         if topic is None:
             topic = self._topics[ids] = Topic(ids)
@@ -317,6 +332,14 @@ class Hub:
                 self._watchers.setdefault(product_id, set()).add(topic)
         topic.subscribers.add(subscriber)
         subscriber.topic = topic
+        return topic
+
+    def _opening(self, topic: Topic, ids: frozenset[str]) -> Frame:
+        """The snapshot of a whole topic: made once, however many come at the same time."""
+        if topic.opening is None or topic.opening_of != self.revision:
+            topic.opening = self.snapshot_frame(ids, is_last=True)
+            topic.opening_of = self.revision
+        return topic.opening
 
     def _public_ids(self) -> Iterable[str]:
         return (i for i, entry in self.entries.items() if entry.product.is_public)

@@ -19,7 +19,7 @@ from stream_server.streaming.frames import Frame
 if TYPE_CHECKING:
     from stream_server.streaming.hub import Hub, Topic
 
-_PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
+PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
 
 
 class Subscriber:
@@ -56,11 +56,9 @@ class Subscriber:
         """Ends the stream at once: what was written is thrown away."""
         raise NotImplementedError
 
-    def open(self, owed: Iterable[str], *, reset: bool) -> None:
-        """Starts the stream: what it owes itself, after a reset if its past is of no use."""
+    def open(self, owed: Iterable[str]) -> None:
+        """Starts the stream with what it owes itself."""
         self.owed = set(owed)
-        if reset:
-            self.write(self.hub.reset_frame())
         self._pay()
 
     def pause(self) -> None:
@@ -80,7 +78,7 @@ class Subscriber:
         owed = self.owed
         if owed is None or self.is_full or self.topic is None:
             return
-        page = list(islice(owed, _PAGE))
+        page = list(islice(owed, PAGE))
         owed.difference_update(page)
         is_last = not owed
         if is_last:

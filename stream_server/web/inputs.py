@@ -43,6 +43,8 @@ def product_ids(given: Any, field: str = "productIds") -> list[str]:
 
 def product_ids_in_query(request: Request) -> list[str] | None:
     """`?productIds=a,b`, which may be repeated; None if it is not there at all."""
+    if not request.scope["query_string"]:
+        return None
     given = request.query_params.getlist("productIds")
     if not given:
         return None
@@ -56,6 +58,8 @@ def number_in_query(
     request: Request, field: str, *, default: float, lowest: float, highest: float
 ) -> float:
     """A number in the query string, between two bounds."""
+    if not request.scope["query_string"]:
+        return default
     given = request.query_params.get(field)
     if given is None:
         return default
@@ -66,6 +70,15 @@ def number_in_query(
     if not lowest <= number <= highest:
         raise InvalidRequest(field, f"a number from {lowest:g} to {highest:g}")
     return number
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """A header by its name in lower case, without building the mapping of all of them."""
+    for each, value in request.scope["headers"]:
+        if each == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
