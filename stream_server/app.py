@@ -35,7 +35,7 @@ from stream_server.web.inventory import inventory_routes
 from stream_server.web.ops import ops_routes
 from stream_server.web.representation import PublicEncoder
 from stream_server.web.routing import Shortcut
-from stream_server.web.streams import stream_routes
+from stream_server.web.streams import StreamLimit, stream_routes
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def create_app(settings: Settings) -> Starlette:
     app.state.metrics = metrics
     app.state.hub = hub
     app.state.source = source
+    app.state.stream_limit = StreamLimit()
     app.state.is_draining = False
     app.state.drain = drain
     return app

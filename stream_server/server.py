@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 import uvicorn
@@ -35,18 +36,23 @@ def server(app: Starlette, settings: Settings) -> Server:
     """A server for the application, where the settings say.
 
     Streams are written straight on their connections (`StreamProtocol`); uvloop is used where
-    it is installed.
+    it is installed; the process's limit of open files is raised as far as it may be.
     """
     AppStatus.disable_automatic_graceful_drain()  # Server.shutdown does it, and says when to retry
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         http="stream_server.streaming.connection:StreamProtocol",
         ws="none",
+        lifespan="on",
         backlog=4096,
+        log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # polls come every ten seconds
         timeout_graceful_shutdown=10,
     )
     return Server(config, app)

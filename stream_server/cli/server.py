@@ -83,11 +83,6 @@ def run(
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
     web = _Server(server(app, settings).config, app)
-    for name in ("uvicorn", "uvicorn.error"):  # which logs as it likes; here, as the rest does
-        its_own = logging.getLogger(name)
-        its_own.handlers.clear()
-        its_own.propagate = True
-        its_own.setLevel(logging.NOTSET)
 
     async def accompany() -> None:
         try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import resource
+import time
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -13,6 +17,38 @@ from stream_server.streaming.stream import StreamResponse
 from stream_server.web import inputs
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.routing import Resource
+
+
+logger = logging.getLogger(__name__)
+
+_SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
+_SECONDS_BETWEEN_WARNINGS = 60.0
+
+
+class StreamLimit:
+    """How many streams may be open at once: each takes one of the process's open files.
+
+    The limit of open files is asked for each time, so that `prlimit` helps without a restart.
+    """
+
+    def __init__(self) -> None:
+        self._warned_at = float("-inf")
+
+    def check(self, hub: Hub) -> None:
+        """Raises HTTPException 503 if there is no room for one more."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        streams = hub.open_streams.total()
+        if files == resource.RLIM_INFINITY or streams < files - max(_SPARE_FILES, files // 20):
+            return
+        now = time.monotonic()
+        if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
+            self._warned_at = now
+            logger.warning(
+                "%d streams are open, all that the limit of %d open files has room for; new ones "
+                "get a 503. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
+                streams, files,
+            )  # fmt: skip
+        raise HTTPException(503, "Too many streams are open", headers={"Retry-After": "5"})
 
 
 def stream_routes() -> list[Resource]:
@@ -39,6 +75,7 @@ async def _stream(request: Request, ids: frozenset[str] | None) -> ASGIApp:
     hub = loaded_hub(request)
     if request.app.state.is_draining:
         raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
+    request.app.state.stream_limit.check(hub)
     # A page that makes a new EventSource cannot set the header, so the query can carry it.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
