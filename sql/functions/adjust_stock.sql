@@ -1,0 +1,42 @@
+-- adjust_stock(of_product, of_variant, change, why, remark, expected_version, actor): adds to, or
+-- takes from, what is in stock, for a reason. Gives the row as JSON.
+--
+--     select adjust_stock('Unit-8x8x8', 'Unit-8x8x8-oak', -2, 'damaged', 'water');
+--
+-- Locks: the product, then the variant.
+-- Raises: as begin_adjustment; SS003 if so much is not there; SS001 for 0 and for unlimited stock.
+create or replace function adjust_stock(
+    of_product       text,
+    of_variant       text,
+    change           integer,
+    why              text,
+    remark           text default null,
+    expected_version bigint default null,
+    actor            text default null
+) returns jsonb
+language plpgsql
+set stream_server.operation = 'adjust'
+set stream_server.reason = ''
+set stream_server.note = ''
+as $$
+declare
+    before  text := current_setting('stream_server.actor', true);
+    now_max bigint;
+begin
+    if coalesce(change, 0) = 0 then
+        perform refuse_field('change', 'a whole number, not 0');
+    end if;
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    if of_variant is null then
+        select max_quantity into now_max from products where id = of_product;
+    else
+        select max_quantity into now_max from variants where id = of_variant;
+    end if;
+    if now_max is null then
+        perform refuse_field('change', 'of limited stock: this is unlimited');
+    end if;
+    perform change_max(of_product, of_variant, now_max + change);
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return stock_row(of_product, of_variant);
+end
+$$;

@@ -1,0 +1,18 @@
+-- cancel_order(of_order, actor): cancels an order and gives its units back, once. Gives the order
+-- as JSON.
+-- Locks: the order; then products, then variants (lock_stock).
+-- Raises: SS009 for an unknown order, SS011 if it is refunded.
+create or replace function cancel_order(of_order bigint, actor text default null) returns jsonb
+language plpgsql
+set stream_server.operation = 'cancel'
+as $$
+declare
+    before text := current_setting('stream_server.actor', true);
+    closed jsonb;
+begin
+    perform act_as(actor);
+    closed := close_order(of_order, 'cancelled', true);
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return closed;
+end
+$$;

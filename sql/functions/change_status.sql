@@ -1,0 +1,34 @@
+-- change_status(of_product, of_variant, new_status, why, remark, expected_version, actor): draft,
+-- active or discontinued, for a product or a variant. Gives the row as JSON.
+-- Locks: the product, then the variant.
+-- Raises: as begin_adjustment; SS001 for another status.
+create or replace function change_status(
+    of_product       text,
+    of_variant       text,
+    new_status       text,
+    why              text,
+    remark           text default null,
+    expected_version bigint default null,
+    actor            text default null
+) returns jsonb
+language plpgsql
+set stream_server.operation = 'status'
+set stream_server.reason = ''
+set stream_server.note = ''
+as $$
+declare
+    before text := current_setting('stream_server.actor', true);
+begin
+    if coalesce(new_status not in ('active', 'draft', 'discontinued'), true) then
+        perform refuse_field('status', 'one of active, draft, discontinued');
+    end if;
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    if of_variant is null then
+        update products set status = new_status where id = of_product;
+    else
+        update variants set status = new_status where id = of_variant;
+    end if;
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return stock_row(of_product, of_variant);
+end
+$$;

@@ -1,0 +1,39 @@
+-- close_order(of_order, new_status, restock): what cancel_order and refund_order share. Ends an
+-- order and, if `restock`, gives back what it was filled with. An order that has the status already
+-- stays as it is; a cancelled one can be refunded, which gives nothing back a second time.
+-- Locks: the order; then products, then variants (lock_stock).
+-- Raises: SS009 for an unknown order, SS011 for cancelling one that is refunded.
+create or replace function close_order(of_order bigint, new_status text, restock boolean)
+returns jsonb
+language plpgsql
+set stream_server.reference = ''
+as $$
+declare
+    placed orders;
+    filled stock_line[];
+begin
+    select * into placed from orders where id = of_order for update;
+    if not found then
+        raise exception 'there is no order %', of_order
+            using errcode = 'SS009', detail = jsonb_build_object('orderId', of_order);
+    elsif placed.status = new_status then
+        return order_data(of_order);
+    elsif placed.status = 'refunded' then
+        raise exception 'the order is refunded'
+            using errcode = 'SS011', detail = order_data(of_order);
+    end if;
+    perform set_config('stream_server.reference', 'order ' || of_order, true);
+    if restock then
+        filled := array(select (product_id, variant_id, filled_quantity)::stock_line
+                          from order_lines where order_id = of_order and filled_quantity > 0
+                         order by product_id, variant_id);
+        perform lock_stock(filled);
+        perform move_stock(array(select (product_id, variant_id, -quantity, 0)::stock_move
+                                   from unnest(filled)));
+        update order_lines set filled_quantity = 0
+         where order_id = of_order and filled_quantity > 0;
+    end if;
+    update orders set status = new_status, updated_at = clock_timestamp() where id = of_order;
+    return order_data(of_order);
+end
+$$;

@@ -1,0 +1,139 @@
+-- complete_order(reservation, cart, payment, record_shortfall, actor): sells what a reservation
+-- holds, or a cart directly; gives the order as JSON.
+--
+--     select complete_order(reservation => '7f1f…', payment => 'pi_3OqX…');
+--     select complete_order(cart => '[{"productId": "Poster", "quantity": 1}]');
+--
+-- One reservation is one order, and so is one payment: called again, by whomever and however often,
+-- it gives that order and sells nothing more. A reservation that has ended is taken from stock
+-- again; a newer hold of the same checkout ends for it, so that nobody is blocked by his own. Where
+-- there is too little, nothing happens (SS003); with `record_shortfall`, because the money is there
+-- already, the order takes what there is and has the status `shortfall`, and an alert is raised.
+-- Called again for such an order, it takes what has come in since.
+--
+-- Locks: the reservation; the order; a newer reservation of the same checkout; overdue ones of the
+-- same products (SKIP LOCKED); then products, then variants (lock_stock).
+-- Raises: SS001 for a malformed cart or both or neither of reservation and cart, SS002 for an
+-- unknown product or variant, SS003 for too little stock, SS004 for an unknown reservation, SS010
+-- if payment, reservation and cart don't belong together, SS012 over max_per_order.
+create or replace function complete_order(
+    reservation      text default null,
+    cart             jsonb default null,
+    payment          text default null,
+    record_shortfall boolean default false,
+    actor            text default null
+) returns jsonb
+language plpgsql
+set stream_server.operation = 'sale'
+set stream_server.reference = ''
+as $$
+declare
+    before  text := current_setting('stream_server.actor', true);
+    moment  timestamptz := clock_timestamp();
+    held    reservations;
+    lines   stock_line[];
+    placed  orders;
+    is_new  boolean;
+    each    record;
+    overdue bigint[];
+    newer   bigint[];
+    offers  stock_offer[];
+    short   record;
+begin
+    if (reservation is null) = (cart is null) then
+        perform refuse_field('reservationToken', 'given, or lines, and not both');
+    elsif payment !~ '^[^[:cntrl:]]{1,200}$' then
+        perform refuse_field('paymentReference',
+                             'a string of 1 to 200 characters, none of control');
+    end if;
+    if cart is not null then
+        lines := cart_lines(cart);
+    else
+        held := held_reservation(reservation);
+        lines := lines_of_reservations(array[held.id]);
+    end if;
+    select * into each from place_order(held, payment, act_as(actor));
+    placed := each.placed;
+    is_new := each.is_new;
+    perform set_config('stream_server.reference', 'order ' || placed.id, true);
+
+    if not is_new then
+        if lines is distinct from array(
+            select (product_id, variant_id, quantity)::stock_line from order_lines
+             where order_id = placed.id order by product_id, variant_id) then
+            raise exception 'this payment has completed another order'
+                using errcode = 'SS010', detail = jsonb_build_object('orderId', placed.id);
+        end if;
+        lines := array(
+            select (product_id, variant_id, quantity - filled_quantity)::stock_line
+              from order_lines
+             where order_id = placed.id and filled_quantity < quantity
+             order by product_id, variant_id);
+    end if;
+
+    if is_new and held.status = 'active' then
+        perform lock_stock(lines);
+        perform move_stock(array(select (product_id, variant_id, quantity, -quantity)::stock_move
+                                   from unnest(lines)));
+        offers := array(select (product_id, variant_id, quantity, quantity, quantity,
+                                null)::stock_offer
+                          from unnest(lines));
+    elsif is_new or placed.status = 'shortfall' then
+        newer := array(select id from reservations
+                        where checkout_token = held.checkout_token and status = 'active'
+                          for update);
+        overdue := array(select unnest(lock_overdue(lines, moment))
+                         except select unnest(newer));
+        perform lock_stock(lines || lines_of_reservations(overdue || newer));
+        if overdue <> '{}' then
+            perform give_back(overdue, 'expired', moment, 'expire');
+        end if;
+        if newer <> '{}' then
+            perform give_back(newer, 'released', moment, 'release');
+        end if;
+        if is_new and cart is not null then
+            perform check_lines(lines);
+        end if;
+        offers := offer_stock(lines);
+        if is_new and not record_shortfall
+           and exists (select from unnest(offers) where granted < requested) then
+            perform refuse_shortage(offers);
+        end if;
+        perform move_stock(array(select (product_id, variant_id, granted, 0)::stock_move
+                                   from unnest(offers)));
+    end if;
+
+    if is_new then
+        insert into order_lines (order_id, product_id, variant_id, quantity, filled_quantity,
+                                 unit_price)
+        select placed.id, o.product_id, o.variant_id, o.requested, o.granted,
+               coalesce(v.price, p.base_price)
+          from unnest(offers) o
+          join products p on p.id = o.product_id
+          left join variants v on v.id = o.variant_id;
+        update reservations
+           set status = 'converted', ended_at = coalesce(ended_at, moment)
+         where id = held.id;
+    elsif offers is not null then
+        update order_lines l set filled_quantity = l.filled_quantity + o.granted
+          from unnest(offers) o
+         where l.order_id = placed.id and l.product_id = o.product_id
+           and l.variant_id is not distinct from o.variant_id;
+    end if;
+    if offers is not null then
+        update orders
+           set status = case when exists (select from unnest(offers) where granted < requested)
+                             then 'shortfall' else 'paid' end,
+               updated_at = clock_timestamp()
+         where id = placed.id;
+        for short in select * from unnest(offers) where granted < requested loop
+            perform raise_alert(
+                short.product_id, short.variant_id, 'shortfall',
+                format('Order %s is paid, but %s of %s could not be taken from stock', placed.id,
+                       short.requested - short.granted, short.requested));
+        end loop;
+    end if;
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return order_data(placed.id);
+end
+$$;

@@ -1,0 +1,20 @@
+-- give_back(ids, new_status, moment, as_operation): ends these reservations, which are active and
+-- locked, and gives back what they hold; the log calls it `as_operation`.
+-- Wants their products and variants locked (lock_stock), too. Locks nothing more.
+create or replace function give_back(
+    ids bigint[], new_status text, moment timestamptz, as_operation text
+) returns void
+language plpgsql
+set stream_server.operation = ''
+set stream_server.reference = ''
+as $$
+begin
+    perform set_config('stream_server.operation', as_operation, true);
+    if cardinality(ids) = 1 then
+        perform set_config('stream_server.reference', 'reservation ' || ids[1], true);
+    end if;
+    update reservations set status = new_status, ended_at = moment where id = any (ids);
+    perform move_stock(array(select (product_id, variant_id, 0, -quantity)::stock_move
+                               from unnest(lines_of_reservations(ids))));
+end
+$$;

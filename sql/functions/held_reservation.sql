@@ -1,0 +1,15 @@
+-- held_reservation(of_token): the reservation with this token, locked.
+-- Locks: the reservation.
+-- Raises: SS004 if there is none.
+create or replace function held_reservation(of_token text) returns reservations
+language plpgsql as $$
+declare
+    held reservations;
+begin
+    select * into held from reservations where token = of_token for update;
+    if not found then
+        raise exception 'there is no such reservation' using errcode = 'SS004';
+    end if;
+    return held;
+end
+$$;

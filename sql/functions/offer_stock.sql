@@ -1,0 +1,40 @@
+-- offer_stock(lines, own): what of each line could be taken now, the lines in the order of ids:
+-- `available` is what is left for the line after those before it, `granted` the part of it that
+-- the line asks for. What the caller holds itself, `own`, counts as available. What is not active
+-- has nothing; unlimited stock has room up to the largest integer.
+-- Wants the rows locked (lock_stock) and checked (check_lines). Locks: none.
+create or replace function offer_stock(lines stock_line[], own stock_line[] default '{}')
+returns stock_offer[]
+language sql stable as $$
+    with room as (
+        select l.product_id, l.variant_id, l.quantity,
+               coalesce(v.price, p.base_price) as price,
+               case when p.status <> 'active' then 0
+                    else coalesce(p.available_quantity,
+                                  2147483647 - p.sold_quantity - p.reserved_quantity)
+                         + coalesce((select sum(o.quantity) from unnest(own) o
+                                      where o.product_id = p.id), 0)
+               end as in_product,
+               case when v.id is null then 2147483647
+                    when v.status <> 'active' then 0
+                    else coalesce(v.available_quantity,
+                                  2147483647 - v.sold_quantity - v.reserved_quantity)
+                         + coalesce((select sum(o.quantity) from unnest(own) o
+                                      where o.variant_id = v.id), 0)
+               end as in_variant
+          from unnest(lines) l
+          join products p on p.id = l.product_id
+          left join variants v on v.id = l.variant_id),
+    left_over as (
+        select r.*,
+               greatest(0, least(r.in_variant, r.in_product
+                   - coalesce(sum(least(r.quantity, r.in_variant)) over
+                              (partition by r.product_id order by r.variant_id
+                               rows between unbounded preceding and 1 preceding),
+                              0))) as units
+          from room r)
+    select array_agg((product_id, variant_id, quantity, units, least(quantity, units),
+                      price)::stock_offer
+                     order by product_id, variant_id)
+      from left_over
+$$;

@@ -1,0 +1,16 @@
+-- refuse_ended(held): raises SS005 if the reservation is expired, SS006 if it was released, SS007
+-- if it has become an order.
+create or replace function refuse_ended(held reservations) returns void
+language plpgsql stable as $$
+begin
+    if held.status = 'converted' then
+        raise exception 'the reservation has become an order' using errcode = 'SS007';
+    elsif held.status = 'released' then
+        raise exception 'the reservation was released' using errcode = 'SS006';
+    elsif held.status = 'expired' or held.expires_at <= clock_timestamp() then
+        raise exception 'the reservation has expired'
+            using errcode = 'SS005',
+                  detail = jsonb_build_object('expiredAt', wire_time(held.expires_at));
+    end if;
+end
+$$;

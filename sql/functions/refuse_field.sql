@@ -1,0 +1,9 @@
+-- refuse_field(field, expected): raises SS001, "<field> must be <expected>".
+create or replace function refuse_field(field text, expected text) returns void
+language plpgsql immutable as $$
+begin
+    raise exception '% must be %', field, expected
+        using errcode = 'SS001',
+              detail = jsonb_build_object('field', field, 'expected', expected);
+end
+$$;

@@ -1,0 +1,102 @@
+-- reserve_stock(checkout, cart, hold, allow_partial, actor): holds what a cart asks for until
+-- `hold` from now. Gives the reservation as JSON; its lines say `requested` and `quantity`.
+--
+--     select reserve_stock('checkout-81', '[{"productId": "Unit-8x8x8", "quantity": 2,
+--                                            "variantId": "Unit-8x8x8-oak"}]');
+--
+-- `checkout` names the shopper's checkout: called again with the same one, it replaces that one's
+-- hold (whose own units count as available), or leaves it as it was where it raises. With
+-- `allow_partial` it holds what there is, if that is anything. Holds that are overdue on the same
+-- products end first, so nobody is refused because the worker has not come by yet.
+--
+-- Locks: the checkout's own reservation and the overdue ones, in the order of ids; then products,
+-- then variants (lock_stock).
+-- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
+-- stock, SS012 over max_per_order.
+create or replace function reserve_stock(
+    checkout      text,
+    cart          jsonb,
+    hold          interval default '10 minutes',
+    allow_partial boolean default false,
+    actor         text default null
+) returns jsonb
+language plpgsql
+set stream_server.operation = 'reserve'
+set stream_server.reference = ''
+as $$
+declare
+    before  text := current_setting('stream_server.actor', true);
+    lines   stock_line[] := cart_lines(cart);
+    moment  timestamptz;
+    own     stock_line[] := '{}';
+    overdue bigint[];
+    each    record;
+    held    reservations;
+    offers  stock_offer[];
+begin
+    if coalesce(checkout !~ '^[^[:cntrl:]]{1,200}$', true) then
+        perform refuse_field('checkoutToken', 'a string of 1 to 200 characters, none of control');
+    elsif hold is null or hold <= interval '0' then
+        perform refuse_field('hold', 'longer than nothing');
+    end if;
+    perform act_as(actor);
+
+    loop
+        moment := clock_timestamp();
+        overdue := '{}';
+        for each in
+            select r.id, r.checkout_token
+              from reservations r
+             where r.status = 'active'
+               and (r.checkout_token = checkout
+                    or (r.expires_at <= moment
+                        and exists (select from reservation_lines l
+                                     where l.reservation_id = r.id
+                                       and l.product_id = any (array(
+                                           select product_id from unnest(lines))))))
+             order by r.id
+               for update
+        loop
+            if each.checkout_token = checkout then
+                own := own || lines_of_reservations(array[each.id]);
+                update reservations set status = 'released', ended_at = moment where id = each.id;
+            else
+                overdue := overdue || each.id;
+            end if;
+        end loop;
+        insert into reservations (checkout_token, created_at, expires_at)
+        values (checkout, moment, moment + hold)
+        on conflict (checkout_token) where status = 'active' do nothing
+        returning * into held;
+        exit when found;  -- else another call for this checkout was faster: replace its hold
+    end loop;
+
+    perform lock_stock(lines || own || lines_of_reservations(overdue));
+    if overdue <> '{}' then
+        perform give_back(overdue, 'expired', moment, 'expire');
+    end if;
+    perform check_lines(lines);
+    offers := offer_stock(lines, own);
+    if exists (select from unnest(offers) where granted < requested)
+       and not (allow_partial and exists (select from unnest(offers) where granted > 0)) then
+        perform refuse_shortage(offers);
+    end if;
+    perform set_config('stream_server.reference', 'reservation ' || held.id, true);
+    perform move_stock(array(
+        select (product_id, variant_id, 0, units)::stock_move
+          from (select product_id, variant_id, granted as units from unnest(offers)
+                union all
+                select product_id, variant_id, -quantity from unnest(own)) s));
+    insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
+    select held.id, product_id, variant_id, granted from unnest(offers) where granted > 0;
+
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return jsonb_build_object(
+        'token', held.token, 'status', held.status, 'expiresAt', wire_time(held.expires_at),
+        'isExtendable', true,
+        'lines', (select jsonb_agg(jsonb_build_object(
+                             'productId', product_id, 'variantId', variant_id,
+                             'quantity', granted, 'requested', requested))
+                    from unnest(offers)));
+end
+$$;

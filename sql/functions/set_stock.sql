@@ -1,0 +1,38 @@
+-- set_stock(of_product, of_variant, stock, why, remark, expected_version, actor): makes `stock`
+-- units available (NULL: unlimited), whatever is sold and reserved. Gives the row as JSON.
+-- Locks: the product, then the variant.
+-- Raises: as begin_adjustment; SS001 for a negative stock.
+create or replace function set_stock(
+    of_product       text,
+    of_variant       text,
+    stock            integer,
+    why              text,
+    remark           text default null,
+    expected_version bigint default null,
+    actor            text default null
+) returns jsonb
+language plpgsql
+set stream_server.operation = 'adjust'
+set stream_server.reason = ''
+set stream_server.note = ''
+as $$
+declare
+    before text := current_setting('stream_server.actor', true);
+    taken  bigint;
+begin
+    if stock < 0 then
+        perform refuse_field('stock', 'a whole number from 0, or null');
+    end if;
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    if of_variant is null then
+        select sold_quantity::bigint + reserved_quantity into taken
+          from products where id = of_product;
+    else
+        select sold_quantity::bigint + reserved_quantity into taken
+          from variants where id = of_variant;
+    end if;
+    perform change_max(of_product, of_variant, stock + taken);
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    return stock_row(of_product, of_variant);
+end
+$$;
