@@ -96,6 +96,9 @@ class Hub:
         self.seen = Snapshot(1, 1)
         self.is_loaded = False
         self.is_live = False
+        self.turns = 0  # how often `is_live` has changed
+        self.history = 0  # how often a state was loaded that did not continue the one before
+        self.ended_history = 0  # streams from before this one have ended
         self.entries: dict[str, Entry] = {}
         self.pending: dict[str, Pending] = {}
         self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
@@ -104,7 +107,6 @@ class Hub:
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
         self.on_change: Callable[[], None] = lambda: None
-        self.on_new_history: Callable[[], None] = lambda: None
         self._topics: dict[frozenset[str] | None, Topic] = {}
         self._watchers: dict[str, set[Topic]] = {}
         self._publishing_from: Snapshot | None = None
@@ -130,11 +132,10 @@ class Hub:
             self.entries = {i: Entry(product) for i, product in products.items()}
             self.pending.clear()
             self._sorted_ids = None
-        is_new_history = self.is_loaded and not continues
+        if not continues:
+            self.history += 1
         self.revision += 1
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
-        if is_new_history:
-            self.on_new_history()
         self.on_change()
 
     def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
@@ -155,6 +156,7 @@ class Hub:
         if is_live != self.is_live:
             self.is_live = is_live
             self.revision += 1
+            self.turns += 1
             self.on_change()
 
     def _take(self, product: Product) -> None:
@@ -195,6 +197,11 @@ class Hub:
         if self._sorted_ids is None:
             self._sorted_ids = sorted(self.entries)
         return self._sorted_ids
+
+    def end_history(self, history: int) -> None:
+        """The streams from before this history have ended."""
+        self.revision += 1
+        self.ended_history = history
 
     # Positions
 
@@ -251,7 +258,7 @@ class Hub:
             subscriber.write(self.reset_frame())
         if ids is None:
             subscriber.open(self._public_ids())
-        elif len(ids) > PAGE:
+        elif len(ids) > PAGE or subscriber.is_full:
             subscriber.open(ids)
         else:
             subscriber.write(self._opening(topic, ids))
@@ -370,7 +377,10 @@ class Hub:
             else:
                 known.append(self.json(product_id))
         data = frames.snapshot_data(known, unknown, self.is_live)
-        position = self.position() if is_last else None
+        # Until the streams of an old history have ended, nobody is given a position: theirs would
+        # cover what they still have from it.
+        is_old = self.history != self.ended_history
+        position = self.position() if is_last and not is_old else None
         return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
 
     def reset_frame(self) -> Frame:

@@ -44,20 +44,19 @@ class Publisher:
         self._now = now
         self._rng = rng or random.Random()
         self._wake = asyncio.Event()
-        self._told_live: bool | None = None
-        self._is_new_history = False
+        self._told_turns = 0
         hub.on_change = self._wake.set
-        hub.on_new_history = self._end_streams_soon
 
     async def publish(self) -> None:
         """Publishes changes as they fall due, for ever."""
         while True:
             self._wake.clear()
-            if self._is_new_history:
-                self._is_new_history = False
+            history = self._hub.history
+            if history != self._hub.ended_history:
                 await self.end_streams(seconds=1.0)
-            if self._hub.is_live != self._told_live:
-                await self._tell_live(self._hub.is_live)
+                self._hub.end_history(history)
+            if self._hub.turns != self._told_turns:
+                await self._tell_live()
             due = self._due()
             if due:
                 await self._publish(due)
@@ -152,9 +151,10 @@ class Publisher:
                 await asyncio.sleep(0)
         return written
 
-    async def _tell_live(self, is_live: bool) -> None:
-        self._told_live = is_live
-        frame = Frame(frames.event("source", frames.to_json({"live": is_live})))
+    async def _tell_live(self) -> None:
+        # Counted, not compared: who joined between two turns was told the one in its snapshot.
+        self._told_turns = self._hub.turns
+        frame = Frame(frames.event("source", frames.to_json({"live": self._hub.is_live})))
         await self._write_all(self._hub.streams(), frame)
 
     def _measure(self, delivered: int, changed_at: Iterable[float]) -> None:
@@ -181,10 +181,6 @@ class Publisher:
 
     def _time(self) -> bytes:
         return frames.to_json({"time": int(self._now() * 1000)})
-
-    def _end_streams_soon(self) -> None:
-        self._is_new_history = True
-        self._wake.set()
 
 
 def _slices(subscribers: list[Subscriber]) -> Iterable[list[Subscriber]]:
