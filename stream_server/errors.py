@@ -3,7 +3,22 @@
     StreamServerError
     ├── InvalidSettings          a setting of the environment is wrong
     ├── InvalidRequest           a field of a request is missing or wrong
+    │   └── MaxPerOrderExceeded  more than one order may have of a product
     ├── ProductNotFound          no product has this id
+    │   └── VariantNotFound      the product has no such variant
+    ├── InsufficientStock        not so much is left
+    ├── ImpossibleChange         a quantity would leave its bounds
+    ├── VersionConflict          the row is not as the caller knew it
+    ├── ReservationNotFound      no reservation has this token
+    ├── ReservationEnded         it holds nothing any more
+    │   ├── ReservationExpired
+    │   └── ReservationReleased
+    ├── ReservationConverted     it has become an order
+    ├── AlreadyExtended          it was extended before
+    ├── OrderNotFound            no order has this id
+    ├── OrderConflict            payment, order and its state do not fit together
+    ├── IdempotencyKeyReused     another request had this key
+    ├── WebhookRejected          an event that the provider did not sign just now
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
     └── DatabaseError
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
@@ -24,21 +39,36 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 __all__ = [
+    "AlreadyExtended",
     "DatabaseError",
     "DatabaseUnavailable",
+    "IdempotencyKeyReused",
     "ImportRejected",
+    "ImpossibleChange",
+    "InsufficientStock",
     "InvalidRequest",
     "InvalidSettings",
+    "MaxPerOrderExceeded",
     "MigrationChanged",
     "MigrationFailed",
     "MigrationLocked",
+    "OrderConflict",
+    "OrderNotFound",
     "ProductNotFound",
     "RejectedRow",
+    "ReservationConverted",
+    "ReservationEnded",
+    "ReservationExpired",
+    "ReservationNotFound",
+    "ReservationReleased",
     "SchemaBehind",
     "SchemaError",
     "SchemaTooNew",
     "StreamServerError",
     "TransactionConflict",
+    "VariantNotFound",
+    "VersionConflict",
+    "WebhookRejected",
 ]
 
 
@@ -80,6 +110,122 @@ class ProductNotFound(StreamServerError):
     def __init__(self, product_id: str) -> None:
         super().__init__(f"There is no product {product_id!r}", {"productId": product_id})
         self.product_id = product_id
+
+
+class VariantNotFound(ProductNotFound):
+    code = "variant_not_found"
+
+    def __init__(self, product_id: str, variant_id: str) -> None:
+        StreamServerError.__init__(
+            self,
+            f"Product {product_id!r} has no variant {variant_id!r}",
+            {"productId": product_id, "variantId": variant_id},
+        )
+        self.product_id = product_id
+        self.variant_id = variant_id
+
+
+class MaxPerOrderExceeded(InvalidRequest):
+    code = "max_per_order_exceeded"
+
+    def __init__(self, product_id: str, requested: int, max_per_order: int) -> None:
+        StreamServerError.__init__(
+            self,
+            f"At most {max_per_order} of product {product_id!r} can be had in one order",
+            {"productId": product_id, "requested": requested, "maxPerOrder": max_per_order},
+        )
+        self.field, self.expected = "quantity", f"{max_per_order} at most"
+
+
+class InsufficientStock(StreamServerError):
+    """`lines` are the wire's: productId, variantId, requested and available units, and what could
+    be bought instead (`alternatives`), where somebody has looked for it."""
+
+    code = "insufficient_stock"
+
+    def __init__(self, lines: Sequence[Mapping[str, object]]) -> None:
+        super().__init__("There is not enough in stock", {"lines": list(lines)})
+        self.lines = tuple(lines)
+
+
+class ImpossibleChange(StreamServerError):
+    code = "impossible_change"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This change is not possible: {reason}")
+
+
+class VersionConflict(StreamServerError):
+    """`current` is the row as it is now, as the API gives it."""
+
+    code = "version_conflict"
+
+    def __init__(self, current: Mapping[str, object]) -> None:
+        super().__init__("The product has changed since", {"current": dict(current)})
+
+
+class ReservationNotFound(StreamServerError):
+    code = "reservation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such reservation")
+
+
+class ReservationEnded(StreamServerError):
+    code = "reservation_ended"
+
+
+class ReservationExpired(ReservationEnded):
+    code = "reservation_expired"
+
+    def __init__(self) -> None:
+        super().__init__("The reservation has expired")
+
+
+class ReservationReleased(ReservationEnded):
+    code = "reservation_released"
+
+    def __init__(self) -> None:
+        super().__init__("The reservation was released")
+
+
+class ReservationConverted(StreamServerError):
+    code = "reservation_converted"
+
+    def __init__(self) -> None:
+        super().__init__("The reservation has become an order")
+
+
+class AlreadyExtended(StreamServerError):
+    code = "already_extended"
+
+    def __init__(self) -> None:
+        super().__init__("The reservation has been extended before")
+
+
+class OrderNotFound(StreamServerError):
+    code = "order_not_found"
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__(f"There is no order {order_id}", {"orderId": order_id})
+
+
+class OrderConflict(StreamServerError):
+    code = "order_conflict"
+
+
+class IdempotencyKeyReused(StreamServerError):
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("Another request had this Idempotency-Key; each needs its own")
+
+
+class WebhookRejected(StreamServerError):
+    code = "webhook_rejected"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The event is not accepted: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
