@@ -20,6 +20,7 @@
     ├── IdempotencyKeyReused     another request had this key
     ├── WebhookRejected          an event that the provider did not sign just now
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
+    ├── BatchNotFound            no import has this id
     └── DatabaseError
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
         ├── TransactionConflict  other transactions won, as often as we tried
@@ -40,6 +41,7 @@ from typing import ClassVar
 
 __all__ = [
     "AlreadyExtended",
+    "BatchNotFound",
     "DatabaseError",
     "DatabaseUnavailable",
     "IdempotencyKeyReused",
@@ -228,27 +230,41 @@ class WebhookRejected(StreamServerError):
         super().__init__(f"The event is not accepted: {reason}")
 
 
+SHOWN_REJECTIONS = 1000  # in an answer; whoever runs the import gets all
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """One wrong row of an import. `line` counts from 1; None where a file has no line for it."""
+    """One wrong row of an import. `line` and `column` count from 1; in CSV, the column is the
+    field's position. None where the file has no place for it."""
 
     line: int | None
+    column: int | None
     reason: str
     id: str | None = None
 
 
 class ImportRejected(StreamServerError):
-    """An import changed nothing, because of these rows."""
+    """An import changed nothing, because of these mistakes. `count` is the number of all that were
+    found, if `rows` are only the first of them."""
 
     code = "import_rejected"
 
-    def __init__(self, rows: Sequence[RejectedRow]) -> None:
-        noun = "row is" if len(rows) == 1 else "rows are"
-        super().__init__(
-            f"{len(rows)} {noun} wrong; nothing was changed",
-            {"rows": [asdict(row) for row in rows]},
-        )
+    def __init__(self, rows: Sequence[RejectedRow], count: int | None = None) -> None:
         self.rows = tuple(rows)
+        self.count = len(rows) if count is None else count
+        noun = "mistake" if self.count == 1 else "mistakes"
+        super().__init__(
+            f"{self.count} {noun} found; nothing was changed",
+            {"count": self.count, "rows": [asdict(row) for row in rows[:SHOWN_REJECTIONS]]},
+        )
+
+
+class BatchNotFound(StreamServerError):
+    code = "import_not_found"
+
+    def __init__(self, batch_id: int) -> None:
+        super().__init__(f"There is no import {batch_id}", {"importId": batch_id})
 
 
 class DatabaseError(StreamServerError):

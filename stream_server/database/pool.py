@@ -19,8 +19,8 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -29,7 +29,7 @@ import databases
 
 from stream_server.errors import DatabaseUnavailable, StreamServerError, TransactionConflict
 
-__all__ = ["Pool", "Queries", "Row", "in_transaction", "redact", "translate"]
+__all__ = ["Pool", "Queries", "Row", "Transaction", "in_transaction", "redact", "translate"]
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,26 @@ class Queries(Protocol):
     async def execute(self, query: str, values: Values | None = None) -> None: ...
 
 
+class Transaction(Queries, Protocol):
+    """What a transaction can do besides: bulk work, and parts of it that are undone alone."""
+
+    async def run_query(
+        self, query: str, *values: object, timeout: float = COMMAND_TIMEOUT
+    ) -> list[Row]:
+        """The rows of a query whose values are `$1`, `$2`, …; it may take `timeout` seconds."""
+
+    async def run_script(self, script: str, *, timeout: float = COMMAND_TIMEOUT) -> None:
+        """Statements without values, one after the other; all may take `timeout` seconds."""
+
+    async def copy_rows(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        """COPY rows into a table: the fastest way in."""
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Undo the block if it raises, and only that; locks taken in it are given back."""
+
+
 class _Connection:
     """One connection, borrowed; what `in_transaction` hands to its work."""
 
@@ -159,6 +179,29 @@ class _Connection:
     async def execute(self, query: str, values: Values | None = None) -> None:
         with _translated():
             await self._connection.execute(query, dict(values or {}))
+
+    async def run_query(
+        self, query: str, *values: object, timeout: float = COMMAND_TIMEOUT
+    ) -> list[Row]:
+        with _translated():
+            records = await self.raw.fetch(query, *values, timeout=timeout)
+        return [dict(record) for record in records]
+
+    async def run_script(self, script: str, *, timeout: float = COMMAND_TIMEOUT) -> None:
+        with _translated():
+            await self.raw.execute(script, timeout=timeout)
+
+    async def copy_rows(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        with _translated():
+            await self.raw.copy_records_to_table(table, columns=columns, records=rows)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        with _translated():
+            async with self.raw.transaction():
+                yield
 
 
 class Pool:
@@ -248,7 +291,7 @@ class Pool:
         async with self._borrowed() as connection:
             await connection.execute(query, values)
 
-    async def run(self, work: Callable[[Queries], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """`work` in one transaction, once; `in_transaction` is for when it may be tried again."""
         async with self._borrowed() as borrowed:
             # asyncpg's transaction: `databases` never gives back a connection whose COMMIT failed.
@@ -288,7 +331,7 @@ class Pool:
 
 async def in_transaction(
     pool: Pool,
-    work: Callable[[Queries], Awaitable[T]],
+    work: Callable[[Transaction], Awaitable[T]],
     *,
     attempts: int = 5,
     sleep: Sleep = asyncio.sleep,

@@ -1,188 +1,346 @@
-"""Brings a catalogue file into the database: everything in it, or nothing.
+"""Brings a catalogue file into the database: everything in it, or nothing (R26).
 
-    read    bytes of a format -> a document: rows, and the lines that they stand in
-    check   document -> entries; all that can be wrong without asking the database
-    merge   entries + the rows that exist, locked -> what each row shall be
-    write   what is new or differs: products, then variants, each in the order of ids
+    read    row by row in a thread, checked, COPYed into temporary tables; memory is bounded by
+            the longest row, whatever the size of the file
+    lock    one import at a time; products, then variants, each in the order of ids
+    merge   what the file says over the rows that exist, over the defaults
+    check   what only the database can tell: ids given twice, what is sold and reserved
+    write   what is new or differs, in four statements whatever the number of rows
 
-A field that the file leaves out keeps its value in the database, so a file without `soldQuantity`
-never touches what is sold. Where nothing differs nothing is written: importing a file again leaves
-no trace.
+All of it is one transaction. A field that the file leaves out keeps its value in the database, so
+a file without `soldQuantity` never touches what is sold. Where nothing differs nothing is written:
+importing a file again leaves no trace but its batch.
 """
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+import asyncio
+import hashlib
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from typing import BinaryIO, Final, cast
 
-from stream_server.database.pool import Pool, Queries, in_transaction
-from stream_server.errors import TransactionConflict
-from stream_server.inventory.entries import (
-    PRODUCT_FIELDS,
-    VARIANT_FIELDS,
-    Document,
-    Mistake,
-    read_entries,
-    rejected,
-)
-from stream_server.inventory.json_document import JSONDocument
-from stream_server.inventory.models import Entry, Imported
-from stream_server.inventory.rules import ACTIVE, LOW_STOCK_THRESHOLD
+from stream_server.database.pool import Pool, Row, Transaction
+from stream_server.database.queries import query
+from stream_server.errors import ImportRejected, RejectedRow, TransactionConflict
+from stream_server.inventory.batches import Batch, Progress
+from stream_server.inventory.files import entries
+from stream_server.inventory.files.entries import Checked, Mistake, camel
+from stream_server.inventory.files.text import Unreadable
+from stream_server.inventory.models import Entry, Imported, Value
 
-__all__ = ["FORMATS", "import_catalogue"]
+__all__ = ["FORMATS", "Progress", "import_catalogue"]
 
-Columns = Mapping[str, Any]  # a row; each column has its own type
+Reader = Callable[[BinaryIO], Iterator[tuple[entries.Row, Checked]]]
 
-FORMATS: Final[Mapping[str, Callable[[bytes], Document]]] = {"json": JSONDocument.parse}
+FORMATS: Final[Mapping[str, Reader]] = {"json": entries.read_json, "csv": entries.read_csv}
+
+ROWS_AT_ONCE: Final = 1000
+KEPT_MISTAKES: Final = 10_000  # more are only counted
+ATTEMPTS: Final = 5
+LONGEST: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
+
+PRODUCT_COLUMNS: Final = tuple(entries.PRODUCT_FIELDS)
+VARIANT_COLUMNS: Final = tuple(entries.VARIANT_FIELDS)
+# What may be NULL in the file: the staged row says whether it is given.
+NULLABLE_OF_PRODUCTS: Final = ("max_quantity", "max_per_order")
+NULLABLE_OF_VARIANTS: Final = ("max_quantity", "price")
 
 
 async def import_catalogue(
-    pool: Pool, data: bytes, *, format_name: str = "json", actor: str, reason: str
+    pool: Pool,
+    file: BinaryIO | bytes,
+    *,
+    name: str = "catalogue",
+    format_name: str = "json",
+    actor: str,
+    reason: str,
+    dry_run: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Imported:
     """Add the products and variants of a file, or change them to what it says, in one transaction.
 
-    Rows that the file does not name are left alone. `actor` and `reason` go into the log. The
-    products and variants named stay locked until it commits; meeting a conflict, it tries again.
+    Rows that the file does not name are left alone. `name`, `actor` and `reason` go into the batch,
+    the last two and the batch's id into the log. The rows that the file names stay locked until it
+    commits. A dry run does all of it but the writing. `progress` is called about twice a second.
 
     Raises ImportRejected, which names every wrong row, DatabaseUnavailable and TransactionConflict;
     nothing has changed then.
     """
-    document = FORMATS[format_name](data)
-    entries = read_entries(document)
+    with tempfile.TemporaryFile() as spool:
+        source = await asyncio.to_thread(_seekable, file, spool)
+        sha256, size = await asyncio.to_thread(_digest, source)
+        batch = await Batch.begin(
+            pool,
+            name=name,
+            format_name=format_name,
+            sha256=sha256,
+            size=size,
+            actor=actor,
+            reason=reason,
+            dry_run=dry_run,
+        )
+        work = _Import(source, FORMATS[format_name], batch, actor, reason, dry_run)
+        try:
+            async with batch.reported(progress):
+                try:
+                    return await pool.run(work.run)
+                except _Undone as done:
+                    imported = done.imported
+            await batch.complete(pool, created=imported.added, updated=imported.changed)
+            return imported
+        except ImportRejected as error:
+            await batch.reject(error)
+            raise
+        except BaseException as error:
+            await batch.fail(f"It broke off: {error or type(error).__name__}")
+            raise
 
-    async def work(connection: Queries) -> Imported:
+
+class _Undone(Exception):
+    """Rolls a dry run back."""
+
+    def __init__(self, imported: Imported) -> None:
+        super().__init__()
+        self.imported = imported
+
+
+@dataclass(slots=True)
+class _Mistakes:
+    """The first of all mistakes, and their number."""
+
+    rows: list[RejectedRow] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, line: int, column: int, reason: str, id_: str | None = None) -> None:
+        self.count += 1
+        if len(self.rows) < KEPT_MISTAKES:
+            self.rows.append(RejectedRow(line, column, reason, id_))
+
+    def add_of(self, row: entries.Row, mistake: Mistake) -> None:
+        if len(self.rows) < KEPT_MISTAKES:
+            name = row.name(mistake.path)
+            reason = f"{name}: {mistake.reason}" if name else mistake.reason
+            self.add(*row.place(mistake.path), reason, mistake.id)
+        else:
+            self.count += 1
+
+    def rejection(self) -> ImportRejected:
+        rows = sorted(self.rows, key=lambda row: (row.line or 0, row.column or 0))
+        return ImportRejected(rows, self.count)
+
+
+@dataclass(slots=True)
+class _Staged:
+    """Some rows of a file, ready for COPY."""
+
+    products: list[Sequence[object]] = field(default_factory=list)
+    variants: list[Sequence[object]] = field(default_factory=list)
+
+    def add(self, row: entries.Row, checked: Checked) -> None:
+        """Rows that are wrong, too, as far as their id is known: it may be somebody else's."""
+        for product in checked.products:
+            if "id" in product.values:
+                self.products.append(
+                    (row.index, *_values(product, PRODUCT_COLUMNS, NULLABLE_OF_PRODUCTS))
+                )
+        for part, (product_id, variant) in enumerate(checked.variants):
+            if "id" in variant.values:
+                values = _values(variant, VARIANT_COLUMNS, NULLABLE_OF_VARIANTS)
+                self.variants.append((row.index, part, product_id, *values))
+
+
+def _values(entry: Entry, columns: Sequence[str], nullable: Sequence[str]) -> Iterator[Value]:
+    yield from (entry.values.get(column) for column in columns)
+    yield from (column in entry.values for column in nullable)
+
+
+@dataclass(slots=True)
+class _Import:
+    """One import, in its transaction."""
+
+    file: BinaryIO
+    reader: Reader
+    batch: Batch
+    actor: str
+    reason: str
+    dry_run: bool
+    products: int = 0
+    variants: int = 0
+
+    async def run(self, connection: Transaction) -> Imported:
+        """Raises _Undone after a dry run, ImportRejected."""
+        await self.batch.hold(connection)
         await connection.execute(
             "select set_config('stream_server.operation', 'import', true),"
             " set_config('stream_server.actor', :actor, true),"
-            " set_config('stream_server.reason', :reason, true)",
-            {"actor": actor, "reason": reason},
+            " set_config('stream_server.reason', :reason, true),"
+            " set_config('stream_server.batch_id', :batch, true)",
+            {"actor": self.actor, "reason": self.reason, "batch": str(self.batch.id)},
         )
-        products = await _merge(connection, PRODUCTS, [(entry, entry.values) for entry in entries])
-        variants = await _merge(
-            connection,
-            VARIANTS,
-            [
-                (variant, {**variant.values, "product_id": entry.id})
-                for entry in entries
-                for variant in entry.variants
-            ],
-        )
-        if mistakes := [*products.mistakes, *variants.mistakes]:
-            raise rejected(document, mistakes)
-        for table, merged in ((PRODUCTS, products), (VARIANTS, variants)):
-            await table.insert(connection, merged.added)
-            await table.update(connection, merged.changed)
+        mistakes = await self._stage(connection)
+        self.batch.progress.phase = "checking"
+        if mistakes.count or self.dry_run:
+            imported = await self._merge(connection, mistakes)
+            raise _Undone(imported)
+        rng = random.Random()
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with connection.savepoint():
+                    await connection.run_script(query("import_lock"), timeout=LONGEST)
+                    imported = await self._merge(connection, mistakes)
+                    self.batch.progress.phase = "writing"
+                    await connection.run_script(query("import_write"), timeout=LONGEST)
+                break
+            except TransactionConflict:
+                if attempt == ATTEMPTS:
+                    raise
+                await asyncio.sleep(rng.uniform(0, 0.05 * 2**attempt))
+        await self.batch.complete(connection, created=imported.added, updated=imported.changed)
+        return imported
+
+    async def _stage(self, connection: Transaction) -> _Mistakes:
+        """Read the file to its end, or to where it cannot be read any more."""
+        await connection.run_script(query("import_stage"))
+        self.file.seek(0)
+        rows = self.reader(self.file)
+        mistakes = _Mistakes()
+        while (staged := await asyncio.to_thread(self._take, rows, mistakes)) is not None:
+            for table, columns, taken in (
+                ("staged_products", STAGED_PRODUCTS, staged.products),
+                ("staged_variants", STAGED_VARIANTS, staged.variants),
+            ):
+                if taken:
+                    await connection.copy_rows(table, columns, taken)
+            self.batch.progress.rows = self.products + self.variants
+            self.batch.progress.bytes_read = self.file.tell()
+        await connection.run_script("analyze staged_products, staged_variants", timeout=LONGEST)
+        return mistakes
+
+    def _take(
+        self, rows: Iterator[tuple[entries.Row, Checked]], mistakes: _Mistakes
+    ) -> _Staged | None:
+        """The next rows, None after the last. In a thread: it neither waits nor yields."""
+        staged, taken = _Staged(), 0
+        try:
+            for row, checked in islice(rows, ROWS_AT_ONCE):
+                taken += 1
+                staged.add(row, checked)
+                for mistake in checked.mistakes:
+                    mistakes.add_of(row, mistake)
+                self.products += len(checked.products)
+                self.variants += len(checked.variants)
+        except Unreadable as error:
+            mistakes.add(error.line, error.column, error.reason)
+        return staged if taken else None
+
+    async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
+        """Raises ImportRejected with the mistakes so far and those that show now."""
+        await connection.run_script(query("import_merge"), timeout=LONGEST)
+        found = await connection.run_query(query("import_mistakes"), KEPT_MISTAKES, timeout=LONGEST)
+        if found:
+            await asyncio.to_thread(self._locate, found, mistakes)
+        if mistakes.count:
+            raise mistakes.rejection()
+        [counts] = await connection.run_query(COUNTS, timeout=LONGEST)
         return Imported(
-            products=len(entries),
-            variants=sum(len(entry.variants) for entry in entries),
-            added=len(products.added) + len(variants.added),
-            changed=len(products.changed) + len(variants.changed),
+            products=self.products,
+            variants=self.variants,
+            added=counts["added"],
+            changed=counts["changed"],
+            batch_id=self.batch.id,
         )
 
-    return await in_transaction(pool, work)
+    def _locate(self, found: Sequence[Row], mistakes: _Mistakes) -> None:
+        """Read the file again, for the places of what the database found."""
+        wanted = {mistake["row"] for mistake in found}
+        others = {mistake["other_row"] for mistake in found} - {None}
+        last = max(wanted | others)
+        references: dict[tuple[int, int | None], str] = {}
+        by_row: dict[int, list[Row]] = {}
+        for mistake in found:
+            by_row.setdefault(mistake["row"], []).append(mistake)
+        self.file.seek(0)
+        for row, checked in self.reader(self.file):
+            if row.index in others:
+                for part, entry in _parts(checked):
+                    references[row.index, part] = row.reference(entry.path)
+            for mistake in by_row.get(row.index, ()):
+                entry = dict(_parts(checked))[mistake["part"]]
+                other = references.get((mistake["other_row"], mistake["other_part"]), "")
+                column = mistake["column_name"]
+                if mistake["kind"] == "missing" and column in entry.keys:
+                    continue  # it is there, but wrong: that has been said
+                key = entry.keys.get(column, camel(column))
+                reason = _reason(mistake, other)
+                mistakes.add_of(row, Mistake((*entry.path, key), reason, mistake["id"]))
+            if row.index == last:
+                break
+        mistakes.count += found[0]["all_of_them"] - len(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    name: str
-    columns: Sequence[str]  # those that a file may give
-    defaults: Columns  # of the columns that it may leave out
-
-    async def locked(self, connection: Queries, ids: Iterable[str]) -> dict[str, Columns]:
-        """The rows that exist, by id; locked in the order of ids against other writers."""
-        rows = await connection.fetch_all(
-            f"select {', '.join(self.columns)}, reserved_quantity from {self.name}"  # noqa: S608  # our own names
-            " where id = any(cast(:ids as text[])) order by id for no key update",
-            {"ids": sorted(ids)},
-        )
-        return {row["id"]: row for row in rows}
-
-    async def insert(self, connection: Queries, rows: Sequence[Columns]) -> None:
-        """Raises TransactionConflict if another transaction has just added one of them."""
-        if not rows:
-            return
-        columns = ", ".join(self.columns)
-        inserted = await connection.fetch_all(
-            f"insert into {self.name} ({columns}) select {columns}"  # noqa: S608  # our own names
-            f" from jsonb_populate_recordset(cast(null as {self.name}), cast(:rows as jsonb))"
-            " order by id on conflict (id) do nothing returning id",
-            {"rows": json.dumps(rows)},
-        )
-        if len(inserted) != len(rows):
-            raise TransactionConflict
-
-    async def update(self, connection: Queries, rows: Sequence[Columns]) -> None:
-        if not rows:
-            return
-        settings = ", ".join(f"{column} = new.{column}" for column in self.columns)
-        await connection.execute(
-            f"update {self.name} as old set {settings}"  # noqa: S608  # our own names
-            f" from jsonb_populate_recordset(cast(null as {self.name}), cast(:rows as jsonb)) new"
-            " where old.id = new.id",
-            {"rows": json.dumps(rows)},
-        )
+def _parts(checked: Checked) -> Iterator[tuple[int | None, Entry]]:
+    yield from ((None, product) for product in checked.products)
+    yield from ((part, variant) for part, (_, variant) in enumerate(checked.variants))
 
 
-DEFAULTS: Final[Columns] = {
-    "status": ACTIVE,
-    "max_quantity": None,
-    "sold_quantity": 0,
-    "reserved_quantity": 0,
-    "low_stock_threshold": LOW_STOCK_THRESHOLD,
-}
-PRODUCTS: Final = _Table(
-    "products",
-    tuple(PRODUCT_FIELDS),
-    {
-        **DEFAULTS,
-        "description": "",
-        "category": "",
-        "requires_assembly": False,
-        "max_per_order": None,
-    },
-)
-VARIANTS: Final = _Table(
-    "variants", ("product_id", *VARIANT_FIELDS), {**DEFAULTS, "sku": "", "price": None}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    added: Sequence[Columns]
-    changed: Sequence[Columns]
-    mistakes: Sequence[Mistake]
-
-
-async def _merge(
-    connection: Queries, table: _Table, given: Sequence[tuple[Entry, Columns]]
-) -> _Merged:
-    """Lock the rows that exist and lay what is given over them, or over the defaults."""
-    existing = await table.locked(connection, (entry.id for entry, _ in given))
-    added: list[Columns] = []
-    changed: list[Columns] = []
-    mistakes: list[Mistake] = []
-    for entry, values in given:
-        old = existing.get(entry.id)
-        new = {**(old or table.defaults), **values}
-        mistakes += _impossible(entry, old, new)
-        if old is None:
-            added.append(new)
-        elif new != old:
-            changed.append(new)
-    return _Merged(added, changed, mistakes)
-
-
-def _impossible(entry: Entry, old: Columns | None, new: Columns) -> Iterator[Mistake]:
-    """What the database would refuse (its invariant 1), in words that name the row."""
-    if old is not None and old.get("product_id") != new.get("product_id"):
-        reason = f"expected an id of its own, got a variant of {old['product_id']!r}"
-        yield Mistake((*entry.path, entry.keys["id"]), reason, entry.id)
-    most, sold, reserved = new["max_quantity"], new["sold_quantity"], new["reserved_quantity"]
-    if most is not None and sold + reserved > most:
-        if (key := entry.keys.get("max_quantity")) is not None:
+def _reason(mistake: Row, other: str) -> str:
+    """What the database found, in words."""
+    most, sold, reserved = mistake["most"], mistake["sold"], mistake["reserved"]
+    match mistake["kind"], mistake["column_name"]:
+        case "missing", _:
+            return "missing (the row is new)"
+        case "repeated", _:
+            kind = "product" if mistake["part"] is None else "variant"
+            return f"expected an id of its own, got that of the {kind} {other}"
+        case "moved", _:
+            return f"expected an id of its own, got a variant of {mistake['other']!r}"
+        case "unknown_product", _:
+            return f"there is no product {mistake['other']!r}, neither here nor in the database"
+        case _, "max_quantity":
             reason = f"expected at least {sold + reserved} ({sold} sold, {reserved} reserved)"
-            yield Mistake((*entry.path, key), f"{reason}, got {most}", entry.id)
-        else:
-            key = entry.keys["sold_quantity"]
+            return f"{reason}, got {most}"
+        case _:
             reason = f"expected at most {most - reserved} (of {most}, {reserved} are reserved)"
-            yield Mistake((*entry.path, key), f"{reason}, got {sold}", entry.id)
+            return f"{reason}, got {sold}"
+
+
+STAGED_PRODUCTS: Final = (
+    "row",
+    *PRODUCT_COLUMNS,
+    *(f"{column}_given" for column in NULLABLE_OF_PRODUCTS),
+)
+STAGED_VARIANTS: Final = (
+    "row",
+    "part",
+    "product_id",
+    *VARIANT_COLUMNS,
+    *(f"{column}_given" for column in NULLABLE_OF_VARIANTS),
+)
+COUNTS: Final = """
+select count(*) filter (where is_new) as added, count(*) filter (where differs) as changed
+  from (select is_new, differs from merged_products
+        union all select is_new, differs from merged_variants) merged
+"""
+
+
+def _seekable(file: BinaryIO | bytes, spool: BinaryIO) -> BinaryIO:
+    """The file, or a copy of it where it can be read only once."""
+    if isinstance(file, bytes):
+        return BytesIO(file)
+    if file.seekable():
+        return file
+    shutil.copyfileobj(file, spool)
+    return spool
+
+
+def _digest(file: BinaryIO) -> tuple[str, int]:
+    """SHA-256 and size of the file; back at its start."""
+    file.seek(0)
+    digest = hashlib.file_digest(cast(BytesIO, file), "sha256").hexdigest()
+    size = file.tell()
+    file.seek(0)
+    return digest, size

@@ -1,7 +1,7 @@
 """What the inventory is made of, as plain records. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Entry", "Imported", "Value"]
 
@@ -14,7 +14,7 @@ class Entry:
 
     `values` maps columns of `products` or `variants` to what the file says; a column that it does
     not mention is absent: a new row then gets the default, an existing one keeps what it has.
-    `path` leads back to its place in the file, `keys` from a column to the field's name there.
+    `path` leads back to its place in the row, `keys` from a column to the field's name there.
     """
 
     path: tuple[str | int, ...]
@@ -29,12 +29,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did; `added` and `changed` count rows, products and variants together."""
+    """What an import did, or as a dry run would do; `added` and `changed` count rows, products and
+    variants together. `batch_id` is its row in `import_batches`."""
 
     products: int
     variants: int
     added: int
     changed: int
+    batch_id: int = field(default=0, compare=False)
 
     @property
     def unchanged(self) -> int:
