@@ -27,9 +27,10 @@ from urllib.parse import parse_qsl
 import asyncpg
 import databases
 
+from stream_server.database.refusals import REFUSALS
 from stream_server.errors import DatabaseUnavailable, StreamServerError, TransactionConflict
 
-__all__ = ["Pool", "Queries", "Row", "Transaction", "in_transaction", "redact", "translate"]
+__all__ = ["Pool", "Queries", "Row", "Transaction", "in_transaction", "redact", "retried", "translate"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,9 @@ Row = Mapping[str, Any]  # a column's type is known to its query only
 Values = Mapping[str, object]
 
 # SQLSTATE to error: https://www.postgresql.org/docs/current/errcodes-appendix.html
-# A key of five characters is one code, one of two characters is its whole class. Codes of our own
-# SQL functions get their rows here too.
+# A key of five characters is one code, one of two characters is its whole class.
 ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
+    **REFUSALS,
     "40P01": lambda _: TransactionConflict(),  # deadlock_detected
     "40001": lambda _: TransactionConflict(),  # serialization_failure
     "55P03": lambda _: TransactionConflict(),  # lock_not_available
@@ -346,10 +347,23 @@ async def in_transaction(
 
     Raises TransactionConflict when the last attempt met a conflict too; DatabaseUnavailable.
     """
+    return await retried(lambda: pool.run(work), attempts=attempts, sleep=sleep, rng=rng)
+
+
+async def retried(
+    transact: Callable[[], Awaitable[T]],
+    *,
+    attempts: int = 5,
+    sleep: Sleep = asyncio.sleep,
+    rng: random.Random | None = None,
+) -> T:
+    """As `in_transaction`, for a call that is a whole transaction itself: one statement of a pool
+    is one, without the round trips of BEGIN and COMMIT in which its locks would be held.
+    """
     rng = rng or random.Random()
     for attempt in range(1, attempts + 1):
         try:
-            return await pool.run(work)
+            return await transact()
         except TransactionConflict:
             if attempt == attempts:
                 raise
