@@ -1,0 +1,17 @@
+-- find_reservation(of_token): an active or converted reservation as JSON.
+-- Locks: none.
+-- Raises: SS004 unknown, SS005 expired, SS006 released.
+create or replace function find_reservation(of_token text) returns jsonb
+language plpgsql stable as $$
+declare
+    held reservations;
+begin
+    select * into held from reservations where token = of_token;
+    if not found then
+        raise exception 'there is no such reservation' using errcode = 'SS004';
+    elsif held.status <> 'converted' then
+        perform refuse_ended(held);
+    end if;
+    return reservation_data(held.id);
+end
+$$;
