@@ -38,7 +38,8 @@ def server(app: Starlette, settings: Settings) -> Server:
     Streams are written straight on their connections (`StreamProtocol`); uvloop is used where
     it is installed; the process's limit of open files is raised as far as it may be.
     """
-    AppStatus.disable_automatic_graceful_drain()  # Server.shutdown does it, and says when to retry
+    # Server.shutdown does it, and says when to come back.
+    AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     config = uvicorn.Config(

@@ -18,7 +18,6 @@ from stream_server.web import inputs
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.routing import Resource
 
-
 logger = logging.getLogger(__name__)
 
 _SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
