@@ -1,0 +1,216 @@
+"""The real application under a real server, in the test's own event loop.
+
+Tests reach into it (`server.hub`, `server.source`) to wait for what must have happened, never for
+some time to pass. What a client sees, it sees through a socket.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+import hypercorn.asyncio
+import hypercorn.config
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stream_server.app import create_app
+from stream_server.database.queries import query
+from stream_server.server import Server as UvicornServer
+from stream_server.settings import Settings
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.snapshot import Snapshot
+from stream_server.streaming.source import Source, _product, _variant
+from stream_server.streaming.state import Product, Variant
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+
+DIRECT = "stream_server.streaming.connection:StreamProtocol"
+PORTABLE = "httptools"
+PATIENCE = 15.0  # seconds that a test waits for what should take milliseconds
+
+
+async def until(condition: Callable[[], object], what: str = "", within: float = PATIENCE) -> None:
+    """Returns once the condition holds; fails if it does not come true."""
+    try:
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(f"not within {within} s: {what or condition}") from None
+
+
+@dataclass
+class Server:
+    """An application that is being served."""
+
+    app: Starlette
+    url: str
+    uvicorn: UvicornServer | None = None
+
+    @property
+    def hub(self) -> Hub:
+        hub: Hub = self.app.state.hub
+        return hub
+
+    @property
+    def source(self) -> Source:
+        source: Source = self.app.state.source
+        return source
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def open_streams(self) -> int:
+        return self.hub.open_streams.total()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A metric's value as `/metrics` would say it."""
+        value = self.app.state.metrics.registry.get_sample_value(f"stream_server_{name}", labels)
+        assert value is not None, name
+        return float(value)
+
+    def state(self) -> str:
+        """The source's state."""
+        states = ("lost", "awake", "drowsy", "asleep")
+        return next(each for each in states if self.metric("source_state", state=each))
+
+    async def live(self) -> None:
+        await until(lambda: self.hub.is_live, "the source is live")
+
+    async def published(self, connection: Connection) -> None:
+        """Returns once all that is committed now has been written to every stream."""
+        seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
+        last = await connection.fetchval("select max(xid::text::bigint) from inventory_log")
+        wanted = min(seen.xmax, last + 1)
+        hub = self.hub
+        await until(
+            lambda: (
+                hub.seen.xmax >= wanted
+                and not any(map(seen.sees, hub.seen.in_progress))
+                and not hub.pending
+                and hub._publishing_from is None
+            ),
+            f"all before transaction {wanted} is published",
+        )
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, *, http: str = DIRECT, tls: ssl.SSLContext | None = None, **overrides: Any
+) -> AsyncIterator[Server]:
+    """The application on this database, ready, under uvicorn. `overrides` are settings."""
+    async with started(app_on(database_url, **overrides), http=http, tls=tls) as server:
+        await server.live()
+        yield server
+
+
+@asynccontextmanager
+async def started(
+    app: Starlette, *, http: str = DIRECT, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
+    """An application under uvicorn, on a free port."""
+    config = uvicorn.Config(
+        app, http=http, ws="none", lifespan="on", log_config=None, access_log=False,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    config.load()
+    config.ssl = tls
+    server = UvicornServer(config, app)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    port = listening.getsockname()[1]
+    task = asyncio.create_task(server._serve([listening]))  # serve() would take the signals
+    scheme = "https" if tls else "http"
+    try:
+        await until(lambda: server.started or task.done(), "uvicorn has started")
+        yield Server(app, f"{scheme}://127.0.0.1:{port}", server)
+    finally:
+        server.should_exit = True
+        async with asyncio.timeout(PATIENCE):
+            await task
+
+
+@asynccontextmanager
+async def under_hypercorn(app: Starlette) -> AsyncIterator[Server]:
+    """An application that runs already, under hypercorn as well: the same hub, other sockets."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    config = hypercorn.config.Config()
+    config.bind = [f"fd://{listening.detach()}"]
+    config.include_date_header = config.include_server_header = False
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        hypercorn.asyncio.serve(without_lifespan(app), config, shutdown_trigger=stop.wait)
+    )
+    try:
+        yield Server(app, f"http://127.0.0.1:{port}")
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE):
+            await task
+
+
+def without_lifespan(app: ASGIApp) -> Any:
+    """The application for a second server, which must not start it again."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            return await app(scope, receive, send)
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        return await send({"type": "lifespan.shutdown.complete"})
+
+    return wrapped
+
+
+def app_on(database_url: str, **overrides: Any) -> Starlette:
+    """The application, with settings that let tests end quickly."""
+    given = {
+        "database_url": database_url,
+        "stream_conflate_ms": 20,
+        "stream_drain_seconds": 0,
+        **overrides,
+    }
+    return create_app(Settings.load(given))
+
+
+async def products_in(connection: Connection) -> dict[str, Product]:
+    """Every product as the database has it."""
+    variants: dict[str, dict[str, Variant]] = {}
+    for row in await connection.fetch(query("read_variants")):
+        variants.setdefault(row["product_id"], {})[row["id"]] = _variant(row)
+    return {
+        row["id"]: _product(row, variants.get(row["id"]))
+        for row in await connection.fetch(query("read_products"))
+    }
+
+
+async def assert_complete(hub: Hub, connection: Connection) -> None:
+    """The hub's state is the database's: every product, variant, version and transaction."""
+    known = {product_id: entry.product for product_id, entry in hub.entries.items()}
+    assert known == await products_in(connection)
+
+
+async def add_products(connection: Connection, count: int, prefix: str = "unit-") -> list[str]:
+    """Products of 1000 units each, in one transaction."""
+    ids = [f"{prefix}{number:05}" for number in range(count)]
+    await connection.execute(
+        "insert into products (id, name, base_price, max_quantity)"
+        " select id, 'Product ' || id, 4900, 1000 from unnest($1::text[]) id",
+        ids,
+    )
+    return ids
+
+
+async def sell(connection: Connection, product_id: str, units: int = 1) -> None:
+    """As somebody in psql would."""
+    await connection.execute(
+        "update products set sold_quantity = sold_quantity + $2 where id = $1", product_id, units
+    )
