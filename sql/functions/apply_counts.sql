@@ -1,0 +1,148 @@
+-- apply_counts(of_source, taken_at, counts, actor): takes over what an external system counted (R24).
+-- `counts` is [{"productId", "variantId"?, "count"}]: all units that lay there at `taken_at`, those
+-- on hold included.
+--
+--     select * from apply_counts('erp', '2026-05-04 18:00+02', '[{"productId": "Cap", "count": 40}]');
+--
+-- The report may be late, so a count is corrected by the log since it was taken: sales have gone,
+-- and whatever else changed max_quantity (a delivery, damage) has come or gone; corrections by other
+-- reports don't count as such. The row then has max = count + sold at that time + what has come.
+-- For each count, a row with the units `moved` since, and its outcome:
+--   applied, unchanged
+--   clamped     less is there than is sold and reserved: nothing is left, and there is an alert
+--               'sync', closed by the next count that is not clamped
+--   superseded  a count of the same row was taken at that time or later: by any source, or by hand
+--               (an adjustment with the reason `count`)
+--   unlimited   the row has no limit that a count could correct
+--   unknown     there is no such product, or no such variant of it
+--   too_old     the log does not reach back so far
+-- Locks: the source; products, then variants, each in the order of ids (lock_stock); alerts.
+-- Raises: SS001 for a time more than a minute ahead, and past the largest integer.
+create or replace function apply_counts(
+    of_source text, taken_at timestamptz, counts jsonb, actor text default null)
+returns table (product_id text, variant_id text, outcome text, count integer, moved integer,
+               max_before integer, max_after integer, available integer)
+language plpgsql
+set stream_server.operation = 'sync'
+set stream_server.reason = 'count'
+set stream_server.note = ''
+set stream_server.reference = ''
+as $$
+#variable_conflict use_column
+declare
+    before    text := current_setting('stream_server.actor', true);
+    line      record;
+    since     bigint;  -- the product's version at that time
+    sold      bigint;  -- units sold since
+    received  bigint;  -- units that came since, less those that went otherwise
+    new_max   bigint;
+    least     bigint;
+begin
+    if taken_at > clock_timestamp() + interval '1 minute' then
+        perform refuse_field('occurredAt', 'in the past');
+    end if;
+    insert into sync_state as s (source, last_occurred_at, last_received_at, last_delay)
+    values (of_source, taken_at, clock_timestamp(), clock_timestamp() - taken_at)
+        on conflict (source) do update
+       set last_occurred_at = greatest(s.last_occurred_at, excluded.last_occurred_at),
+           last_received_at = excluded.last_received_at, last_delay = excluded.last_delay;
+    perform act_as(actor);
+    perform set_config('stream_server.reference', of_source, true);
+    perform set_config('stream_server.note', 'counted ' || taken_at::text, true);
+    perform lock_stock(array(
+        select (c ->> 'productId', c ->> 'variantId', 0)::stock_line
+          from jsonb_array_elements(counts) c));
+
+    for line in
+        select c ->> 'productId' as product_id, c ->> 'variantId' as variant_id,
+               (c ->> 'count')::integer as count
+          from jsonb_array_elements(counts) c
+         order by 1, 2 nulls last  -- a count of the product itself has the last word
+    loop
+        product_id := line.product_id;
+        variant_id := line.variant_id;
+        count := line.count;
+        moved := null;
+        if variant_id is null then
+            select p.max_quantity, p.available_quantity into max_before, available
+              from products p where p.id = line.product_id;
+        else
+            select v.max_quantity, v.available_quantity into max_before, available
+              from variants v where v.id = line.variant_id and v.product_id = line.product_id;
+        end if;
+        max_after := max_before;
+        if not found then
+            outcome := 'unknown';
+            return next;
+            continue;
+        elsif max_before is null then
+            outcome := 'unlimited';
+            return next;
+            continue;
+        end if;
+
+        select l.version into since from inventory_log l
+         where l.product_id = line.product_id and l.created_at <= taken_at
+         order by l.version desc limit 1;
+        if since is null then
+            select case when l.version = 1 then 0 end into since from inventory_log l
+             where l.product_id = line.product_id
+             order by l.version limit 1;
+        end if;
+        if exists (select from sync_counts s
+                    where s.product_id = line.product_id
+                      and s.variant_id is not distinct from line.variant_id
+                      and s.occurred_at >= taken_at)
+           or exists (select from inventory_log l
+                       where l.product_id = line.product_id and l.version > since
+                         and l.variant_id is not distinct from line.variant_id
+                         and l.reason = 'count' and l.operation <> 'sync') then
+            outcome := 'superseded';
+            return next;
+            continue;
+        elsif since is null then
+            outcome := 'too_old';
+            return next;
+            continue;
+        end if;
+
+        select coalesce(sum(l.sold_after - l.sold_before), 0),
+               coalesce(sum(l.max_after - l.max_before) filter (where l.operation <> 'sync'), 0)
+          into sold, received
+          from inventory_log l
+         where l.product_id = line.product_id and l.version > since
+           and l.variant_id is not distinct from line.variant_id;
+        if variant_id is null then
+            select line.count + p.sold_quantity - sold + received into new_max
+              from products p where p.id = line.product_id;
+        else
+            select line.count + v.sold_quantity - sold + received into new_max
+              from variants v where v.id = line.variant_id;
+        end if;
+        moved := received - sold;
+        least := least_max(line.product_id, line.variant_id);
+        outcome := case when new_max < least then 'clamped'
+                        when new_max = max_before then 'unchanged'
+                        else 'applied' end;
+        max_after := greatest(new_max, least);
+        if max_after <> max_before then
+            perform change_max(line.product_id, line.variant_id, max_after);
+            available := available + max_after - max_before;
+        end if;
+        if outcome = 'clamped' then
+            perform raise_alert(line.product_id, line.variant_id, 'sync', format(
+                '%s counted %s, which is %s fewer than are sold and reserved',
+                of_source, line.count, least - new_max));
+        else
+            perform close_alert(line.product_id, line.variant_id, 'sync');
+        end if;
+        insert into sync_counts as s (source, product_id, variant_id, count, occurred_at)
+        values (of_source, line.product_id, line.variant_id, line.count, taken_at)
+            on conflict on constraint sync_counts_one_each do update
+           set count = excluded.count, occurred_at = excluded.occurred_at,
+               received_at = now();
+        return next;
+    end loop;
+    perform set_config('stream_server.actor', coalesce(before, ''), true);
+end
+$$;

@@ -1,0 +1,27 @@
+-- check_sync_lag(default_limit): each external system, and how old its newest count is. Opens the
+-- alert 'lag' of a source that is past its limit (sync_state.lag_limit, else default_limit), and
+-- closes it once it is not.
+-- Locks: the alerts that it opens or closes.
+create or replace function check_sync_lag(default_limit interval)
+returns table (source text, lag interval, is_late boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    of_source sync_state;
+begin
+    for of_source in select * from sync_state s order by s.source loop
+        source := of_source.source;
+        lag := greatest(clock_timestamp() - of_source.last_occurred_at, interval '0');
+        is_late := lag > coalesce(of_source.lag_limit, default_limit);
+        if is_late then
+            perform raise_alert(null, null, 'lag', format(
+                'The newest count of %s is older than %s minutes', source,
+                round(extract(epoch from coalesce(of_source.lag_limit, default_limit)) / 60)),
+                source);
+        else
+            perform close_alert(null, null, 'lag', source);
+        end if;
+        return next;
+    end loop;
+end
+$$;
