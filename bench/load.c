@@ -1,13 +1,15 @@
 /* The load client: many event streams in one process, light enough not to be the bottleneck.
  *
- *   load PORT PATH STREAMS PRODUCTS [drop-bursts]
+ *   load PORT PATH STREAMS PRODUCTS
  *
- * Opens STREAMS streams of PATH and prints a JSON line; then answers commands, a line each on
- * standard input, with a JSON line each, while it goes on reading:
+ * Opens STREAMS streams of PATH, at most 512 of them unanswered at a time, and prints a JSON line;
+ * a * in PATH stands for the stream's number, modulo PRODUCTS. Then it answers commands, a line
+ * each on standard input, with a JSON line each, while it goes on reading:
  *
- *   report   what came since the last report: frames, bytes, lag of each frame in ms (from its
+ *   report   what came since the last report: updates, bytes, lag of each update in ms (from its
  *            "timestamp" to its arrival), and age of what each stream last got, sampled every
  *            100 ms
+ *   wait N S the same, as soon as there are N updates, or after S seconds
  *   state    for each stream, the sum over all products ("p0" to "p<PRODUCTS-1>") of the newest
  *            version that it got: smallest, largest
  *   churn N  closes N streams, half of them by reset, and opens N new ones
@@ -31,6 +33,7 @@
 #include <unistd.h>
 
 #define BUCKETS 60001 /* of one ms; the last one takes the rest */
+#define UNANSWERED 512
 
 struct stream {
     int fd, has_head;
@@ -41,10 +44,10 @@ struct stream {
 };
 
 static struct stream *streams;
-static int count, products, port, poller;
+static int count, products, port, poller, unanswered;
 static const char *path;
 static char buffer[1 << 20];
-static long lag[BUCKETS], age[BUCKETS], frames, bytes, opened;
+static long lag[BUCKETS], age[BUCKETS], updates, bytes, opened;
 
 static double now(void) {
     struct timespec t;
@@ -82,20 +85,26 @@ static void connect_stream(int index) {
     int one = 1;
     s->fd = socket(AF_INET, SOCK_STREAM, 0);
     if (s->fd < 0) fail("socket");
-    /* An address of its own for each 20,000 streams: ports run out. */
-    from.sin_addr.s_addr = htonl(0x7f000001 + opened++ / 20000 % 200);
+    /* Addresses of this process, one for each 20,000 streams: ports run out. */
+    from.sin_addr.s_addr = htonl(0x7f000000 | (getpid() & 0x7fff) << 8 | (1 + opened++ / 20000 % 200));
     setsockopt(s->fd, IPPROTO_IP, 24 /* IP_BIND_ADDRESS_NO_PORT */, &one, sizeof one);
     if (bind(s->fd, (void *)&from, sizeof from)) fail("bind");
     to.sin_addr.s_addr = htonl(0x7f000001);
     to.sin_port = htons(port);
     if (connect(s->fd, (void *)&to, sizeof to)) fail("connect");
+    const char *star = strchr(path, '*');
+    char number[16] = "";
+    if (star) snprintf(number, sizeof number, "%d", products ? index % products : index);
     int size = snprintf(buffer, sizeof buffer,
-                        "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-                        path);
+                        "GET %.*s%s%s HTTP/1.1\r\nHost: localhost\r\n"
+                        "Accept: text/event-stream\r\n\r\n",
+                        star ? (int)(star - path) : (int)strlen(path), path, number,
+                        star ? star + 1 : "");
     if (write(s->fd, buffer, size) != size) fail("write");
     fcntl(s->fd, F_SETFL, O_NONBLOCK);
     s->has_head = 0;
     s->rest_size = 0;
+    unanswered++;
     struct epoll_event e = {.events = EPOLLIN, .data.u32 = index};
     epoll_ctl(poller, EPOLL_CTL_ADD, s->fd, &e);
 }
@@ -107,6 +116,7 @@ static void close_stream(int index, int by_reset) {
     if (by_reset) setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     close(s->fd);
     s->fd = -1;
+    unanswered -= !s->has_head;
 }
 
 /* Whole events: each product in them, with its version. */
@@ -115,7 +125,7 @@ static void read_events(struct stream *s, char *at, char *end, long arrived) {
                       update[] = "event: inventory_updated", stamp[] = "\"timestamp\":\"";
     char *p = at;
     while ((p = memmem(p, end - p, update, sizeof update - 1))) {
-        frames++;
+        updates++;
         p += sizeof update;
         char *t = memmem(p, end - p, stamp, sizeof stamp - 1);
         if (!t) break;
@@ -148,6 +158,7 @@ static void read_stream(int index) {
                 break;
             }
         if (cut) {
+            unanswered -= !s->has_head;
             s->has_head = 1;
             read_events(s, buffer, cut, day_ms());
         } else
@@ -174,12 +185,6 @@ static int read_for(int ms) {
     return commands;
 }
 
-static int without_head(void) {
-    int missing = 0;
-    for (int i = 0; i < count; i++) missing += streams[i].fd >= 0 && !streams[i].has_head;
-    return missing;
-}
-
 static int alive(void) {
     int open = 0;
     for (int i = 0; i < count; i++) open += streams[i].fd >= 0;
@@ -187,22 +192,42 @@ static int alive(void) {
 }
 
 static void connect_all(int from, int to) {
+    double until = now() + 60;
     for (int i = from; i < to; i++) {
         connect_stream(i);
         if (i % 64 == 63) read_for(0);
+        while (unanswered >= UNANSWERED && now() < until) read_for(100);
     }
-    double until = now() + 60;
-    while (without_head() && now() < until) read_for(100);
+    while (unanswered && now() < until) read_for(100);
+}
+
+static void sample_age(void) {
+    static long sampled;
+    long at = day_ms();
+    if (at - sampled < 100 && at >= sampled) return;
+    sampled = at;
+    for (int i = 0; i < count; i++)
+        if (streams[i].last_ms) note(age, at - streams[i].last_ms);
 }
 
 static void report(void) {
-    printf("{\"frames\":%ld,\"bytes\":%ld,\"open\":%d,\"lag_p50\":%ld,\"lag_p99\":%ld,"
+    printf("{\"updates\":%ld,\"bytes\":%ld,\"open\":%d,\"lag_p50\":%ld,\"lag_p99\":%ld,"
            "\"lag_max\":%ld,\"age_p50\":%ld,\"age_p99\":%ld}\n",
-           frames, bytes, alive(), percentile(lag, 0.5), percentile(lag, 0.99),
+           updates, bytes, alive(), percentile(lag, 0.5), percentile(lag, 0.99),
            percentile(lag, 1), percentile(age, 0.5), percentile(age, 0.99));
-    frames = bytes = 0;
+    updates = bytes = 0;
     memset(lag, 0, sizeof lag);
     memset(age, 0, sizeof age);
+}
+
+static void wait_for(char *arguments) {
+    long wanted = strtol(arguments, &arguments, 10);
+    double until = now() + strtod(arguments, NULL);
+    while (updates < wanted && now() < until) {
+        read_for(10);
+        sample_age();
+    }
+    report();
 }
 
 static void state(void) {
@@ -245,7 +270,6 @@ int main(int argc, char **argv) {
     fflush(stdout);
     struct epoll_event e = {.events = EPOLLIN, .data.u32 = UINT32_MAX};
     epoll_ctl(poller, EPOLL_CTL_ADD, 0, &e);
-    long sampled = 0;
     while (1) {
         if (read_for(50)) {
             char line[256];
@@ -253,16 +277,12 @@ int main(int argc, char **argv) {
             if (size <= 0) return 0;
             line[size] = 0;
             if (!strncmp(line, "report", 6)) report();
+            else if (!strncmp(line, "wait", 4)) wait_for(line + 4);
             else if (!strncmp(line, "state", 5)) state();
             else if (!strncmp(line, "churn", 5)) churn(atoi(line + 5));
             else return 0;
             fflush(stdout);
         }
-        long at = day_ms();
-        if (at - sampled >= 100 || at < sampled) {
-            sampled = at;
-            for (int i = 0; i < count; i++)
-                if (streams[i].last_ms) note(age, at - streams[i].last_ms);
-        }
+        sample_age();
     }
 }

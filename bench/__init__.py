@@ -1,0 +1,1 @@
+"""Measures the service on this machine: `scripts/bench` (docs/benchmarks.md)."""
