@@ -21,6 +21,7 @@
     ├── WebhookRejected          an event that the provider did not sign just now
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
     ├── BatchNotFound            no import has this id
+    ├── AlertNotFound            no alert has this id
     └── DatabaseError
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
         ├── TransactionConflict  other transactions won, as often as we tried
@@ -40,6 +41,7 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 __all__ = [
+    "AlertNotFound",
     "AlreadyExtended",
     "BatchNotFound",
     "DatabaseError",
@@ -265,6 +267,13 @@ class BatchNotFound(StreamServerError):
 
     def __init__(self, batch_id: int) -> None:
         super().__init__(f"There is no import {batch_id}", {"importId": batch_id})
+
+
+class AlertNotFound(StreamServerError):
+    code = "alert_not_found"
+
+    def __init__(self, alert_id: int) -> None:
+        super().__init__(f"There is no alert {alert_id}", {"alertId": alert_id})
 
 
 class DatabaseError(StreamServerError):

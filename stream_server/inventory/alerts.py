@@ -1,0 +1,69 @@
+"""What somebody should look at: low and sold out stock, paid orders that could not be filled,
+counts that cannot be right, sources that are late (R6, R27).
+
+Alerts are opened and closed in the database, by transitions (`sql/functions/turn_alerts.sql`,
+`raise_alert.sql`), so that every writer counts. Here they are read and acknowledged.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stream_server.database.pool import Pool, Queries, Row, in_transaction
+from stream_server.errors import AlertNotFound
+
+__all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts"]
+
+LEVELS: Final = ("low", "out", "back", "shortfall", "sync", "lag")
+STATES: Final = ("open", "new", "closed", "all")  # new: open, and nobody has acknowledged it
+
+ALERT: Final = """
+select a.id, a.product_id, a.variant_id, a.source, a.level, a.message, a.opened_at, a.closed_at,
+       a.acknowledged_at, a.acknowledged_by, p.name as product_name, v.variant_value, v.sku,
+       case when a.variant_id is null then p.available_quantity else v.available_quantity end
+           as available
+  from {alerts} a
+  left join products p on p.id = a.product_id
+  left join variants v on v.id = a.variant_id
+"""
+
+
+async def list_alerts(
+    queries: Queries,
+    *,
+    state: str = "open",
+    levels: Sequence[str] = LEVELS,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[Row]:
+    """The newest alerts first, with the row's own available units as they are now; `before` is the
+    id of the last one on the page before."""
+    return await queries.fetch_all(
+        ALERT.format(alerts="stock_alerts")
+        + """
+         where (:state = 'all' or (a.closed_at is null) = (:state <> 'closed'))
+           and (:state <> 'new' or a.acknowledged_at is null)
+           and a.level = any (cast(:levels as text[]))
+           and a.id < coalesce(cast(:before as bigint), 9223372036854775807)
+         order by a.id desc
+         limit :limit
+        """,
+        {"state": state, "levels": list(levels), "before": before, "limit": limit},
+    )
+
+
+async def acknowledge(pool: Pool, alert_id: int, actor: str) -> Row:
+    """Note that `actor` has seen the alert, unless somebody had before; the alert as it is now.
+
+    Raises AlertNotFound.
+    """
+
+    async def work(connection: Queries) -> Row | None:
+        return await connection.fetch_one(
+            ALERT.format(alerts="acknowledge_alert(:id, :actor)"),
+            {"id": alert_id, "actor": actor},
+        )
+
+    alert = await in_transaction(pool, work)
+    if alert is None:
+        raise AlertNotFound(alert_id)
+    return alert
