@@ -9,6 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 STREAM_KINDS = ("product", "batch", "catalogue")
+WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected")
 SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
 
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -52,6 +53,12 @@ class Metrics:
         self.queue_usage = self._gauge(
             "notification_queue_usage", "Full part of Postgres' notification queue, 0 to 1"
         )
+        self.webhooks = Counter(
+            "stream_server_webhooks",
+            "Events of payment providers, by what became of them",
+            ["result"],
+            registry=self.registry,
+        )
         self.loop_failures = Counter(
             "stream_server_loop_failures",
             "Times a background loop failed and was started again",
@@ -61,6 +68,8 @@ class Metrics:
         self.products = self._gauge("products", "Products in memory")
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(0)
+        for result in WEBHOOK_RESULTS:
+            self.webhooks.labels(result)
         self.enter("lost")
 
     def enter(self, state: str) -> None:

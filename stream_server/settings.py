@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
+import limits
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -46,6 +47,30 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _rate(value: str) -> str:
+    if value:
+        try:
+            limits.parse_many(value)
+        except ValueError:
+            raise ValueError("must be such as 600/minute, or empty") from None
+    return value
+
+
+def _secret_key(value: SecretStr) -> SecretStr:
+    """RFC 7518, section 3.2: as many bytes as the hash at least."""
+    if 0 < len(value.get_secret_value().encode()) < 32:
+        raise ValueError("must have 32 characters at least, or be empty")
+    return value
+
+
+def _public_key(value: str) -> str:
+    value = value.replace("\\n", "\n")  # some ways to set a variable allow one line only
+    if value and "-----BEGIN PUBLIC KEY-----" not in value:
+        raise ValueError("must be a public key in PEM, or empty")
+    return value
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 PostgresURL = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_list)
@@ -83,6 +108,30 @@ class Settings(BaseSettings):
     )
     allowed_origins: Origins = Field(
         (), description="Origins whose pages may read the API, comma-separated; `*`: all"
+    )
+
+    secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(
+        SecretStr(""),
+        description="Signs the tokens of those who may write, 32 characters or more. "
+        "Empty: no such token is accepted",
+    )
+    jwt_public_key: Annotated[str, AfterValidator(_public_key)] = Field(
+        "", description="A public key in PEM whose owner issues tokens, too (RS256)"
+    )
+    stripe_webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Stripe's `whsec_…` for `/api/webhooks/stripe`. Empty: it accepts nothing",
+    )
+    reservation_minutes: float = Field(
+        10, gt=0, le=1440, description="So long a checkout holds its stock; it may double that once"
+    )
+    reservation_rate: Rate = Field(
+        "600/minute",
+        description="Requests about reservations from one address without a token. Empty: any",
+    )
+    reservation_line_rate: Rate = Field(
+        "6000/minute",
+        description="Cart lines to reserve from one address without a token. Empty: any",
     )
 
     stream_conflate_ms: int = Field(

@@ -36,17 +36,16 @@ async def find_products(
     *,
     words: str | None = None,
     category: str | None = None,
-    after: tuple[str, str] | None = None,
+    after: str | None = None,
     most: int,
 ) -> Sequence[Facts]:
-    """Products by name, then id, after a (name, id) that was had before."""
+    """Products by name, then id, after the one with the id `after`."""
     rows = await queries.fetch_all(
         FIND_PRODUCTS,
         {
             "pattern": None if words is None else f"%{_escaped(words)}%",
             "category": category,
-            "after_name": None if after is None else after[0],
-            "after_id": None if after is None else after[1],
+            "after": after,
             "most": most,
         },
     )

@@ -12,21 +12,76 @@ from stream_server.errors import InvalidRequest
 MAX_BODY = 1024 * 1024  # bytes
 MAX_IDS = 500
 MAX_ID = 200  # characters, as the database allows
+MAX_INTEGER = 2**31 - 1
 
 
-async def json_body(request: Request) -> Any:
-    """The body as JSON. Raises HTTPException 413 past 1 MiB, InvalidRequest if it is no JSON."""
+async def raw_body(request: Request) -> bytes:
+    """The body as it came. Raises HTTPException 413 past 1 MiB."""
     body = bytearray()
-    if int(request.headers.get("content-length") or 0) > MAX_BODY:
+    length = request.headers.get("content-length") or "0"
+    if not length.isdecimal() or int(length) > MAX_BODY:
         raise HTTPException(413, f"The body is larger than {MAX_BODY} bytes")
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"The body is larger than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+def parsed(body: bytes) -> Any:
+    """JSON. Raises InvalidRequest if it is none."""
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("body", f"JSON ({error})") from error
+
+
+async def json_body(request: Request) -> Any:
+    """The body as JSON. Raises HTTPException 413 past 1 MiB, InvalidRequest if it is no JSON."""
+    return parsed(await raw_body(request))
+
+
+def fields(given: Any, *known: str) -> dict[str, Any]:
+    """An object with no other fields than the known ones: a misspelt one would be ignored."""
+    if not isinstance(given, dict):
+        raise InvalidRequest("body", "an object")
+    for field in given:
+        if field not in known:
+            raise InvalidRequest(field, f"left out: known fields are {', '.join(known)}")
+    return given
+
+
+def text(given: Any, field: str, longest: int = MAX_ID) -> str:
+    """A string that is not empty and that Postgres can hold, without control characters."""
+    if (
+        not isinstance(given, str)
+        or not 0 < len(given) <= longest
+        or any(character < " " or "\x7f" <= character <= "\x9f" for character in given)
+        or any("\ud800" <= character <= "\udfff" for character in given)
+    ):
+        raise InvalidRequest(field, f"a string of 1 to {longest} characters, none of control")
+    return given
+
+
+def optional_text(given: Any, field: str, longest: int = MAX_ID) -> str | None:
+    """The same, or null, or left out."""
+    return None if given is None else text(given, field, longest)
+
+
+def whole(given: Any, field: str, lowest: int, highest: int = MAX_INTEGER) -> int:
+    """A whole number, between two bounds. 1.0 is none, nor is true."""
+    if not isinstance(given, int) or isinstance(given, bool) or not lowest <= given <= highest:
+        raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
+    return given
+
+
+def flag(given: Any, field: str, *, default: bool) -> bool:
+    """True or false."""
+    if given is None:
+        return default
+    if not isinstance(given, bool):
+        raise InvalidRequest(field, "true or false")
+    return given
 
 
 def product_ids(given: Any, field: str = "productIds") -> list[str]:

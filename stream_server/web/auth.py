@@ -1,0 +1,113 @@
+"""Who writes: bearer tokens (RFC 6750) that are JWTs, signed with SECRET_KEY (HS256) or by a shop's
+own issuer, whose public key is set (RS256).
+
+A token says who (`sub`, the actor in the log), as what (`role`) and until when (`exp`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import jwt
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+__all__ = ["ROLES", "Identity", "Role", "Tokens", "authenticated", "identified"]
+
+Role = Literal["admin", "shop"]
+ROLES: Final[Sequence[Role]] = ("admin", "shop")
+CLOCK_SKEW: Final = timedelta(seconds=30)
+MAX_TOKEN: Final = 8192  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sent a request. An admin may do all that a shop may."""
+
+    subject: str
+    role: Role
+
+
+class Tokens:
+    """Makes and reads tokens. A key that is empty is no key."""
+
+    def __init__(self, secret: str, public_key: str = "") -> None:
+        self._secret = secret
+        # The key decides the algorithm, never the token: else a public key would pass as a secret.
+        self._keys = {
+            algorithm: key for algorithm, key in (("HS256", secret), ("RS256", public_key)) if key
+        }
+
+    def issue(self, subject: str, role: Role, *, now: datetime, lifetime: timedelta) -> str:
+        """A token signed with the secret. Raises ValueError if there is none."""
+        if not self._secret:
+            raise ValueError("there is no secret to sign with")
+        claims = {"sub": subject, "role": role, "iat": now, "exp": now + lifetime}
+        return jwt.encode(claims, self._secret, "HS256")
+
+    def read(self, token: str) -> Identity:
+        """Whose token it is. Raises ValueError, in words for its bearer, if it is not good."""
+        try:
+            algorithm = jwt.get_unverified_header(token).get("alg")
+            if algorithm not in self._keys:
+                raise ValueError("the token is not signed in a way that is accepted here")
+            claims = jwt.decode(
+                token,
+                self._keys[algorithm],
+                [algorithm],
+                options={"require": ["exp", "sub"], "verify_aud": False},
+                leeway=CLOCK_SKEW,
+            )
+        except jwt.ExpiredSignatureError:
+            raise ValueError("the token has expired") from None
+        except jwt.PyJWTError:
+            raise ValueError("the token is not valid") from None
+        subject: str = claims["sub"]
+        role: Role | None = claims.get("role")
+        if not subject.strip() or not subject.isprintable() or len(subject) > 200:
+            raise ValueError("the token's subject is not valid")
+        if role is None or role not in ROLES:
+            raise ValueError("the token's role is not known")
+        return Identity(subject, role)
+
+
+def identified(request: Request) -> Identity | None:
+    """Who sent the request; None if it does not say. HTTPException 401 if what it says is wrong."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN:
+        raise _unauthenticated("expected Authorization: Bearer <token>", "invalid_request")
+    tokens: Tokens = request.app.state.tokens
+    try:
+        return tokens.read(token.strip())
+    except ValueError as error:
+        raise _unauthenticated(str(error), "invalid_token") from None
+
+
+def authenticated(request: Request, *roles: Role) -> Identity:
+    """Who sent the request, as one of these roles (an admin always may).
+
+    Raises HTTPException: 401 without a good token, 403 with another role.
+    """
+    identity = identified(request)
+    if identity is None:
+        raise _unauthenticated("this needs a bearer token")
+    if identity.role != "admin" and identity.role not in roles:
+        raise HTTPException(
+            403,
+            f"This is not for the role {identity.role}",
+            {"WWW-Authenticate": 'Bearer realm="stream-server", error="insufficient_scope"'},
+        )
+    return identity
+
+
+def _unauthenticated(reason: str, error: str = "") -> HTTPException:
+    challenge = 'Bearer realm="stream-server"'
+    if error:
+        challenge += f', error="{error}", error_description="{reason}"'
+    return HTTPException(401, reason[:1].upper() + reason[1:], {"WWW-Authenticate": challenge})

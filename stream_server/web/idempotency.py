@@ -1,0 +1,88 @@
+"""Requests that may be repeated: the header `Idempotency-Key` names one, and its answer is kept
+with what it did, in the same transaction.
+
+    async def work(connection: Queries) -> Response: …
+    return await once(request, identity, body, work)
+
+The same key and request get the same answer, a refusal as well as a success, however often and
+however many at a time; the same key with another request is an IdempotencyKeyReused. Keys belong to
+who is authenticated. Without the header, `work` is just run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.database.pool import Pool, Transaction, in_transaction
+from stream_server.errors import DatabaseError, IdempotencyKeyReused, StreamServerError
+from stream_server.web import inputs
+from stream_server.web.auth import Identity
+from stream_server.web.envelope import MEDIA_TYPE
+
+__all__ = ["once"]
+
+CLAIM = """
+insert into idempotency_keys (actor, key, fingerprint) values (:actor, :key, :fingerprint)
+on conflict (actor, key) do nothing returning true
+"""
+KEEP = """
+update idempotency_keys set status = :status, body = :body where actor = :actor and key = :key
+"""
+KEPT = """
+select fingerprint, status, body from idempotency_keys where actor = :actor and key = :key
+"""
+
+
+async def once(
+    request: Request,
+    identity: Identity,
+    body: bytes,
+    work: Callable[[Transaction], Awaitable[Response]],
+) -> Response:
+    """The answer of `work`, run in a transaction, or the one that it gave before."""
+    pool: Pool = request.app.state.pool
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return await in_transaction(pool, work)
+    name = {"actor": identity.subject, "key": inputs.text(given, "Idempotency-Key")}
+    fingerprint = _fingerprint(request, body)
+
+    async def work_once(connection: Transaction) -> Response:
+        # A second request with this key waits here until the first has committed.
+        claimed = await connection.fetch_val(CLAIM, {**name, "fingerprint": fingerprint})
+        if claimed is None:
+            return await _kept(connection, name, fingerprint)
+        await connection.execute(
+            "select set_config('stream_server.idempotency_key', :key, true)", {"key": name["key"]}
+        )
+        try:
+            async with connection.savepoint():
+                response = await work(connection)
+        except DatabaseError:
+            raise  # it may go better the next time
+        except StreamServerError as error:
+            response = request.app.state.explain(error)
+        answer = {"status": response.status_code, "body": bytes(response.body).decode()}
+        await connection.execute(KEEP, {**name, **answer})
+        return response
+
+    return await in_transaction(pool, work_once)
+
+
+async def _kept(connection: Transaction, name: dict[str, str], fingerprint: str) -> Response:
+    kept = await connection.fetch_one(KEPT, name)
+    assert kept is not None
+    if kept["fingerprint"] != fingerprint:
+        raise IdempotencyKeyReused
+    return Response(
+        kept["body"], kept["status"], {"Idempotency-Replayed": "true"}, media_type=MEDIA_TYPE
+    )
+
+
+def _fingerprint(request: Request, body: bytes) -> str:
+    path: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    return sha256(b"\0".join((request.method.encode(), path, body))).hexdigest()

@@ -1,0 +1,195 @@
+"""Stripe's events, and what each of them does to reservations and orders.
+
+    checkout.session.completed                paid: complete the order; unpaid: wait
+    checkout.session.async_payment_succeeded  complete the order
+    checkout.session.async_payment_failed     release the reservation
+    checkout.session.expired                  release the reservation
+    charge.refunded                           refund the order, if all was refunded
+
+A session names its reservation in `metadata.reservation_token` or `client_reference_id`. The
+payment reference of the order is the payment intent, or the session where there is nothing to pay. An event is
+recorded once, in the transaction of what it does: sent again, it does nothing. Its outcome says in
+words what became of it. https://docs.stripe.com/checkout/fulfillment
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import stripe
+
+from stream_server.database.pool import Transaction
+from stream_server.errors import (
+    OrderConflict,
+    ReservationConverted,
+    ReservationEnded,
+    ReservationNotFound,
+    WebhookRejected,
+)
+from stream_server.inventory import orders, reservations
+
+__all__ = ["UNHANDLED", "Event", "deal_with", "verified"]
+
+logger = logging.getLogger(__name__)
+
+ACTOR: Final = "stripe"
+TOLERANCE: Final = 300  # seconds since it was signed
+UNHANDLED: Final = "not handled"
+REFUND_WAITS: Final = "refund waits for its order"
+
+RECORD: Final = """
+insert into webhook_events (id, type, reference) values (:id, :type, :reference)
+on conflict (id) do nothing returning true
+"""
+FINISH: Final = "update webhook_events set outcome = :outcome where id = :id"
+WAITING_REFUND: Final = """
+update webhook_events set outcome = 'order refunded'
+ where reference = :reference and outcome = :waits returning id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    id: str
+    type: str
+    object: Mapping[str, Any]  # Stripe's, of which we know a few fields
+
+    @property
+    def reservation_token(self) -> str | None:
+        """The reservation that a session names."""
+        metadata = self.object.get("metadata")
+        named = metadata.get("reservation_token") if isinstance(metadata, Mapping) else None
+        token = named or self.object.get("client_reference_id")
+        return token if isinstance(token, str) else None
+
+    @property
+    def payment_reference(self) -> str | None:
+        """The payment intent of a session or a charge; else the session."""
+        intent = self.object.get("payment_intent")
+        if isinstance(intent, Mapping):  # expanded
+            intent = intent.get("id")
+        reference = intent or self.object.get("id")
+        return reference if isinstance(reference, str) else None
+
+
+def verified(body: bytes, signature: str | None, secret: str) -> Event:
+    """The event in a request's raw body.
+
+    Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
+    """
+    try:
+        stripe.WebhookSignature.verify_header(body, signature, secret, TOLERANCE)
+    except stripe.SignatureVerificationError as error:
+        reason = str(error.user_message or error).partition(" (")[0]
+        raise WebhookRejected(reason) from None
+    except (ValueError, TypeError):
+        raise WebhookRejected("The body or its signature is no text") from None
+    try:
+        event = json.loads(body)
+        found = Event(event["id"], event["type"], event["data"]["object"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise WebhookRejected("The body is no event") from None
+    if not (
+        isinstance(found.id, str)
+        and 0 < len(found.id) <= 255
+        and found.id.isprintable()
+        and isinstance(found.type, str)
+        and "\0" not in found.type
+        and isinstance(found.object, Mapping)
+    ):
+        raise WebhookRejected("The body is no event")
+    return found
+
+
+async def deal_with(connection: Transaction, event: Event) -> str | None:
+    """Do what the event asks for; its outcome, or None if it has been dealt with before.
+
+    Wants a transaction. Raises what the database raises: the event is then not recorded, and is
+    dealt with when it is sent again.
+    """
+    reference = event.payment_reference
+    # Of a payment and its refund, which come in any order, one waits for the other.
+    await connection.execute(
+        "select pg_advisory_xact_lock(hashtextextended(:reference, 0))",
+        {"reference": reference or event.id},
+    )
+    values = {"id": event.id, "type": event.type, "reference": reference}
+    if await connection.fetch_val(RECORD, values) is None:
+        return None
+    deal = DEALS.get(event.type)
+    outcome = UNHANDLED if deal is None else await deal(connection, event)
+    await connection.execute(FINISH, {"id": event.id, "outcome": outcome})
+    return outcome
+
+
+async def _complete_if_paid(connection: Transaction, event: Event) -> str:
+    if event.object.get("payment_status") not in ("paid", "no_payment_required"):
+        return "waits for its payment"
+    return await _complete(connection, event)
+
+
+async def _complete(connection: Transaction, event: Event) -> str:
+    token, reference = event.reservation_token, event.payment_reference
+    if token is None or reference is None:
+        return "no reservation named"
+    try:
+        async with connection.savepoint():
+            order = await orders.complete(
+                connection,
+                reservation_token=token,
+                payment_reference=reference,
+                record_shortfall=True,
+                actor=ACTOR,
+            )
+    except ReservationNotFound:
+        logger.error("Stripe's event %s pays a reservation that is not known", event.id)
+        return "paid, but the reservation is not known"
+    except OrderConflict as error:
+        logger.error("Stripe's event %s: %s %s", event.id, error.message, error.details)
+        return f"paid, but {error.message[:1].lower()}{error.message[1:]}"
+    waiting = {"reference": reference, "waits": REFUND_WAITS}
+    if await connection.fetch_val(WAITING_REFUND, waiting) is not None:
+        await orders.refund(connection, order["orderId"], actor=ACTOR)
+        return "order completed and refunded"
+    if order["status"] == "shortfall":
+        logger.error("Order %d is paid, but cannot be filled", order["orderId"])
+        return "order short of stock"
+    return "order completed"
+
+
+async def _release(connection: Transaction, event: Event) -> str:
+    token = event.reservation_token
+    if token is None:
+        return "no reservation named"
+    try:
+        async with connection.savepoint():
+            await reservations.release(connection, token, actor=ACTOR)
+    except ReservationNotFound:
+        return "the reservation is not known"
+    except (ReservationEnded, ReservationConverted):
+        return "the reservation had ended"
+    return "reservation released"
+
+
+async def _refund(connection: Transaction, event: Event) -> str:
+    reference = event.payment_reference
+    if event.object.get("refunded") is not True or reference is None:
+        return "a part was refunded: nothing given back"
+    order_id = await orders.find_by_payment(connection, reference)
+    if order_id is None:
+        return REFUND_WAITS
+    await orders.refund(connection, order_id, actor=ACTOR)
+    return "order refunded"
+
+
+DEALS: Mapping[str, Callable[[Transaction, Event], Awaitable[str]]] = {
+    "checkout.session.completed": _complete_if_paid,
+    "checkout.session.async_payment_succeeded": _complete,
+    "checkout.session.async_payment_failed": _release,
+    "checkout.session.expired": _release,
+    "charge.refunded": _refund,
+}
