@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,23 +16,40 @@ from starlette.responses import Response
 
 from stream_server.background import running
 from stream_server.database import migrations
-from stream_server.database.pool import redact
+from stream_server.database.pool import Pool, redact
 from stream_server.errors import (
+    AlreadyExtended,
     DatabaseUnavailable,
+    IdempotencyKeyReused,
+    ImpossibleChange,
+    InsufficientStock,
     InvalidRequest,
+    OrderConflict,
+    OrderNotFound,
     ProductNotFound,
+    ReservationConverted,
+    ReservationEnded,
+    ReservationNotFound,
     SchemaError,
     StreamServerError,
     TransactionConflict,
+    VersionConflict,
+    WebhookRejected,
 )
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.source import Source
+from stream_server.web.admin import admin_routes
+from stream_server.web.auth import Tokens
+from stream_server.web.checkout import checkout_routes
 from stream_server.web.envelope import failure
 from stream_server.web.inventory import inventory_routes
+from stream_server.web.limits import Limits
 from stream_server.web.ops import ops_routes
+from stream_server.web.payments import payment_routes
+from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
 from stream_server.web.routing import Shortcut
 from stream_server.web.streams import StreamLimit, stream_routes
@@ -42,12 +59,32 @@ logger = logging.getLogger(__name__)
 # A class stands for its subclasses, too.
 STATUS = {
     InvalidRequest: 400,
+    WebhookRejected: 400,
     ProductNotFound: 404,
+    ReservationNotFound: 404,
+    OrderNotFound: 404,
+    AlreadyExtended: 409,
+    ImpossibleChange: 409,
+    InsufficientStock: 409,
+    OrderConflict: 409,
+    ReservationConverted: 409,
+    VersionConflict: 409,
+    ReservationEnded: 410,
+    IdempotencyKeyReused: 422,
     TransactionConflict: 503,
     DatabaseUnavailable: 503,
     StreamServerError: 500,
 }
-CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
+CODES = {
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -79,18 +116,40 @@ def create_app(settings: Settings) -> Starlette:
         await _schema_is_current(listen_url)
         await source.run()
 
+    pool = Pool(settings.database_url.get_secret_value(), max_size=settings.database_pool_size)
+
+    async def connect() -> None:
+        await pool.connect(patience=None)
+        await asyncio.Event().wait()
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        loops = {"source": follow, "publisher": publisher.publish, "ping": publisher.ping}
-        async with running(loops, metrics):
-            yield
+        loops = {
+            "source": follow,
+            "publisher": publisher.publish,
+            "ping": publisher.ping,
+            "pool": connect,
+        }
+        try:
+            async with running(loops, metrics):
+                yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSING_SECONDS):
+                    await pool.disconnect()
 
     async def drain() -> None:
         app.state.is_draining = True
         await publisher.end_streams(settings.stream_drain_seconds)
 
     app = Starlette(
-        routes=[*ops_routes()],
+        routes=[
+            *checkout_routes(),
+            *payment_routes(),
+            *product_routes(),
+            *admin_routes(),
+            *ops_routes(),
+        ],
         middleware=_middleware(settings),
         exception_handlers={
             StreamServerError: _handle,
@@ -103,6 +162,10 @@ def create_app(settings: Settings) -> Starlette:
     app.state.metrics = metrics
     app.state.hub = hub
     app.state.source = source
+    app.state.pool = pool
+    app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
+    app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
+    app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.is_draining = False
     app.state.drain = drain
@@ -114,7 +177,14 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "If-None-Match", "Last-Event-ID", "Cache-Control"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-None-Match",
+            "Last-Event-ID",
+            "Cache-Control",
+        ],
         expose_headers=["ETag", "Retry-After"],
         max_age=86_400,
     )

@@ -6,14 +6,16 @@ is told in a line on stderr, with exit code 1; a wrong option has 2, Ctrl-C 130.
 
 import asyncio
 import logging
+import re
 import secrets
 import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -27,6 +29,7 @@ from stream_server.errors import ImportRejected, InvalidSettings, StreamServerEr
 from stream_server.inventory.imports import import_catalogue
 from stream_server.inventory.models import Imported
 from stream_server.settings import Settings
+from stream_server.web.auth import Tokens
 
 __all__ = ["app"]
 
@@ -151,6 +154,25 @@ def import_(
         f"{done.products} products with {done.variants} variants:"
         f" {done.added} added, {done.changed} changed, {done.unchanged} as they were"
     )
+
+
+@app.command()
+@_well_behaved()
+def token(
+    subject: Annotated[str, typer.Option(help="Who, for the log.")],
+    role: Annotated[Literal["admin", "shop"], typer.Option(help="What it may do.")],
+    expires: Annotated[str, typer.Option(help="So long it is good: 90s, 30m, 12h, 7d.")] = "12h",
+) -> None:
+    """Make a bearer token for those who may write. Needs SECRET_KEY."""
+    amount = re.fullmatch(r"([1-9]\d{0,5})([smhd])", expires)
+    if amount is None:
+        raise typer.BadParameter("expected a number and s, m, h or d", param_hint="--expires")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[amount[2]]
+    secret = Settings.load().secret_key.get_secret_value()
+    if not secret:
+        raise InvalidSettings({"SECRET_KEY": "is not set. It signs the token"})
+    lifetime = timedelta(**{unit: int(amount[1])})
+    typer.echo(Tokens(secret).issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_server.errors import (
     AlreadyExtended,
+    DatabaseUnavailable,
     ImpossibleChange,
     InsufficientStock,
     InvalidRequest,
@@ -53,6 +54,12 @@ def _order_conflict(error: Refused) -> StreamServerError:
     return OrderConflict(message[:1].upper() + message[1:], _details(error))
 
 
+def _not_migrated(error: Refused) -> StreamServerError:
+    return DatabaseUnavailable(
+        f"The schema is not this release's ({error.message}). Run: stream-server migrate"
+    )
+
+
 REFUSALS: Mapping[str, Callable[[Refused], StreamServerError]] = {
     "SS001": lambda error: InvalidRequest(**_details(error)),
     "SS002": _not_found,
@@ -67,6 +74,8 @@ REFUSALS: Mapping[str, Callable[[Refused], StreamServerError]] = {
     "SS011": _order_conflict,
     "SS012": _max_per_order,
     "SS013": lambda error: VersionConflict(_details(error)),
+    "42883": _not_migrated,  # undefined_function
+    "42P01": _not_migrated,  # undefined_table
     # What the tables themselves refuse, whoever writes.
     "23514": lambda error: ImpossibleChange(f"it breaks {error.constraint_name}"),
     "22003": lambda _: ImpossibleChange("a number would be too large"),
