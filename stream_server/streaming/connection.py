@@ -12,6 +12,7 @@ import asyncio
 import os
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stream_server.streaming.frames import LAST_CHUNK, Frame
@@ -31,18 +32,23 @@ class StreamConnection(asyncio.Protocol, Subscriber):
     may write to the socket itself, which costs a third of a transport's write.
     """
 
-    __slots__ = ("_fd", "_received", "_transport")
+    __slots__ = ("_fd", "_head", "_received", "_transport")
 
-    def __init__(self, hub: Hub, transport: asyncio.Transport) -> None:
+    def __init__(self, hub: Hub, transport: asyncio.Transport, head: bytes) -> None:
         Subscriber.__init__(self, hub)
         self._transport = transport
+        self._head = head  # goes out with the first frame
         self._received = 0
         is_encrypted = transport.get_extra_info("sslcontext") is not None
         self._fd = -1 if is_encrypted else transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(0)
 
     def write(self, frame: Frame) -> None:
-        self._transport.write(frame.chunk)
+        self._write(frame.chunk)
+
+    def _write(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        self._transport.write(head + data if head else data)
 
     def send(self, frame: Frame) -> None:
         chunk = frame.chunk
@@ -56,7 +62,7 @@ class StreamConnection(asyncio.Protocol, Subscriber):
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
-        self._transport.write(LAST_CHUNK)
+        self._write(LAST_CHUNK)
         self._transport.close()
 
     def abort(self) -> None:
@@ -90,10 +96,10 @@ class PlainConnection(StreamConnection):
     __slots__ = ()
 
     def write(self, frame: Frame) -> None:
-        self._transport.write(frame.body)
+        self._write(frame.body)
 
     def send(self, frame: Frame) -> None:
-        self._transport.write(frame.body)
+        self._write(frame.body)
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
@@ -109,23 +115,54 @@ class Handover:
         self._protocol = protocol
 
     def prepare(self) -> None:
-        """To be called before the head is sent, so that it announces the right framing."""
-        self._protocol.announce_framing()
+        """To be called before the head is sent: it will announce the right framing, and wait
+        for the first frame, to go out with it in one packet."""
+        self._protocol.keep_head()
 
     def take(self, hub: Hub) -> StreamConnection | None:
         """After the head: the connection, or None if the client is gone."""
         return self._protocol.hand_over(hub)
 
 
+class _KeptHead:
+    """Stands in for a transport while uvicorn writes the head of a response."""
+
+    __slots__ = ("_transport", "head")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.head = b""
+
+    def write(self, data: bytes) -> None:
+        self.head += data
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        self._transport.close()
+
+
 class StreamProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol, whose connections streams can take over."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """As uvicorn's, but asks the transport for its addresses and not a socket made for it,
+        which would be a twelfth of what a new stream costs."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = _address(transport, "sockname")
+        self.client = _address(transport, "peername")
+        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
 
     def on_headers_complete(self) -> None:
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: Handover(self)}
         super().on_headers_complete()
 
-    def announce_framing(self) -> None:
-        """Keeps uvicorn from announcing chunks to a client of HTTP/1.0."""
+    def keep_head(self) -> None:
+        """Keeps the head back, and uvicorn from announcing chunks to a client of HTTP/1.0."""
+        self.cycle.transport = cast("asyncio.Transport", _KeptHead(self.transport))
         if self.scope["http_version"] == "1.0":
             self.cycle.chunked_encoding = False
 
@@ -135,7 +172,8 @@ class StreamProtocol(HttpToolsProtocol):
         if cycle.disconnected or transport.is_closing():
             return None
         is_plain = self.scope["http_version"] == "1.0"
-        connection = (PlainConnection if is_plain else StreamConnection)(hub, transport)
+        head = cast("_KeptHead", cycle.transport).head
+        connection = (PlainConnection if is_plain else StreamConnection)(hub, transport, head)
         transport.set_protocol(connection)
         transport.resume_reading()
         self._unset_keepalive_if_required()
@@ -148,3 +186,9 @@ class StreamProtocol(HttpToolsProtocol):
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
         self.parser = self.flow = self.transport = None  # type: ignore[assignment]
         return connection
+
+
+def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:
+    """Host and port; None of a Unix socket."""
+    address = transport.get_extra_info(which)
+    return (address[0], address[1]) if isinstance(address, tuple) else None
