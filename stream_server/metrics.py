@@ -65,6 +65,15 @@ class Metrics:
             ["loop"],
             registry=self.registry,
         )
+        self.expired_reservations = self._counter(
+            "expired_reservations", "Reservations that the sweeper ended"
+        )
+        self.sync_lag = Gauge(
+            "stream_server_sync_lag_seconds",
+            "Age of the newest count of each external system",
+            ["source"],
+            registry=self.registry,
+        )
         self.products = self._gauge("products", "Products in memory")
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(0)

@@ -109,6 +109,18 @@ class Settings(BaseSettings):
     allowed_origins: Origins = Field(
         (), description="Origins whose pages may read the API, comma-separated; `*`: all"
     )
+    sync_lag_minutes: float = Field(
+        60,
+        gt=0,
+        le=525_600,
+        description="Alert when the newest count of an external system is older than this",
+    )
+    import_max_mb: int = Field(
+        100, ge=1, le=10_000, description="Largest file that may be sent to `/api/admin/imports`"
+    )
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port for the worker's own `/metrics`, on `HOST`; 0: none"
+    )
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(
         SecretStr(""),

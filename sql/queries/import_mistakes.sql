@@ -56,5 +56,5 @@ with mistakes as (
 )
 select *, count(*) over () as all_of_them
   from mistakes
- order by row, part nulls first, column_name
+ order by row, part nulls first, column_name desc
  limit $1

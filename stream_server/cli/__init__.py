@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,8 @@ import typer
 
 from stream_server.app import create_app
 from stream_server.cli import demo as demonstration
-from stream_server.cli import server
+from stream_server.cli import server, working
+from stream_server.cli.progress import ProgressLine
 from stream_server.database import migrations
 from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
 from stream_server.database.pool import Pool, Queries, in_transaction
@@ -83,6 +85,17 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
 
 @app.command()
 @_well_behaved()
+def worker(data_dir: DataDir = None) -> None:
+    """Do what no request waits for: end holds that are over, watch external systems, tidy up. As
+    many as you like may run. Waits for the database as long as it takes."""
+    _log(logging.INFO)
+    with _database(data_dir) as settings:
+        code = working.run(settings)
+    raise typer.Exit(code)
+
+
+@app.command()
+@_well_behaved()
 def demo(
     host: Host = None,
     port: Port = None,
@@ -126,33 +139,52 @@ def migrate(data_dir: DataDir = None) -> None:
 @app.command("import")
 @_well_behaved()
 def import_(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="products.json, or - for stdin.")],
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="products.json, products.csv, or - for stdin.")
+    ],
+    format_: Annotated[
+        Literal["json", "csv"] | None,
+        typer.Option("--format", help="By default, as the file's name says."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check all of it, but change nothing.")] = False,
     actor: Annotated[str, typer.Option(envvar="USER", help="Who, for the log.")] = "import",
     reason: Annotated[str | None, typer.Option(help="Why, for the log.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Add and change products and variants as a file says: all of it, or nothing."""
-    data = file.read()
+    name = Path(file.name).name
+    by_name = "csv" if name.lower().endswith((".csv", ".tsv", ".txt")) else "json"
 
     async def work(url: str) -> Imported:
         await migrations.check(url)
-        async with Pool(url, max_size=1) as pool:
-            return await import_catalogue(
-                pool, data, actor=actor, reason=reason or f"import of {Path(file.name).name}"
-            )
+        async with Pool(url, max_size=2) as pool:
+            with ProgressLine(sys.stderr) as line:
+                return await import_catalogue(
+                    pool,
+                    file,
+                    name=name,
+                    format_name=format_ or by_name,
+                    actor=actor,
+                    reason=reason or f"import of {name}",
+                    dry_run=dry_run,
+                    progress=line.show,
+                )
 
     try:
         with _database(data_dir) as settings:
             done = asyncio.run(work(settings.database_url.get_secret_value()))
     except ImportRejected as error:
         for row in error.rows:
-            place = f"{file.name}:{row.line}" if row.line else file.name
+            place = ":".join(str(part) for part in (file.name, row.line, row.column) if part)
             typer.echo(f"{place}: {row.reason}" + (f" ({row.id})" if row.id else ""), err=True)
-        typer.echo(f"Error: {len(error.rows)} found in {file.name}; nothing was changed", err=True)
+        if more := error.count - len(error.rows):
+            typer.echo(f"… and {more} more", err=True)
+        typer.echo(f"Error: {error.count} found in {file.name}; nothing was changed", err=True)
         raise typer.Exit(1) from None
+    would = "a dry run; there would be " if dry_run else ""
     typer.echo(
-        f"{done.products} products with {done.variants} variants:"
-        f" {done.added} added, {done.changed} changed, {done.unchanged} as they were"
+        f"{done.products} products with {done.variants} variants: {would}"
+        f"{done.added} added, {done.changed} changed, {done.unchanged} as they were"
     )
 
 

@@ -16,7 +16,9 @@ from stream_server.database.embedded import EmbeddedPostgres
 from stream_server.database.migrations import migrate
 from stream_server.database.pool import Pool
 from stream_server.inventory.imports import import_catalogue
+from stream_server.metrics import Metrics
 from stream_server.settings import Settings
+from stream_server.worker import work_until
 
 __all__ = ["run"]
 
@@ -42,11 +44,17 @@ def run(
     async def companion() -> None:
         await _is_ready(url)
         typer.echo(_greeting(url, postgres))
-        if with_shoppers:
-            async with Pool(postgres.url, max_size=1) as pool:
-                await Shoppers(pool, random.Random()).run()
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(work_until(asyncio.Event(), settings, Metrics()))
+            if with_shoppers:
+                beside.create_task(_shop(postgres.url))
 
     return server.run(create_app(settings), settings, listening, companion)
+
+
+async def _shop(database_url: str) -> None:
+    async with Pool(database_url, max_size=1) as pool:
+        await Shoppers(pool, random.Random()).run()
 
 
 async def _prepare(database_url: str) -> None:

@@ -30,10 +30,11 @@ from stream_server.errors import (
     MigrationFailed,
     MigrationLocked,
     SchemaBehind,
+    SchemaError,
     SchemaTooNew,
 )
 
-__all__ = ["check", "migrate", "sql_folder"]
+__all__ = ["check", "migrate", "sql_folder", "until_current"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,20 @@ async def check(url: str, *, folder: Path | None = None) -> None:
         await connection.close(timeout=5)
     if plan.missing:
         raise SchemaBehind(plan.missing)
+
+
+async def until_current(
+    url: str, *, folder: Path | None = None, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Wait until the database answers and has this release's schema, logging what it misses."""
+    pause = 0.1
+    while True:
+        try:
+            return await check(url, folder=folder)
+        except (DatabaseUnavailable, SchemaError) as error:
+            logger.warning("Waiting for Postgres at %s: %s", redact(url), error.message)
+        await sleep(pause)
+        pause = min(5.0, pause * 2)
 
 
 async def _connect(url: str) -> Connection:

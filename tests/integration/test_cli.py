@@ -136,10 +136,10 @@ class TestImport:
         done = await run("import", str(file), database_url=database_url)
         assert done.returncode == 1
         assert done.stderr.splitlines() == [
-            f"{file}:3: [1].basePrice: expected a whole number of cents, 0 to 2147483647,"
+            f"{file}:3:40: [1].basePrice: expected a whole number of cents, 0 to 2147483647,"
             " got 1.5 (B)",
-            f"{file}:4: [2].name: missing (C)",
-            f"{file}:4: [2].basePrice: missing (C)",
+            f"{file}:4:2: [2].name: missing (the row is new) (C)",
+            f"{file}:4:2: [2].basePrice: missing (the row is new) (C)",
             f"Error: 3 found in {file}; nothing was changed",
         ]
         assert await connection.fetchval("select count(*) from products") == 0

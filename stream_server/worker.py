@@ -1,0 +1,146 @@
+"""The work that no request waits for. Any number of workers may run: none does anything twice.
+
+    sweep   every 2 s    ends reservations that are over (SKIP LOCKED: workers share them out)
+    lag     every 15 s   the age of each external system's counts: a metric, an alert past its limit
+    tidy    every 60 s   imports whose process is gone are marked as failed
+    prune   every hour   forgets old answers to repeated requests, events of payment providers,
+                         closed alerts
+
+All but `sweep` are done by whichever worker gets the loop's advisory lock, in one transaction: a
+worker that is killed gives lock and work back. Everything here is due at a time and not at an
+event, so nothing waits for a notification.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from stream_server.background import running
+from stream_server.database import migrations
+from stream_server.database.pool import Pool, Queries, in_transaction, retried
+from stream_server.errors import StreamServerError
+from stream_server.inventory import batches, reservations, sync
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+
+__all__ = ["Worker", "work_until"]
+
+logger = logging.getLogger(__name__)
+
+LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
+SWEPT_AT_ONCE: Final = 100
+KEEP_REPLAYS: Final = timedelta(days=30)
+KEEP_ALERTS: Final = timedelta(days=90)
+
+
+@dataclass(slots=True)
+class Worker:
+    """Its loops, on a pool that somebody else owns."""
+
+    pool: Pool
+    metrics: Metrics
+    lag_limit: timedelta
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    rng: random.Random = field(default_factory=random.Random)
+
+    @property
+    def loops(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """For `background.running`."""
+        return {
+            "sweep": lambda: self._every(2, self.sweep),
+            "lag": lambda: self._every(15, self.check_lag),
+            "tidy": lambda: self._every(60, self.tidy),
+            "prune": lambda: self._every(3600, self.prune),
+        }
+
+    async def sweep(self) -> int:
+        """End every reservation that is over; their number."""
+        total = 0
+        while True:
+            ended = await retried(self._expire)
+            self.metrics.expired_reservations.inc(ended)
+            total += ended
+            if ended < SWEPT_AT_ONCE:
+                return total
+
+    async def _expire(self) -> int:
+        return await reservations.expire(self.pool, most=SWEPT_AT_ONCE)
+
+    async def check_lag(self) -> None:
+        """Measure the lag of each source; alert, unless another worker is just doing that."""
+
+        async def work(connection: Queries) -> None:
+            await sync.check_lag(connection, self.lag_limit)
+
+        await self._alone(1, work)
+        await measure_lag(self.pool, self.metrics)
+
+    async def tidy(self) -> None:
+        """Mark imports as failed whose process is gone."""
+        closed = await batches.close_abandoned(self.pool)
+        if closed:
+            logger.warning("%d imports had been broken off by the end of their process", closed)
+
+    async def prune(self) -> None:
+        """Forget what is too old to matter."""
+
+        async def work(connection: Queries) -> None:
+            await connection.execute(
+                "select prune_replays(:older_than)", {"older_than": KEEP_REPLAYS}
+            )
+            await connection.execute(
+                "delete from stock_alerts where closed_at < now() - cast(:age as interval)",
+                {"age": KEEP_ALERTS},
+            )
+
+        await self._alone(2, work)
+
+    async def _alone(self, number: int, work: Callable[[Queries], Awaitable[None]]) -> None:
+        """`work` in a transaction, unless another worker is at it."""
+
+        async def locked(connection: Queries) -> None:
+            if await connection.fetch_val(
+                "select pg_try_advisory_xact_lock(:lock, :number)", {"lock": LOCK, "number": number}
+            ):
+                await work(connection)
+
+        await in_transaction(self.pool, locked)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        """Again and again, with some jitter, so that workers started together drift apart. What
+        the database refuses now it may do the next time; any other error ends the loop."""
+        while True:
+            try:
+                await work()
+            except StreamServerError as error:
+                logger.warning("%s: %s", getattr(work, "__name__", "work"), error.message)
+            await self.sleep(seconds * self.rng.uniform(0.9, 1.0))
+
+
+async def measure_lag(pool: Pool, metrics: Metrics) -> None:
+    """Set the gauge of each external system's lag."""
+    for source, seconds in (await sync.lags(pool)).items():
+        metrics.sync_lag.labels(source).set(seconds)
+
+
+async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) -> None:
+    """A worker on the database of the settings, until it is told to stop. Waits for the database
+    and its schema as long as it takes."""
+    url = settings.database_url.get_secret_value()
+
+    async def work() -> None:
+        await migrations.until_current(url)
+        async with Pool(url, max_size=4) as pool:
+            worker = Worker(pool, metrics, timedelta(minutes=settings.sync_lag_minutes))
+            logger.info("Working on %s", pool.place)
+            async with running(worker.loops, metrics):
+                await asyncio.Event().wait()
+
+    async with running({"worker": work}, metrics):
+        await stop.wait()
