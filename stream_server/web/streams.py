@@ -36,7 +36,7 @@ class StreamLimit:
     def check(self, hub: Hub) -> None:
         """Raises HTTPException 503 if there is no room for one more."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        streams = hub.open_streams.total()
+        streams = sum(hub.open_streams.values())
         if files == resource.RLIM_INFINITY or streams < files - max(_SPARE_FILES, files // 20):
             return
         now = time.monotonic()
@@ -59,19 +59,19 @@ def stream_routes() -> list[Resource]:
 
 
 async def _stream_one(request: Request) -> ASGIApp:
+    hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
-    if loaded_hub(request).public(product_id) is None:
+    if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    return await _stream(request, frozenset((product_id,)))
+    return await _stream(request, hub, frozenset((product_id,)))
 
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, None if ids is None else frozenset(ids))
+    return await _stream(request, loaded_hub(request), None if ids is None else frozenset(ids))
 
 
-async def _stream(request: Request, ids: frozenset[str] | None) -> ASGIApp:
-    hub = loaded_hub(request)
+async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASGIApp:
     if request.app.state.is_draining:
         raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
     request.app.state.stream_limit.check(hub)
