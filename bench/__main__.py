@@ -16,7 +16,17 @@ from typing import NoReturn
 
 from bench.context import Context
 from bench.figures import Figure, table
-from bench.groups import fan_out
+from bench.groups import (
+    catalogue,
+    commits,
+    event_loop,
+    fan_out,
+    hot_product,
+    lag,
+    leaks,
+    polling,
+    start_up,
+)
 from bench.processes import BenchError, raise_descriptors
 from stream_server.database.embedded import embedded_postgres
 
@@ -25,6 +35,14 @@ HERE = Path(__file__).parent
 # Name to what measures it, and the seconds that it may take.
 GROUPS: dict[str, tuple[Callable[[Context], list[Figure]], int]] = {
     "fan-out": (fan_out.measure, 420),
+    "event-loop": (event_loop.measure, 120),
+    "polling": (polling.measure, 90),
+    "commits": (commits.measure, 240),
+    "hot-product": (hot_product.measure, 90),
+    "catalogue": (catalogue.measure, 120),
+    "lag": (lag.measure, 90),
+    "start-up": (start_up.measure, 90),
+    "leaks": (leaks.measure, 120),
 }
 
 

@@ -42,6 +42,9 @@ class Process:
         """Bytes resident."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
 
+    def has_ended(self) -> bool:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
     def settle(self, within: float = 15.0) -> None:
         """Returns once it has hardly anything to do."""
         deadline = time.monotonic() + within
@@ -130,7 +133,7 @@ def wait_for_port(process: Process, port: int, within: float = 10.0) -> None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
-            if time.monotonic() > deadline:
+            if process.has_ended() or time.monotonic() > deadline:
                 raise BenchError(
                     f"{process.name} does not listen:\n{process.last_words()}"
                 ) from None

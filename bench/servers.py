@@ -97,7 +97,7 @@ def _wait_until_ready(process: Process, port: int, within: float = 60.0) -> None
             pass
         finally:
             connection.close()
-        if time.monotonic() > deadline:
+        if process.has_ended() or time.monotonic() > deadline:
             raise BenchError(f"stream-server is not ready:\n{process.last_words()}")
         time.sleep(0.01)
 
