@@ -34,7 +34,8 @@ def to_json(value: object) -> bytes:
 def event(
     name: str, data: bytes, *, position: str | None = None, retry_ms: int | None = None
 ) -> bytes:
-    """One event. `data` is one line; the position becomes the client's `Last-Event-ID`."""
+    """One event. `data` is one line; the position becomes the client's `Last-Event-ID`, and an
+    empty one takes the last from it."""
     parts = [b"event: ", name.encode(), b"\ndata: ", data, b"\n"]
     if position is not None:
         parts += [b"id: ", position.encode(), b"\n"]

@@ -244,7 +244,9 @@ class Hub:
         """Registers a stream of some products (None: all) and starts it.
 
         With the position that it was given last it gets what changed since; with none, all;
-        with one that is not of this history, a reset and all.
+        with one that is not of this history, a reset and all. All of the catalogue begins with a
+        reset too: its snapshot does not name what is not there any more, and the client may have
+        that from a stream that was cut before it gave a position.
         """
         topic = self._join(subscriber, ids)
         subscriber.slot = next(self._next_slot) % PING_SLOTS
@@ -254,7 +256,7 @@ class Hub:
         if position is not None:
             subscriber.open(self._changed_since(position.snapshot, ids))
             return
-        if last_event_id:
+        if last_event_id or ids is None:
             subscriber.write(self.reset_frame())
         if ids is None:
             subscriber.open(self._public_ids())
@@ -384,8 +386,12 @@ class Hub:
         return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
 
     def reset_frame(self) -> Frame:
-        """A `reset` event: what the client had is void; a full snapshot follows."""
-        return Frame(frames.event("reset", b"{}", retry_ms=self.retry_ms))
+        """A `reset` event: what the client had is void, its last id too; a full snapshot follows.
+
+        Without the empty id, a client that loses its connection before the snapshot is complete
+        could resume, on a process that knows its old id, what it has thrown away.
+        """
+        return Frame(frames.event("reset", b"{}", position="", retry_ms=self.retry_ms))
 
     def change_events(self, before: Product | None, after: Product) -> bytes:
         """What the public is told of a change: a status that differs, each variant that looks

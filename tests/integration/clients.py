@@ -34,6 +34,10 @@ class Stream:
             data: JSON = json.loads(event.data)
             return data
 
+    async def opened(self) -> JSON:
+        """The data of the first snapshot, before which a reset may come."""
+        return await self.until("snapshot", lambda data: True)
+
     async def until(self, name: str, condition: Callable[[JSON], object]) -> JSON:
         """The data of the first event of this name for which the condition holds."""
         while True:
@@ -60,7 +64,7 @@ class Stream:
         async with asyncio.timeout(PATIENCE):
             event = await anext(self._incoming)
         self.events.append(event)
-        self.last_id = event.id or self.last_id
+        self.last_id = event.id  # the parser keeps the last one that was sent
         self.retry = self.retry if event.retry is None else event.retry
         return event
 

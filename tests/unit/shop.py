@@ -81,6 +81,9 @@ class MiniPostgres:
     def write(self, xid: int, product_id: str, variant: str | None, **given: Any) -> None:
         """A change of a row, made by an open transaction that may lock it."""
         assert self.locked_by(product_id) in (None, xid)
+        for each in [*self.log, *self.open[xid]]:
+            if (each.product_id, each.variant_id) == (product_id, variant):
+                given.setdefault("status", each.status)
         self.last_log_id += 1
         version = self.version(product_id) + 1
         change = row(
@@ -128,11 +131,16 @@ class Page:
         self.last_id: str | None = None
         self.live: bool | None = None
         self.resets = 0
+        self.heard_of: set[str] = set()  # ids that it did not name itself
 
     def take(self, event: ServerSentEvent) -> None:
         data = json.loads(event.data)
+        self.heard_of |= {each["productId"] for each in data.get("products", [])}
+        self.heard_of |= {data["productId"]} if "productId" in data else set()
+        self.heard_of |= set(data.get("unknown", [])) if self.ids is None else set()
         if event.event == "reset":
             self.products.clear()
+            self.last_id = None  # its id is empty
             self.resets += 1
         elif event.event == "snapshot":
             self.live = data["live"]
