@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stream_server.errors import InvalidRequest
+from stream_server.streaming.frames import to_json
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_IDS = 500
@@ -31,7 +32,10 @@ async def raw_body(request: Request) -> bytes:
 def parsed(body: bytes) -> Any:
     """JSON. Raises InvalidRequest if it is none."""
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant)
+        if b"\\u" in body:
+            to_json(value)  # half a surrogate pair is no text that could be answered or stored
+        return value
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("body", f"JSON ({error})") from error
 
