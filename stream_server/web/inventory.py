@@ -57,7 +57,7 @@ async def _get_several(request: Request) -> ASGIApp:
         return _answer_batch(hub, ids, known)
     limit = int(inputs.number_in_query(request, "limit", default=100, lowest=1, highest=500))
     page, following = _page(hub, request.query_params.get("after", ""), limit)
-    return _answer(hub, _array(hub, page), _etag_of(hub, page), known, {"next": following})
+    return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, {"next": following})
 
 
 async def _post_batch(request: Request) -> ASGIApp:
