@@ -16,11 +16,15 @@ from starlette.responses import Response
 
 from stream_server.background import running
 from stream_server.database import migrations
-from stream_server.database.pool import Pool, redact
+from stream_server.database.pool import Pool
 from stream_server.errors import (
+    AlertNotFound,
     AlreadyExtended,
+    BatchNotFound,
+    DatabaseError,
     DatabaseUnavailable,
     IdempotencyKeyReused,
+    ImportRejected,
     ImpossibleChange,
     InsufficientStock,
     InvalidRequest,
@@ -30,21 +34,23 @@ from stream_server.errors import (
     ReservationConverted,
     ReservationEnded,
     ReservationNotFound,
-    SchemaError,
     StreamServerError,
     TransactionConflict,
     VersionConflict,
     WebhookRejected,
 )
+from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.source import Source
 from stream_server.web.admin import admin_routes
+from stream_server.web.alerts import alert_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.checkout import checkout_routes
 from stream_server.web.envelope import failure
+from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
 from stream_server.web.limits import Limits
 from stream_server.web.ops import ops_routes
@@ -53,6 +59,7 @@ from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
 from stream_server.web.routing import Shortcut
 from stream_server.web.streams import StreamLimit, stream_routes
+from stream_server.web.sync import sync_routes
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +70,8 @@ STATUS = {
     ProductNotFound: 404,
     ReservationNotFound: 404,
     OrderNotFound: 404,
+    AlertNotFound: 404,
+    BatchNotFound: 404,
     AlreadyExtended: 409,
     ImpossibleChange: 409,
     InsufficientStock: 409,
@@ -71,6 +80,7 @@ STATUS = {
     VersionConflict: 409,
     ReservationEnded: 410,
     IdempotencyKeyReused: 422,
+    ImportRejected: 422,
     TransactionConflict: 503,
     DatabaseUnavailable: 503,
     StreamServerError: 500,
@@ -84,6 +94,7 @@ CODES = {
     429: "too_many_requests",
     503: "unavailable",
 }
+LAG_SECONDS = 15.0  # between two measurements of how late external systems are
 CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
 
 
@@ -113,14 +124,23 @@ def create_app(settings: Settings) -> Starlette:
     )
 
     async def follow() -> None:
-        await _schema_is_current(listen_url)
+        await migrations.until_current(listen_url)
         await source.run()
 
     pool = Pool(settings.database_url.get_secret_value(), max_size=settings.database_pool_size)
 
+    imports = ImportTasks()
+
     async def connect() -> None:
         await pool.connect(patience=None)
         await asyncio.Event().wait()
+
+    async def watch_lag() -> None:
+        while True:
+            if hub.is_live:
+                with suppress(DatabaseError):  # whoever needs the database will say it
+                    await measure_lag(pool, metrics)
+            await asyncio.sleep(LAG_SECONDS)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -129,6 +149,7 @@ def create_app(settings: Settings) -> Starlette:
             "publisher": publisher.publish,
             "ping": publisher.ping,
             "pool": connect,
+            "sync lag": watch_lag,
         }
         try:
             async with running(loops, metrics):
@@ -136,6 +157,7 @@ def create_app(settings: Settings) -> Starlette:
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSING_SECONDS):
+                    await imports.stop()
                     await pool.disconnect()
 
     async def drain() -> None:
@@ -148,6 +170,9 @@ def create_app(settings: Settings) -> Starlette:
             *payment_routes(),
             *product_routes(),
             *admin_routes(),
+            *import_routes(),
+            *sync_routes(),
+            *alert_routes(),
             *ops_routes(),
         ],
         middleware=_middleware(settings),
@@ -163,6 +188,7 @@ def create_app(settings: Settings) -> Starlette:
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool
+    app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
     app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
     app.state.explain = explain
@@ -192,18 +218,6 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
     )
     return [cors, shortcut] if settings.allowed_origins else [shortcut]
-
-
-async def _schema_is_current(url: str) -> None:
-    """Waits until the database answers and has this release's schema, saying what it misses."""
-    backoff = 0.1
-    while True:
-        try:
-            return await migrations.check(url)
-        except (DatabaseUnavailable, SchemaError) as error:
-            logger.warning("Waiting for Postgres at %s: %s", redact(url), error.message)
-        await asyncio.sleep(backoff)
-        backoff = min(5.0, backoff * 2)
 
 
 def explain(error: Exception) -> Response | None:

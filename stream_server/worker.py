@@ -79,7 +79,7 @@ class Worker:
             await sync.check_lag(connection, self.lag_limit)
 
         await self._alone(1, work)
-        await measure_lag(self.pool, self.metrics)
+        await sync.measure_lag(self.pool, self.metrics)
 
     async def tidy(self) -> None:
         """Mark imports as failed whose process is gone."""
@@ -121,12 +121,6 @@ class Worker:
             except StreamServerError as error:
                 logger.warning("%s: %s", getattr(work, "__name__", "work"), error.message)
             await self.sleep(seconds * self.rng.uniform(0.9, 1.0))
-
-
-async def measure_lag(pool: Pool, metrics: Metrics) -> None:
-    """Set the gauge of each external system's lag."""
-    for source, seconds in (await sync.lags(pool)).items():
-        metrics.sync_lag.labels(source).set(seconds)
 
 
 async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) -> None:

@@ -14,6 +14,7 @@ from stream_server.errors import AlertNotFound
 __all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts"]
 
 LEVELS: Final = ("low", "out", "back", "shortfall", "sync", "lag")
+LAST: Final = 2**63 - 1  # bigint
 STATES: Final = ("open", "new", "closed", "all")  # new: open, and nobody has acknowledged it
 
 ALERT: Final = """
@@ -32,7 +33,7 @@ async def list_alerts(
     *,
     state: str = "open",
     levels: Sequence[str] = LEVELS,
-    before: int | None = None,
+    before: int = LAST,
     limit: int = 100,
 ) -> list[Row]:
     """The newest alerts first, with the row's own available units as they are now; `before` is the
@@ -43,7 +44,7 @@ async def list_alerts(
          where (:state = 'all' or (a.closed_at is null) = (:state <> 'closed'))
            and (:state <> 'new' or a.acknowledged_at is null)
            and a.level = any (cast(:levels as text[]))
-           and a.id < coalesce(cast(:before as bigint), 9223372036854775807)
+           and a.id < cast(:before as bigint)
          order by a.id desc
          limit :limit
         """,

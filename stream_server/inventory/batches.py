@@ -32,6 +32,7 @@ COLUMNS: Final = """
 class Progress:
     """How far an import is. Phases: reading, checking, writing."""
 
+    batch_id: int
     size: int
     phase: str = "reading"
     bytes_read: int = 0
@@ -73,7 +74,7 @@ class Batch:
                 "dry_run": dry_run,
             },
         )
-        return cls(pool, batch_id, Progress(size))
+        return cls(pool, batch_id, Progress(batch_id, size))
 
     async def hold(self, connection: Queries) -> None:
         """Say, until the transaction ends, that somebody works on this."""
@@ -172,11 +173,11 @@ async def find_batch(queries: Queries, batch_id: int) -> Row:
     return _decoded(row)
 
 
-async def list_batches(queries: Queries, *, before: int | None, limit: int) -> list[Row]:
+async def list_batches(queries: Queries, *, before: int, limit: int) -> list[Row]:
     """The newest imports, without their errors, from before the one with the id `before` on."""
     rows = await queries.fetch_all(
         f"select {COLUMNS} from import_batches"  # noqa: S608  # our own names
-        " where id < coalesce(cast(:before as bigint), 9223372036854775807)"
+        " where id < cast(:before as bigint)"
         " order by id desc limit :limit",
         {"before": before, "limit": limit},
     )

@@ -94,6 +94,7 @@ async def import_catalogue(
             return imported
         except ImportRejected as error:
             await batch.reject(error)
+            error.details = {"importId": batch.id, **error.details}
             raise
         except BaseException as error:
             await batch.fail(f"It broke off: {error or type(error).__name__}")

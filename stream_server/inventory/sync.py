@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stream_server.database.pool import Pool, Queries, Row, in_transaction
+from stream_server.database.pool import Pool, Queries, Row, retried
+from stream_server.metrics import Metrics
 
-__all__ = ["Count", "apply_counts", "check_lag", "lags"]
+__all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ async def apply_counts(
         for each in counts
     ]
 
-    async def work(connection: Queries) -> list[Row]:
-        return await connection.fetch_all(
+    async def report() -> list[Row]:
+        return await pool.fetch_all(
             "select * from apply_counts(:source, :occurred_at, cast(:counts as jsonb), :actor)",
             {
                 "source": source,
@@ -46,23 +47,20 @@ async def apply_counts(
             },
         )
 
-    return await in_transaction(pool, work)
+    return await retried(report)
 
 
-async def lags(queries: Queries) -> dict[str, float]:
-    """How old the newest count of each source is, in seconds."""
+async def check_lag(queries: Queries, limit: timedelta) -> None:
+    """Open and close the alerts of sources whose newest count is older than `limit`, or than their
+    own limit. Wants a transaction."""
+    await queries.execute("select check_sync_lag(:limit)", {"limit": limit})
+
+
+async def measure_lag(queries: Queries, metrics: Metrics) -> None:
+    """Set each source's gauge: how old its newest count is, in seconds."""
     rows = await queries.fetch_all(
-        "select source, greatest(extract(epoch from clock_timestamp() - last_occurred_at), 0)"
-        " as lag from sync_state order by source"
+        "select source, extract(epoch from clock_timestamp() - last_occurred_at) as lag"
+        " from sync_state"
     )
-    return {row["source"]: float(row["lag"]) for row in rows}
-
-
-async def check_lag(queries: Queries, limit: timedelta) -> dict[str, float]:
-    """As `lags`; opens and closes the alerts of sources that are past the limit, or past their
-    own. Wants a transaction."""
-    rows = await queries.fetch_all(
-        "select source, extract(epoch from lag) as lag from check_sync_lag(:limit)",
-        {"limit": limit},
-    )
-    return {row["source"]: float(row["lag"]) for row in rows}
+    for row in rows:
+        metrics.sync_lag.labels(row["source"]).set(max(0.0, float(row["lag"])))

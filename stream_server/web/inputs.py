@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_IDS = 500
 MAX_ID = 200  # characters, as the database allows
 MAX_INTEGER = 2**31 - 1
+MAX_BIG_INTEGER = 2**63 - 1
 
 
 async def raw_body(request: Request) -> bytes:
@@ -138,6 +140,46 @@ def header(request: Request, name: bytes) -> str | None:
             text: str = value.decode("latin-1")
             return text
     return None
+
+
+def whole_in_query(request: Request, field: str, *, default: int, lowest: int, highest: int) -> int:
+    """A whole number in the query string, between two bounds."""
+    given = request.query_params.get(field)
+    return default if given is None else _digits(given, field, lowest, highest)
+
+
+def whole_in_path(request: Request, name: str, field: str) -> int:
+    """An id that is a number, as a part of the path."""
+    return _digits(request.path_params[name], field, 0, MAX_BIG_INTEGER)
+
+
+def flag_in_query(request: Request, field: str) -> bool:
+    """`?field=true`; without it, false."""
+    given = request.query_params.get(field, "false")
+    if given not in ("true", "false"):
+        raise InvalidRequest(field, "true or false")
+    return given == "true"
+
+
+def moment(given: Any, field: str) -> datetime:
+    """A date and time with its offset from UTC (RFC 3339)."""
+    expected = "a date and time with its offset, as 2026-05-04T18:00:00Z"
+    if not isinstance(given, str):
+        raise InvalidRequest(field, expected)
+    try:
+        at = datetime.fromisoformat(given)
+        at.astimezone(UTC)  # may leave the calendar
+    except (ValueError, OverflowError):
+        raise InvalidRequest(field, expected) from None
+    if at.tzinfo is None:
+        raise InvalidRequest(field, expected)
+    return at
+
+
+def _digits(given: str, field: str, lowest: int, highest: int) -> int:
+    if not (given.isascii() and given.isdecimal() and len(given) <= 19):
+        raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
+    return whole(int(given), field, lowest, highest)
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:

@@ -89,6 +89,11 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def optional_timestamp(at: datetime | None) -> str | None:
+    """The same, or null."""
+    return None if at is None else timestamp(at)
+
+
 def _product_stock(product: Product) -> JSON:
     available = rules.product_available(product, product.variants.values() or None)
     return _stock(
