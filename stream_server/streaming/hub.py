@@ -7,9 +7,11 @@ database and no socket; how a product looks in JSON is given to it as an `Encode
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -314,13 +316,15 @@ class Hub:
         """Every open stream."""
         return [subscriber for slot in self.slots for subscriber in slot]
 
-    async def next_change(self, product_id: str) -> None:
-        """Waits until the product is published again (or the hub ends its streams)."""
+    @contextmanager
+    def waiting(self, product_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the product is published again, or the hub ends its streams.
+        What happens from the call on is not missed: clear it, look, and only then wait."""
         waiter = Waiter(self)
         self._join(waiter, frozenset((product_id,)))
         self.waiters.add(waiter)
         try:
-            await waiter.changed.wait()
+            yield waiter.changed
         finally:
             self.waiters.discard(waiter)
             self.unsubscribe(waiter)

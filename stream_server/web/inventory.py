@@ -110,22 +110,22 @@ async def _changed_etag(
     """Waits until the product's answer differs, for so long at most, or until the client goes."""
     gone = asyncio.ensure_future(_disconnected(request))
     try:
-        async with asyncio.timeout(seconds):
-            while (newer := _etag_of_one(hub, product_id)) == etag:
-                change = asyncio.ensure_future(hub.next_change(product_id))
-                try:
-                    done, _ = await asyncio.wait(
-                        (change, gone), return_when=asyncio.FIRST_COMPLETED
-                    )
-                finally:
-                    change.cancel()
-                if gone in done or request.app.state.is_draining:
-                    break
+        with hub.waiting(product_id) as changed:
+            async with asyncio.timeout(seconds):
+                while _etag_of_one(hub, product_id) == etag:
+                    change = asyncio.ensure_future(changed.wait())
+                    try:
+                        await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        change.cancel()
+                    if gone.done() or request.app.state.is_draining:
+                        break
+                    changed.clear()
     except TimeoutError:
-        newer = _etag_of_one(hub, product_id)
+        pass
     finally:
         gone.cancel()
-    return newer
+    return _etag_of_one(hub, product_id)
 
 
 async def _disconnected(request: Request) -> None:
