@@ -71,7 +71,8 @@ class TestCommand:
                 httpx.Client() as client,
                 connect_sse(client, "GET", f"{url}/api/inventory/stream") as stream,
             ):
-                assert next(stream.iter_sse()).event == "snapshot"
+                events = stream.iter_sse()
+                assert [next(events).event, next(events).event] == ["reset", "snapshot"]
                 os.killpg(process.pid, number)
                 rest, _ = process.communicate(timeout=10)
             assert process.returncode == code
