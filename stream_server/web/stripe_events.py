@@ -7,9 +7,9 @@
     charge.refunded                           refund the order, if all was refunded
 
 A session names its reservation in `metadata.reservation_token` or `client_reference_id`. The
-payment reference of the order is the payment intent, or the session where there is nothing to pay. An event is
-recorded once, in the transaction of what it does: sent again, it does nothing. Its outcome says in
-words what became of it. https://docs.stripe.com/checkout/fulfillment
+payment reference of the order is the payment intent, or the session where there is nothing to pay.
+An event is recorded once, in the transaction of what it does: sent again, it does nothing. Its
+outcome says in words what became of it. https://docs.stripe.com/checkout/fulfillment
 """
 
 from __future__ import annotations
