@@ -8,8 +8,9 @@ from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from stream_server.inventory import rules
-from stream_server.streaming.frames import to_json
 from stream_server.streaming.state import Product, Variant
 
 JSON = dict[str, Any]  # as deep as the API wants it
@@ -19,7 +20,7 @@ class PublicEncoder:
     """The hub's Encoder for everybody."""
 
     def product(self, product: Product) -> bytes:
-        return to_json(product_data(product))
+        return orjson.dumps(product_data(product))
 
     def facts(self, product: Product) -> Mapping[str | None, Hashable]:
         facts: dict[str | None, Hashable] = {
@@ -30,10 +31,10 @@ class PublicEncoder:
         return facts
 
     def update(self, product: Product, variant_id: str | None) -> bytes:
-        return to_json(update_data(product, variant_id))
+        return orjson.dumps(update_data(product, variant_id))
 
     def status(self, product: Product) -> bytes:
-        return to_json(
+        return orjson.dumps(
             {
                 "productId": product.id,
                 "status": product.status,
