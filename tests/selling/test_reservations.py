@@ -212,7 +212,8 @@ async def test_a_token_may_be_any_nonsense(api: Shop) -> None:
 
 
 async def test_a_quantity_must_be_a_whole_number_of_at_least_one(api: Shop) -> None:
-    for quantity in (0, -1, 1.5, 1.0, 2**31, 10**30, "2", None, True, [], {}):
+    wrong: list[Any] = [0, -1, 1.5, 1.0, 2**31, 10**30, "2", None, True, [], {}]
+    for quantity in wrong:
         answer = await api.shopper.post(
             "/api/reservations", json=cart({"productId": "lamp", "quantity": quantity})
         )
