@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import resource
 import time
 
@@ -27,17 +28,23 @@ _SECONDS_BETWEEN_WARNINGS = 60.0
 class StreamLimit:
     """How many streams may be open at once: each takes one of the process's open files.
 
-    The limit of open files is asked for each time, so that `prlimit` helps without a restart.
+    The limit of open files is asked for whenever it seems reached, so that `prlimit` helps
+    without a restart.
     """
 
     def __init__(self) -> None:
+        self._streams = 0.0
         self._warned_at = float("-inf")
 
     def check(self, hub: Hub) -> None:
         """Raises HTTPException 503 if there is no room for one more."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         streams = sum(hub.open_streams.values())
-        if files == resource.RLIM_INFINITY or streams < files - max(_SPARE_FILES, files // 20):
+        if streams < self._streams:
+            return
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        is_unlimited = files == resource.RLIM_INFINITY
+        self._streams = math.inf if is_unlimited else files - max(_SPARE_FILES, files // 20)
+        if streams < self._streams:
             return
         now = time.monotonic()
         if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
