@@ -109,19 +109,23 @@ class PlainConnection(StreamConnection):
 class Handover:
     """What the application finds in the scope: a connection that can be taken over, once."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_protocol", "cycle")
 
     def __init__(self, protocol: StreamProtocol) -> None:
         self._protocol = protocol
+        self.cycle: RequestResponseCycle | None = None
 
     def prepare(self) -> None:
         """To be called before the head is sent: it will announce the right framing, and wait
         for the first frame, to go out with it in one packet."""
-        self._protocol.keep_head()
+        assert self.cycle is not None
+        self._protocol.keep_head(self.cycle)
 
     def take(self, hub: Hub) -> StreamConnection | None:
         """After the head: the connection, or None if the client is gone."""
-        return self._protocol.hand_over(hub)
+        cycle, self.cycle = self.cycle, None
+        assert cycle is not None
+        return self._protocol.hand_over(cycle, hub)
 
 
 class _KeptHead:
@@ -157,21 +161,25 @@ class StreamProtocol(HttpToolsProtocol):
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
 
     def on_headers_complete(self) -> None:
-        cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: Handover(self)}
+        handover = Handover(self)
+        cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: handover}
         super().on_headers_complete()
+        # Its own: `self.cycle` is another one as soon as the next request has come.
+        handover.cycle = self.cycle
 
-    def keep_head(self) -> None:
+    def keep_head(self, cycle: RequestResponseCycle) -> None:
         """Keeps the head back, and uvicorn from announcing chunks to a client of HTTP/1.0."""
-        self.cycle.transport = cast("asyncio.Transport", _KeptHead(self.transport))
-        if self.scope["http_version"] == "1.0":
-            self.cycle.chunked_encoding = False
+        cycle.transport = cast("asyncio.Transport", _KeptHead(self.transport))
+        if cycle.scope["http_version"] == "1.0":
+            cycle.chunked_encoding = False
 
-    def hand_over(self, hub: Hub) -> StreamConnection | None:
+    def hand_over(self, cycle: RequestResponseCycle, hub: Hub) -> StreamConnection | None:
         """Leaves the transport to a new connection and forgets everything else."""
-        cycle, transport = self.cycle, self.transport
+        transport = self.transport
         if cycle.disconnected or transport.is_closing():
+            cycle.disconnected = True
             return None
-        is_plain = self.scope["http_version"] == "1.0"
+        is_plain = cycle.scope["http_version"] == "1.0"
         head = cast("_KeptHead", cycle.transport).head
         connection = (PlainConnection if is_plain else StreamConnection)(hub, transport, head)
         transport.set_protocol(connection)
