@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import Any, cast
+from weakref import ref
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from stream_server.streaming.frames import LAST_CHUNK, Frame
 from stream_server.streaming.hub import Hub
@@ -113,19 +114,21 @@ class Handover:
 
     def __init__(self, protocol: StreamProtocol) -> None:
         self._protocol = protocol
-        self.cycle: RequestResponseCycle | None = None
+        self.cycle: ref[RequestResponseCycle]  # weak: it holds the scope, and that this
 
     def prepare(self) -> None:
         """To be called before the head is sent: it will announce the right framing, and wait
         for the first frame, to go out with it in one packet."""
-        assert self.cycle is not None
-        self._protocol.keep_head(self.cycle)
+        self._protocol.keep_head(self._living_cycle())
 
     def take(self, hub: Hub) -> StreamConnection | None:
         """After the head: the connection, or None if the client is gone."""
-        cycle, self.cycle = self.cycle, None
-        assert cycle is not None
-        return self._protocol.hand_over(cycle, hub)
+        return self._protocol.hand_over(self._living_cycle(), hub)
+
+    def _living_cycle(self) -> RequestResponseCycle:
+        cycle = self.cycle()
+        assert cycle is not None, "it runs the application that asks"
+        return cycle
 
 
 class _KeptHead:
@@ -165,7 +168,7 @@ class StreamProtocol(HttpToolsProtocol):
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: handover}
         super().on_headers_complete()
         # Its own: `self.cycle` is another one as soon as the next request has come.
-        handover.cycle = self.cycle
+        handover.cycle = ref(self.cycle)
 
     def keep_head(self, cycle: RequestResponseCycle) -> None:
         """Keeps the head back, and uvicorn from announcing chunks to a client of HTTP/1.0."""
