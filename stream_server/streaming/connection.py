@@ -30,7 +30,8 @@ class StreamConnection(asyncio.Protocol, Subscriber):
 
     The transport's high-water mark is 0: it says that it is full as soon as it keeps a single
     byte back. So while the subscriber is up to date the transport's buffer is empty, and `send`
-    may write to the socket itself, which costs a third of a transport's write.
+    may write to the socket itself, which costs a third of a transport's write. Under TLS all goes
+    through the transport, whose marks stay as they are.
     """
 
     __slots__ = ("_fd", "_head", "_received", "_transport")
@@ -40,9 +41,12 @@ class StreamConnection(asyncio.Protocol, Subscriber):
         self._transport = transport
         self._head = head  # goes out with the first frame
         self._received = 0
-        is_encrypted = transport.get_extra_info("sslcontext") is not None
-        self._fd = -1 if is_encrypted else transport.get_extra_info("socket").fileno()
-        transport.set_write_buffer_limits(0)
+        self._fd = -1
+        if transport.get_extra_info("sslcontext") is None:
+            self._fd = transport.get_extra_info("socket").fileno()
+            transport.set_write_buffer_limits(0)
+            if transport.get_write_buffer_size():  # an earlier answer that waits to be read
+                self.pause()
 
     def write(self, frame: Frame) -> None:
         self._write(frame.chunk)
@@ -185,7 +189,7 @@ class StreamProtocol(HttpToolsProtocol):
         is_plain = cycle.scope["http_version"] == "1.0"
         head = cast("_KeptHead", cycle.transport).head
         connection = (PlainConnection if is_plain else StreamConnection)(hub, transport, head)
-        transport.set_protocol(connection)
+        transport.set_protocol(connection)  # and from here on told when the transport has drained
         transport.resume_reading()
         self._unset_keepalive_if_required()
         self.connections.discard(self)

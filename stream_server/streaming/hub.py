@@ -258,6 +258,8 @@ class Hub:
         if position is not None:
             subscriber.open(self._changed_since(position.snapshot, ids))
             return
+        if subscriber.is_full:
+            self.stalled(subscriber)
         if last_event_id or ids is None:
             subscriber.write(self.reset_frame())
         if ids is None:

@@ -66,7 +66,8 @@ class Subscriber:
         self.is_full = True
         if self.owed is None:
             self.owed = set()
-        self.hub.stalled(self)
+        if self.topic is not None:
+            self.hub.stalled(self)
 
     def resume(self) -> None:
         """The socket has drained: pay what is owed."""
