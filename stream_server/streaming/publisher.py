@@ -88,9 +88,10 @@ class Publisher:
         slices = -(-len(streams) // _SLICE) or 1
         for number, part in enumerate(_slices(streams), start=1):
             for subscriber in part:
-                if subscriber.topic is not None:
-                    if not subscriber.is_full:
-                        subscriber.write(self._rng.choice(farewells))
+                if subscriber.is_full:
+                    subscriber.abort()  # it would not read a farewell either
+                elif subscriber.topic is not None:
+                    subscriber.write(self._rng.choice(farewells))
                     subscriber.end()
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
@@ -58,7 +59,8 @@ class StreamResponse:
         try:
             if scope["method"] != "HEAD":
                 self._hub.subscribe(subscriber, self._ids, self._last_event_id)
-            await response(scope, receive, send)
+            with subscriber.sending:
+                await response(scope, receive, send)
         finally:
             # Here and not in the generator, which may never have been started.
             self._hub.unsubscribe(subscriber)
@@ -67,7 +69,7 @@ class StreamResponse:
 class BodySubscriber(Subscriber):
     """A subscriber that is the body of an ASGI response."""
 
-    __slots__ = ("_has_ended", "_parts", "_size", "_wake")
+    __slots__ = ("_has_ended", "_parts", "_size", "_wake", "sending")
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
@@ -75,6 +77,7 @@ class BodySubscriber(Subscriber):
         self._size = 0
         self._wake = asyncio.Event()
         self._has_ended = False
+        self.sending = anyio.CancelScope()
 
     def write(self, frame: Frame) -> None:
         self._parts.append(frame.body)
@@ -91,6 +94,7 @@ class BodySubscriber(Subscriber):
     def abort(self) -> None:
         self._parts.clear()
         self.end()
+        self.sending.cancel()  # else it waits for a client that reads nothing
 
     async def body(self) -> AsyncIterator[bytes]:
         """What is written, until the stream ends."""
