@@ -57,6 +57,13 @@ class Shop:
     connection: Connection
 
 
+async def row(connection: Connection, query: str, *values: object) -> tuple[Any, ...]:
+    """The one row that a query must give."""
+    found = await connection.fetchrow(query, *values)
+    assert found is not None
+    return tuple(found)
+
+
 def token(role: Role, subject: str = "") -> str:
     return Tokens(SECRET).issue(
         subject or f"the {role}", role, now=datetime.now(UTC), lifetime=timedelta(hours=1)

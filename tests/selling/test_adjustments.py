@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.selling.conftest import Shop
+from tests.selling.conftest import Shop, row
 
 
 async def change(api: Shop, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
@@ -19,13 +19,14 @@ async def test_an_adjustment_changes_stock_and_says_who_and_why_r25(api: Shop) -
         api, "lamp/adjustments", {"change": -3, "reason": "damaged", "note": "fell down"}
     )
     assert answer.status_code == 200
-    row = answer.json()["data"]
-    assert (row["maxQuantity"], row["availableQuantity"], row["version"]) == (7, 7, 2)
-    log = await api.connection.fetchrow(
+    data = answer.json()["data"]
+    assert (data["maxQuantity"], data["availableQuantity"], data["version"]) == (7, 7, 2)
+    log = await row(
+        api.connection,
         "select operation, change, reason, note, actor from inventory_log"
-        " where product_id = 'lamp' and version = 2"
+        " where product_id = 'lamp' and version = 2",
     )
-    assert tuple(log) == ("adjust", -3, "damaged", "fell down", "the admin")
+    assert log == ("adjust", -3, "damaged", "fell down", "the admin")
 
 
 async def test_a_product_that_is_the_sum_of_its_variants_follows_them(api: Shop) -> None:
@@ -34,7 +35,7 @@ async def test_a_product_that_is_the_sum_of_its_variants_follows_them(api: Shop)
         "select max_quantity from products where id = 'shirt' union all"
         " select max_quantity from variants where id = 'shirt-s'"
     )
-    assert [row[0] for row in rows] == [12, 9]
+    assert [each[0] for each in rows] == [12, 9]
 
 
 async def test_a_count_needs_the_version_that_it_was_made_with(api: Shop) -> None:
@@ -71,10 +72,10 @@ async def test_price_status_and_threshold_change_the_same_way(api: Shop) -> None
     ):
         answer = await change(api, path, {**body, "reason": "promotion"})
         assert answer.json()["data"][field] == body[field], answer.text
-        logged = await api.connection.fetchrow(
-            "select operation, reason from inventory_log order by id desc limit 1"
+        logged = await row(
+            api.connection, "select operation, reason from inventory_log order by id desc limit 1"
         )
-        assert tuple(logged) == (operation, "promotion")
+        assert logged == (operation, "promotion")
 
 
 async def test_changes_that_make_no_sense_are_refused(api: Shop) -> None:
@@ -119,7 +120,7 @@ async def test_the_same_key_gets_the_same_answer_and_changes_once(api: Shop) -> 
     logged = await api.connection.fetch(
         "select idempotency_key from inventory_log where operation = 'adjust'"
     )
-    assert [row[0] for row in logged] == ["key-1"]
+    assert [each[0] for each in logged] == ["key-1"]
 
 
 async def test_many_requests_with_one_key_at_once_change_once(api: Shop) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import stripe
 
-from tests.selling.conftest import WEBHOOK_SECRET, Quantities, Shop, bearer
+from tests.selling.conftest import WEBHOOK_SECRET, Quantities, Shop, bearer, row
 from tests.selling.test_reservations import LAMP, SHIRT_S, overdue, reserve
 
 
@@ -65,7 +65,7 @@ async def test_a_reservation_becomes_an_order_once_r21(api: Shop, quantities: Qu
     actors = await api.connection.fetch(
         "select distinct actor, reference from inventory_log where operation = 'sale'"
     )
-    assert [tuple(row) for row in actors] == [("the shop", f"order {order['orderId']}")]
+    assert [tuple(each) for each in actors] == [("the shop", f"order {order['orderId']}")]
 
 
 async def test_a_cart_is_bought_directly_and_its_payment_is_one_order(
@@ -120,11 +120,13 @@ async def test_a_payment_that_cannot_be_filled_is_a_shortfall_with_an_alert_r6(
         "order short of stock"
     )
     assert await quantities("lamp") == (1, 9)
-    order = await api.connection.fetchrow("select * from orders")
-    assert order["status"] == "shortfall"
-    alert = await api.connection.fetchrow("select * from stock_alerts where level = 'shortfall'")
-    assert (alert["product_id"], alert["closed_at"]) == ("lamp", None)
-    assert "3 of 4" in alert["message"]
+    assert await row(api.connection, "select status from orders") == ("shortfall",)
+    product, closed, message = await row(
+        api.connection,
+        "select product_id, closed_at, message from stock_alerts where level = 'shortfall'",
+    )
+    assert (product, closed) == ("lamp", None)
+    assert "3 of 4" in message
     # Stock comes in, and the payment is reported again.
     await api.connection.execute("select adjust_stock('lamp', null, 20, 'received')")
     filled = await api.backend.post(
@@ -242,6 +244,15 @@ async def test_a_webhook_that_stripe_did_not_just_sign_writes_nothing_and_is_cou
     now = time.time()
     header = stripe.WebhookSignature.generate_signature_header(body.decode(), WEBHOOK_SECRET)
     compact = json.dumps(json.loads(body), separators=(",", ":")).encode()
+    signed: list[tuple[bytes, Any]] = [
+        (compact, {"Stripe-Signature": header}),
+        (body.decode().encode("utf-16"), {"Stripe-Signature": header}),
+        (body, {}),
+        (body, {"Stripe-Signature": ""}),
+        (body, {"Stripe-Signature": "t=now,v1=1"}),
+        (body, {"Stripe-Signature": "t=1,v1=é".encode()}),
+        (body, {"Stripe-Signature": header.replace("v1=", "v0=")}),
+    ]
     answers = [
         await send(api, body, secret="whsec_forged"),
         await send(api, body, at=now - 301),
@@ -251,15 +262,7 @@ async def test_a_webhook_that_stripe_did_not_just_sign_writes_nothing_and_is_cou
         await send(api, b'{"id": "e\\u0000", "type": "t", "data": {"object": {}}}'),
         *[
             await api.shopper.post("/api/webhooks/stripe", content=content, headers=headers)
-            for content, headers in (
-                (compact, {"Stripe-Signature": header}),
-                (body.decode().encode("utf-16"), {"Stripe-Signature": header}),
-                (body, {}),
-                (body, {"Stripe-Signature": ""}),
-                (body, {"Stripe-Signature": "t=now,v1=1"}),
-                (body, {"Stripe-Signature": "t=1,v1=\u00e9".encode()}),
-                (body, {"Stripe-Signature": header.replace("v1=", "v0=")}),
-            )
+            for content, headers in signed
         ],
     ]
     assert [each.status_code for each in answers] == [400] * 13

@@ -80,7 +80,7 @@ def test_a_shops_own_issuer_is_known_by_its_public_key() -> None:
         jwt.encode({**CLAIMS, "sub": "a\nb"}, SECRET, "HS256"),
         jwt.encode({**CLAIMS, "role": "root"}, SECRET, "HS256"),
         jwt.encode({**CLAIMS, "role": ["admin"]}, SECRET, "HS256"),
-        jwt.encode(CLAIMS, None, "none"),
+        jwt.encode(CLAIMS, "", "none"),
         jwt.encode(CLAIMS, "x" * 64, "HS512"),
     ],
 )

@@ -1,0 +1,54 @@
+"""A process of buyers, for a test: `buyers.py DATABASE_URL NAME` prints what they got."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from stream_server.database.pool import Pool, retried
+from stream_server.errors import InsufficientStock
+from stream_server.inventory import orders, reservations
+
+HOLD = timedelta(minutes=10)
+BUYERS = 200
+
+
+async def buy_in_a_process(url: str, name: str) -> None:
+    """Buyers, eight at a time; half hold before they buy. Prints units bought and refusals."""
+    line: reservations.CartLine = {"productId": "lamp", "variantId": None, "quantity": 1}
+    bought, refused = 0, 0
+    async with Pool(url, max_size=8) as pool:
+
+        async def buyer(number: int) -> None:
+            nonlocal bought, refused
+            payment = f"payment {name}.{number}"
+            try:
+                if number % 2:
+                    held = await retried(
+                        lambda: reservations.reserve(pool, payment, [line], hold=HOLD)
+                    )
+                    await asyncio.gather(
+                        *(
+                            retried(
+                                lambda: orders.complete(
+                                    pool,
+                                    reservation_token=held["token"],
+                                    payment_reference=payment,
+                                )
+                            )
+                            for _ in range(2)
+                        )
+                    )
+                else:
+                    await retried(
+                        lambda: orders.complete(pool, lines=[line], payment_reference=payment)
+                    )
+                bought += 1
+            except InsufficientStock:
+                refused += 1
+
+        await asyncio.gather(*(buyer(number) for number in range(BUYERS)))
+    sys.stdout.write(f"{bought} {refused}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(buy_in_a_process(*sys.argv[1:]))
