@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -133,8 +135,21 @@ class Raw:
 
 
 @asynccontextmanager
-async def connected(port: int, *, limit: int = 65536, **options: Any) -> AsyncIterator[Raw]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit, **options)
+async def connected(
+    port: int, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Raw]:
+    """A connection; `receive_buffer` bytes (None: as many as the kernel likes) wait unread."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    limit = 65536
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        limit = receive_buffer
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    name = "localhost" if tls else None
+    reader, writer = await asyncio.open_connection(
+        sock=sock, limit=limit, ssl=tls, server_hostname=name
+    )
     try:
         yield Raw(reader, writer)
     finally:

@@ -72,10 +72,9 @@ class Server:
         return self.hub.open_streams.total()
 
     def metric(self, name: str, **labels: str) -> float:
-        """A metric's value as `/metrics` would say it."""
+        """A metric's value as `/metrics` would say it; 0 where it does not occur."""
         value = self.app.state.metrics.registry.get_sample_value(f"stream_server_{name}", labels)
-        assert value is not None, name
-        return float(value)
+        return 0.0 if value is None else value
 
     def state(self) -> str:
         """The source's state."""
@@ -104,19 +103,30 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    database_url: str, *, http: str = DIRECT, tls: ssl.SSLContext | None = None, **overrides: Any
+    database_url: str,
+    *,
+    http: str = DIRECT,
+    tls: ssl.SSLContext | None = None,
+    send_buffer: int | None = None,
+    **overrides: Any,
 ) -> AsyncIterator[Server]:
     """The application on this database, ready, under uvicorn. `overrides` are settings."""
-    async with started(app_on(database_url, **overrides), http=http, tls=tls) as server:
+    app = app_on(database_url, **overrides)
+    async with started(app, http=http, tls=tls, send_buffer=send_buffer) as server:
         await server.live()
         yield server
 
 
 @asynccontextmanager
 async def started(
-    app: Starlette, *, http: str = DIRECT, tls: ssl.SSLContext | None = None
+    app: Starlette,
+    *,
+    http: str = DIRECT,
+    tls: ssl.SSLContext | None = None,
+    send_buffer: int | None = None,
 ) -> AsyncIterator[Server]:
-    """An application under uvicorn, on a free port."""
+    """An application under uvicorn, on a free port. The kernel keeps `send_buffer` bytes for a
+    connection (None: as many as it likes)."""
     config = uvicorn.Config(
         app, http=http, ws="none", lifespan="on", log_config=None, access_log=False,
         timeout_graceful_shutdown=5,
@@ -125,6 +135,8 @@ async def started(
     config.ssl = tls
     server = UvicornServer(config, app)
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    if send_buffer is not None:  # connections inherit it
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     port = listening.getsockname()[1]
     task = asyncio.create_task(server._serve([listening]))  # serve() would take the signals
     scheme = "https" if tls else "http"
