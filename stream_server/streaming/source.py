@@ -197,6 +197,9 @@ class Source:
         """Reads until every transaction has ended that was in progress when it lay down; False
         if there were too many wake-ups to sleep at all."""
         self._metrics.enter("drowsy")
+        # A snapshot lists those in progress below the newest one that has ended. Once this one
+        # has, all that are in progress now are listed.
+        await connection.execute("select pg_current_xact_id()")
         await self._read(connection)
         lay_down = self._hub.seen
         pause = self._awake_read
