@@ -265,17 +265,26 @@ class Source:
 
     async def _read_pages(self, connection: Connection, since: str, until: Snapshot) -> bool:
         """Reads a backlog between two snapshots; False if it is too long to be worth it."""
+        changes: list[Change] = []
         xid, log_id = 0, 0
         for _ in range(_LONGEST_BACKLOG // _PAGE):
             rows = await connection.fetch(
                 self._read_log_page, since, str(until), str(xid), log_id, _PAGE
             )
-            is_last = len(rows) < _PAGE
-            self._hub.apply([_change(row) for row in rows], until if is_last else None)
-            if is_last:
+            changes += map(_change, rows)
+            if len(rows) < _PAGE:
+                await self._apply_slowly(changes, until)
                 return True
             xid, log_id = rows[-1]["xid"], rows[-1]["id"]
         return False
+
+    async def _apply_slowly(self, changes: list[Change], until: Snapshot) -> None:
+        """In the order of the log: that of transactions may put a variant before its product."""
+        changes.sort(key=lambda change: change.log_id)
+        for start in range(0, len(changes), _PAGE):
+            self._hub.apply(changes[start : start + _PAGE])
+            await asyncio.sleep(0)
+        self._hub.apply((), until)
 
     async def _count_read(self, connection: Connection, rows: int) -> None:
         self._metrics.source_reads.inc()
