@@ -10,7 +10,7 @@ from typing import Final
 from stream_server.database.pool import Queries, Row
 from stream_server.database.queries import query
 
-__all__ = ["MOST_ALTERNATIVES", "Facts", "find_alternatives", "find_product", "find_products"]
+__all__ = ["MOST_ALTERNATIVES", "Facts", "find_alternatives", "find_categories", "find_product", "find_products"]
 
 MOST_ALTERNATIVES: Final = 3
 
@@ -59,6 +59,15 @@ async def find_product(queries: Queries, product_id: str) -> Facts | None:
         {"id": product_id},
     )
     return None if row is None else Facts(**row)
+
+
+async def find_categories(queries: Queries) -> list[str]:
+    """Categories of products that are no drafts, by name."""
+    rows = await queries.fetch_all(
+        "select distinct category from products where status <> 'draft' and category <> ''"
+        " order by category"
+    )
+    return [row["category"] for row in rows]
 
 
 async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
@@ -342,6 +342,6 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
     """SHA-256 and size of the file; back at its start."""
     file.seek(0)
     digest = hashlib.file_digest(cast(BytesIO, file), "sha256").hexdigest()
-    size = file.tell()
+    size = file.seek(0, SEEK_END)
     file.seek(0)
     return digest, size

@@ -387,7 +387,7 @@ class TestAgainstTheDatabase:
 async def _until_someone_waits(connection: Connection) -> None:
     """Until another connection to this database waits for a lock that we hold."""
     while not await connection.fetchval(
-        "select exists (select from pg_stat_activity where datname = current_database()"
+        "select exists (select from pg_locks where not granted"
         " and pg_backend_pid() = any(pg_blocking_pids(pid)))"
     ):
         pass

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import BinaryIO, Final
 
 from stream_server.inventory.files.json_rows import Path
-from stream_server.inventory.files.text import Unreadable, decoded
+from stream_server.inventory.files.text import Unreadable, decoded, shown_name
 
 __all__ = ["CSVRow", "csv_rows", "value_of"]
 
@@ -56,9 +56,7 @@ def value_of(text: str) -> object:
     return WORDS.get(word.lower(), text)
 
 
-def csv_rows(
-    file: BinaryIO, column: Callable[[str], str], required: str = "product_id"
-) -> Iterator[CSVRow]:
+def csv_rows(file: BinaryIO, column: Callable[[str], str], required: str) -> Iterator[CSVRow]:
     """The rows below the header, but for empty lines. `column` gives what a name in the header
     means; it raises ValueError, with the reason, if it means nothing.
 
@@ -100,15 +98,17 @@ def _columns(header: Sequence[str], column: Callable[[str], str], required: str)
     columns: dict[str, int] = {}
     meanings: set[str] = set()
     for position, name in enumerate(header, 1):
+        if not name:
+            raise Unreadable(1, position, "expected a name for each column")
         try:
             meaning = column(name)
         except ValueError as error:
-            raise Unreadable(1, position, f"{name}: {error}") from None
+            raise Unreadable(1, position, f"{shown_name(name)}: {error}") from None
         if meaning in meanings:
-            raise Unreadable(1, position, f"{name}: given twice")
+            raise Unreadable(1, position, f"{shown_name(name)}: given twice")
         meanings.add(meaning)
         columns[name] = position
-    if required not in meanings:
+    if column(required) not in meanings:
         raise Unreadable(1, 1, f"expected a column {required}")
     return columns
 

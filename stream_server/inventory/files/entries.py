@@ -186,7 +186,7 @@ def read_csv(file: BinaryIO) -> Iterator[tuple[Row, Checked]]:
 
     Raises Unreadable.
     """
-    for row in csv_rows(file, _csv_column):
+    for row in csv_rows(file, _csv_column, "productId"):
         yield row, _check_csv(row)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import BinaryIO, Final
 
-from stream_server.inventory.files.text import Unreadable, decoded
+from stream_server.inventory.files.text import Unreadable, decoded, shown_name
 
 __all__ = ["JSONRow", "Literal", "Members", "Path", "json_rows"]
 
@@ -75,7 +75,7 @@ class JSONRow:
 def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
-    return f".{step}" if step.isprintable() and len(step) <= 60 else f".{step[:60]!r}"
+    return f".{shown_name(step)}"
 
 
 def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
@@ -105,7 +105,7 @@ def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
         if window.peek() == ",":
             window.take(",")
             key, _ = window.value()
-            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {key!r}")
+            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(str(key))!r}")
         window.take("}")
     if window.peek():
         raise Unreadable(*window.place, "expected JSON: Extra data")
@@ -124,7 +124,7 @@ def _enter(window: "_Window") -> None:
         )
     window.take(":")
     if key != "products":
-        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {key!r}")
+        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(key)!r}")
 
 
 class _Window:

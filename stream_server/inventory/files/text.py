@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-__all__ = ["CHUNK", "Unreadable", "decoded"]
+__all__ = ["CHUNK", "Unreadable", "decoded", "shown_name"]
 
 CHUNK: Final = 256 * 1024  # bytes that are read at once
 LONGEST: Final = 4  # bytes of a character in UTF-8
+SHOWN_LENGTH: Final = 60  # characters of a name that an error quotes
 
 
 class Unreadable(Exception):
@@ -17,6 +18,12 @@ class Unreadable(Exception):
         self.line = line
         self.column = column
         self.reason = reason
+
+
+def shown_name(name: str) -> str:
+    """A name from a file, in a form that is safe to print and to store, and not long."""
+    is_fit = name.isprintable() and len(name) <= SHOWN_LENGTH
+    return name if is_fit else repr(name[:SHOWN_LENGTH])
 
 
 def decoded(file: BinaryIO) -> Iterator[str]:
@@ -40,8 +47,10 @@ def decoded(file: BinaryIO) -> Iterator[str]:
             if not chunk or good < len(data) - LONGEST + 1:
                 start = data.rfind(b"\n", 0, good)
                 column = good - start if start >= 0 else offset + good - line_start + 1
-                reason = f"expected UTF-8, got byte 0x{data[good]:02x}"
                 line += data.count(b"\n", 0, good)
+                if good:
+                    yield data[:good].decode("utf-8-sig" if offset == 0 else "utf-8")
+                reason = f"expected UTF-8, got byte 0x{data[good]:02x}"
                 raise Unreadable(line, column, reason) from None
             text = data[:good].decode()
         line += data.count(b"\n", 0, good)
