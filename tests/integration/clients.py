@@ -101,6 +101,13 @@ async def calling(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def ready(client: httpx.AsyncClient) -> None:
+    """Returns once the server says so."""
+    async with asyncio.timeout(PATIENCE):
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 class Raw:
     """A connection on which anything can be sent; what comes back is collected unread."""
 

@@ -24,7 +24,6 @@ from stream_server.database.queries import query
 from stream_server.server import Server as UvicornServer
 from stream_server.settings import Settings
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.snapshot import Snapshot
 from stream_server.streaming.source import Source, _product, _variant
 from stream_server.streaming.state import Product, Variant
 
@@ -86,19 +85,19 @@ class Server:
 
     async def published(self, connection: Connection) -> None:
         """Returns once all that is committed now has been written to every stream."""
-        seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
-        last = await connection.fetchval("select max(xid::text::bigint) from inventory_log")
-        wanted = min(seen.xmax, last + 1)
-        hub = self.hub
+        await caught_up(self.hub, connection)
         await until(
-            lambda: (
-                hub.seen.xmax >= wanted
-                and not any(map(seen.sees, hub.seen.in_progress))
-                and not hub.pending
-                and hub._publishing_from is None
-            ),
-            f"all before transaction {wanted} is published",
+            lambda: not self.hub.pending and self.hub._publishing_from is None, "it is published"
         )
+
+
+async def caught_up(hub: Hub, connection: Connection, within: float = PATIENCE) -> None:
+    """Returns once the hub has seen all that is committed now."""
+    logged = [
+        int(row["xid"])
+        for row in await connection.fetch("select distinct xid::text from inventory_log")
+    ]
+    await until(lambda: all(map(hub.seen.sees, logged)), "the hub has seen it all", within)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from stream_server.streaming.frames import Frame, event
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.stream import BodySubscriber
 from stream_server.streaming.subscriber import Subscriber
-from tests.integration.clients import Raw, calling, connected, get, reading
+from tests.integration.clients import Raw, calling, connected, get, reading, ready
 from tests.integration.servers import (
     Connection,
     Server,
@@ -191,9 +192,10 @@ async def test_a_client_that_says_too_much_is_cut_off(stock: Server) -> None:
     async with connected(stock.port) as raw:
         await raw.send(get(ONE))
         await raw.read_until(b"event: snapshot")
-        with pytest.raises(OSError):  # noqa: PT011  # a reset, or a broken pipe
+        with suppress(ConnectionError):
             for _ in range(1000):
                 await raw.send(b"x" * 10_000)
+            pytest.fail("all of it was taken")
         await until(lambda: stock.open_streams == 0)
 
 
@@ -241,7 +243,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
         ):
             await slow.send(get(ALL))
             await until(lambda: server.open_streams == 2)
-            (subscriber,) = [each for each in server.hub.streams() if each.topic.ids is None]
+            (subscriber,) = server.hub._topics[None].subscribers
             async with asyncio.timeout(30):
                 number = 0
                 while not subscriber.is_full:
@@ -250,14 +252,14 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
                     await server.published(connection)
                 tracemalloc.start()
                 before, _ = tracemalloc.get_traced_memory()
-                for number in range(number + 1, number + 201):
+                for _ in range(200):
+                    number += 1
                     await connection.execute("update products set sold_quantity = $1", number)
                 await server.published(connection)
                 gc.collect()
                 after, _ = tracemalloc.get_traced_memory()
                 tracemalloc.stop()
             assert subscriber.is_full
-            assert subscriber.owed is not None
             assert subscriber.owed == set(ids)
             assert kept_for(subscriber) < 100_000
             assert after - before < 500_000  # 10,000 events are three megabytes
@@ -275,7 +277,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
                         sold[product_id.decode()] = int(units)
                     slow.received[:] = rest
             await until(lambda: not server.hub.stalls)
-            assert subscriber.owed is None
+            assert not subscriber.owed
             await sell(connection, "unit-00049", 2)
             await slow.read_until(b'"soldQuantity":%d' % (number + 2))
 
@@ -367,7 +369,7 @@ async def test_every_stream_is_pinged_within_the_interval(stock: Server) -> None
                     for _ in range(3):
                         data = await stream.until("ping", lambda data: True)
                         times.append(data["time"])
-                    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+                    gaps = [b - a for a, b in pairwise(times)]
                     assert all(100 < gap < 2000 for gap in gaps), gaps
 
 
@@ -537,7 +539,7 @@ async def test_the_stream_too_many_is_refused_and_the_others_are_undisturbed(
     await add_products(connection, 1)
     log = tmp_path / "log"
     with log.open("w") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220  # it is watched, not waited for
             [sys.executable, "-m", "stream_server.cli", "serve", "--port", "0"],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -550,9 +552,7 @@ async def test_the_stream_too_many_is_refused_and_the_others_are_undisturbed(
         url = re.search(r"Serving on (\S+)", log.read_text()).group(1)  # type: ignore[union-attr]
         port = int(url.rpartition(":")[2])
         async with calling(url) as client:
-            async with asyncio.timeout(15):
-                while (await client.get("/readyz")).status_code != 200:
-                    await asyncio.sleep(0.05)
+            await ready(client)
             streams: list[Raw] = []
             closers: list[Any] = []
             try:

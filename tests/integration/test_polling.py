@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.integration.clients import Raw, calling, connected, get
 from tests.integration.servers import Connection, Server, add_products, sell, until
 
@@ -118,12 +119,11 @@ async def test_the_whole_catalogue_comes_in_pages(server: Server, connection: Co
         whole = (await client.get("/api/inventory")).json()
         assert [each["productId"] for each in whole["data"]] == ids
         assert whole["next"] is None
-        pages, after = [], ""
-        while after is not None:
-            page = (await client.get("/api/inventory", params={"limit": 2, "after": after})).json()
-            pages.append([each["productId"] for each in page["data"]])
-            after = page["next"]
-        assert pages == [ids[:2], ids[2:]]
+        first = (await client.get("/api/inventory?limit=2")).json()
+        assert [each["productId"] for each in first["data"]] == ids[:2]
+        second = (await client.get(f"/api/inventory?limit=2&after={first['next']}")).json()
+        assert [each["productId"] for each in second["data"]] == ids[2:]
+        assert second["next"] is None
         for limit in ("0", "501", "x", "nan"):
             fault = error(
                 await client.get("/api/inventory", params={"limit": limit}), 400, "invalid_request"

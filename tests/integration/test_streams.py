@@ -350,10 +350,12 @@ async def test_resume_works_on_another_process_and_after_a_restart(
             snapshot = await back.next("snapshot")
             assert [each["productId"] for each in snapshot["products"]] == ["unit-00001"]
     await sell(connection, "unit-00002")
-    async with serving(database_url, http=http) as restarted:
-        async with reading(stream_of(restarted), last_id=back.last_id) as back:
-            snapshot = await back.next("snapshot")
-            assert [each["productId"] for each in snapshot["products"]] == ["unit-00002"]
+    async with (
+        serving(database_url, http=http) as restarted,
+        reading(stream_of(restarted), last_id=back.last_id) as again,
+    ):
+        snapshot = await again.next("snapshot")
+        assert [each["productId"] for each in snapshot["products"]] == ["unit-00002"]
 
 
 async def test_a_client_ahead_of_a_process_that_lags_is_not_reset(
