@@ -1,4 +1,4 @@
-"""Runs the benchmarks and shows what they give: `scripts/bench [NAME…] [--quick]`."""
+"""Runs the benchmarks and shows what they give: `scripts/bench [NAME…] [--quick] [--save]`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from bench import results
 from bench.context import Context
 from bench.figures import Figure, table
 from bench.groups import (
@@ -47,43 +48,60 @@ GROUPS: dict[str, tuple[Callable[[Context], list[Figure]], int]] = {
 
 
 def main() -> int:
+    """The exit code: 1 if a bar is missed or a group could not be measured."""
     options = _options()
     signal.signal(signal.SIGTERM, _leave)
     raise_descriptors()
+    names = options.names or list(GROUPS)
+    if (load_before := results.busy()) > 0.5:
+        print(f"Others are busy on this machine (load {load_before}): figures will be off.")
     folder = Path(tempfile.mkdtemp(prefix="stream-server-bench-"))
-    failed = False
+    measured: dict[str, list[Figure] | None] = {}
     try:
         with embedded_postgres(folder / "data") as postgres:
             context = Context(postgres, HERE / "build", folder, options.quick)
-            for name in options.names or GROUPS:
-                failed |= not _run(name, context)
+            for name in names:
+                measured[name] = _run(name, context)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return int(failed)
+    done = {name: figures for name, figures in measured.items() if figures is not None}
+    if options.save or not (options.names or options.quick):
+        groups = {name: results.group(figures, load_before) for name, figures in done.items()}
+        results.save(groups, results.machine(), list(GROUPS))
+        print("\nWritten: bench/results.json, docs/images/bench.svg, docs/benchmarks.md")
+    missed = [figure.name for each in done.values() for figure in each if figure.holds is False]
+    for name in missed:
+        print(f"Missed: {name}")
+    return int(bool(missed) or len(done) < len(names))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measures the service on this machine (docs/benchmarks.md).",
+        epilog="A run of everything is saved; others are only printed.",
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="few rounds, rough figures")
+    parser.add_argument("--save", action="store_true", help="save what was measured, in any case")
     options = parser.parse_args()
     if unknown := set(options.names) - set(GROUPS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     return options
 
 
-def _run(name: str, context: Context) -> bool:
-    """Measures a group and prints its table; whether all its bars hold."""
+def _run(name: str, context: Context) -> list[Figure] | None:
+    """Measures a group and prints its table; None if that could not be done."""
     measure, seconds = GROUPS[name]
     began = time.monotonic()
     try:
         with _bounded(seconds):
             figures = measure(context)
     except (BenchError, TimeoutError) as error:
-        print(f"\n{name}: {error}")
-        return False
+        print(f"\n{name}: {error}", flush=True)
+        return None
     print(f"\n{name} ({time.monotonic() - began:.0f} s)\n{table(figures)}", flush=True)
-    return all(figure.holds is not False for figure in figures)
+    return figures
 
 
 @contextmanager
