@@ -1,0 +1,250 @@
+"""When a change goes out: at once, then at most so often, and the last always. Time is virtual."""
+
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import pytest
+from httpx_sse import ServerSentEvent
+from hypothesis import given, settings
+
+from stream_server.metrics import Metrics
+from stream_server.streaming import publisher as module
+from stream_server.streaming.frames import Frame
+from stream_server.streaming.hub import PING_SLOTS, Hub
+from stream_server.streaming.publisher import Publisher
+from stream_server.streaming.snapshot import Position, Snapshot
+from stream_server.streaming.subscriber import Subscriber
+from stream_server.web.representation import PublicEncoder
+from tests.unit.shop import JSON, MiniPostgres, parsed
+from tests.unit.virtual_time import VirtualLoop
+
+CONFLATE = 0.1
+
+
+class Client(Subscriber):
+    """A stream that notes when it gets what."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self.got: list[tuple[float, ServerSentEvent]] = []
+        self.frames: list[Frame] = []
+        self.is_aborted = False
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self.got += [(self.hub.clock(), event) for event in parsed(frame.body)]
+
+    def end(self) -> None:
+        self.hub.unsubscribe(self)
+
+    def abort(self) -> None:
+        self.is_aborted = True
+        self.end()
+
+    def position(self) -> Snapshot:
+        """The last that it was given."""
+        return Position.parse([event.id for _, event in self.got if event.id][-1]).snapshot
+
+    def updates(self, product_id: str) -> list[tuple[float, JSON]]:
+        return [
+            (at, event.json())
+            for at, event in self.got
+            if event.event == "inventory_updated" and event.json()["productId"] == product_id
+        ]
+
+
+class Shop:
+    """A hub that follows a database in miniature at once."""
+
+    def __init__(self, products: int = 3, ping: float = 15.0, stall: float = 30.0) -> None:
+        self.loop = VirtualLoop()
+        self.database = MiniPostgres()
+        self.change(*(f"p{number}" for number in range(products)), follow=False)
+        self.hub = Hub(PublicEncoder(), conflate=CONFLATE, clock=self.loop.time)
+        with self.loop.entered():
+            self.publisher = Publisher(
+                self.hub, Metrics(), ping=ping, stall=stall, now=self.loop.time,
+                rng=random.Random(1),
+            )  # fmt: skip
+            self.hub.load("aaaa", self.database.snapshot(), self.database.products())
+            self.tasks = [
+                self.loop.create_task(self.publisher.publish()),
+                self.loop.create_task(self.publisher.ping()),
+            ]
+        self.loop.step(3)
+
+    def change(self, *product_ids: str, sold: int = 0, follow: bool = True) -> None:
+        xid = self.database.begin()
+        for product_id in product_ids:
+            self.database.write(xid, product_id, None, sold_quantity=sold)
+        self.database.end(xid, commit=True)
+        if follow:
+            self.hub.apply(self.database.since(self.hub.seen), self.database.snapshot())
+
+    def open(self, *ids: str) -> Client:
+        client = Client(self.hub)
+        with self.loop.entered():
+            self.hub.subscribe(client, frozenset(ids) if ids else None)
+        self.loop.step(3)
+        client.got.clear()
+        return client
+
+
+@pytest.fixture
+def shop() -> Iterator[Shop]:
+    shop = Shop()
+    yield shop
+    shop.loop.finish()
+
+
+def test_the_first_change_goes_out_at_once(shop: Shop) -> None:
+    client = shop.open("p0")
+    at = shop.loop.time()
+    shop.change("p0", sold=5)
+    shop.loop.step(3)
+    assert [(when, data["soldQuantity"]) for when, data in client.updates("p0")] == [(at, 5)]
+
+
+def test_the_next_ones_wait_and_only_the_newest_of_them_goes_out(shop: Shop) -> None:
+    client = shop.open("p0")
+    at = shop.loop.time()
+    for sold in range(1, 6):
+        shop.change("p0", sold=sold)
+        shop.loop.step(3)
+        shop.loop.advance(0.01)
+    shop.loop.advance(1.0)
+    (first, one), (second, five) = client.updates("p0")
+    assert (one["soldQuantity"], five["soldQuantity"]) == (1, 5)
+    assert first == at
+    assert second == pytest.approx(at + CONFLATE, abs=0.011)
+
+
+def test_the_quiet_of_one_product_holds_no_other_up(shop: Shop) -> None:
+    client = shop.open()
+    shop.change("p0", sold=1)
+    shop.loop.step(3)
+    shop.change("p0", sold=2)
+    shop.loop.step(3)
+    at = shop.loop.time()
+    shop.change("p1", sold=3)
+    shop.loop.step(3)
+    assert [when for when, _ in client.updates("p1")] == [at]
+    position = client.position()
+    assert position.sees(shop.hub.entries["p1"].product.changed_xid) is False  # p0 is still owed
+    shop.loop.advance(1.0)
+    position = client.position()
+    assert position == shop.hub.seen
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["p0", "p1", "p2"]), st.sampled_from([0.0, 0.01, 0.04, 0.2])),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_at_most_one_update_an_interval_and_the_last_is_never_dropped(
+    changes: list[tuple[str, float]],
+) -> None:
+    shop = Shop()
+    client = shop.open()
+    for sold, (product_id, pause) in enumerate(changes, start=1):
+        shop.change(product_id, sold=sold)
+        shop.loop.advance(pause)
+    shop.loop.advance(3 * CONFLATE)
+    for product_id, product in shop.database.products().items():
+        updates = client.updates(product_id)
+        times = [at for at, _ in updates]
+        assert all(b - a >= CONFLATE - 1e-9 for a, b in pairwise(times))
+        if product_id in dict(changes):
+            assert updates[-1][1]["version"] == product.version
+    shop.loop.finish()
+
+
+def test_streams_that_show_the_same_share_one_frame(shop: Shop) -> None:
+    clients = [shop.open("p0") for _ in range(3)] + [shop.open("p0", "p1"), shop.open()]
+    shop.change("p0", sold=1)
+    shop.loop.step(5)
+    assert len({id(client.frames[-1]) for client in clients}) == 1
+
+
+def test_who_is_told_less_never_gets_a_position_that_covers_more(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a frame goes out in slices, one that drains before its turn is not yet given a
+    position that covers the frame."""
+    monkeypatch.setattr(module, "_SLICE", 1)
+    clients = [shop.open("p0", "p1") for _ in range(6)]
+    for client in clients:
+        client.pause()
+    before = shop.hub.position()
+    shop.change("p0", sold=1)
+    for _ in range(30):
+        waiting = [each for each in clients if each.is_full and not each.owed]
+        if shop.hub._publishing_from is not None and waiting:
+            with shop.loop.entered():
+                waiting[0].resume()
+            assert waiting[0].got[-1][1].id == before
+        shop.loop.step()
+    assert any(client.got for client in clients)
+
+
+def test_pings_are_spread_over_the_interval_and_reach_everyone() -> None:
+    shop = Shop(ping=6.0)
+    clients = [shop.open("p0") for _ in range(2 * PING_SLOTS)]
+    began = shop.loop.time()
+    shop.loop.advance(6.2, resolution=0.05, turns=4)
+    first = {}
+    for client in clients:
+        pings = [at for at, event in client.got if event.event == "ping"]
+        assert 1 <= len(pings) <= 2
+        first[client] = pings[0] - began
+    assert len({round(at, 1) for at in first.values()}) > 40
+    assert client.got[-1][1].json().keys() == {"time"}
+    shop.loop.finish()
+
+
+def test_only_who_is_full_for_too_long_is_closed() -> None:
+    shop = Shop(ping=6.0, stall=2.0)
+    stuck, slow, quick = shop.open(), shop.open(), shop.open()
+    stuck.pause()
+    shop.loop.advance(1.5)
+    slow.pause()
+    shop.loop.advance(1.0)
+    assert (stuck.is_aborted, slow.is_aborted, quick.is_aborted) == (True, False, False)
+    with shop.loop.entered():
+        slow.resume()
+    shop.loop.advance(5.0)
+    assert not slow.is_aborted
+    assert shop.hub.open_streams.total() == 2
+    assert not shop.hub.stalls
+    shop.loop.finish()
+
+
+def test_the_full_are_not_pinged_and_not_written_to(shop: Shop) -> None:
+    client = shop.open()
+    client.pause()
+    shop.change("p0", "p1", sold=1)
+    shop.loop.advance(20.0, resolution=0.25)
+    assert client.got == []
+    assert client.owed == {"p0", "p1"}
+    shop.change("p0", sold=2)
+    shop.loop.advance(1.0)
+    with shop.loop.entered():
+        client.resume()
+    ((_, snapshot),) = client.got
+    assert {each["productId"]: each["soldQuantity"] for each in snapshot.json()["products"]} == {
+        "p0": 2,
+        "p1": 1,
+    }
+
+
+def test_a_pause_that_comes_after_the_end_leaves_nothing_behind(shop: Shop) -> None:
+    """The last bytes may be the ones that fill the socket."""
+    client = shop.open()
+    shop.hub.unsubscribe(client)
+    client.pause()
+    assert not shop.hub.stalls
