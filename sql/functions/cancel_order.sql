@@ -5,6 +5,8 @@
 create or replace function cancel_order(of_order bigint, actor text default null) returns jsonb
 language plpgsql
 set stream_server.operation = 'cancel'
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     before text := current_setting('stream_server.actor', true);

@@ -26,6 +26,8 @@ create or replace function complete_order(
 language plpgsql
 set stream_server.operation = 'sale'
 set stream_server.reference = ''
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     before  text := current_setting('stream_server.actor', true);

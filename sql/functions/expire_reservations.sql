@@ -3,7 +3,10 @@
 -- The actor is `sweeper` unless the transaction names another.
 -- Locks: the reservations (SKIP LOCKED); then products, then variants (lock_stock).
 create or replace function expire_reservations(most integer default 100) returns integer
-language plpgsql as $$
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 declare
     before  text := current_setting('stream_server.actor', true);
     moment  timestamptz := clock_timestamp();

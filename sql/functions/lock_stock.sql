@@ -4,16 +4,20 @@
 -- are locked in that order.
 create or replace function lock_stock(lines stock_line[]) returns void
 language plpgsql as $$
+declare
+    line     stock_line;
+    products text[] := '{}';
+    variants text[] := '{}';
 begin
-    perform from products
-      where id = any (array(select product_id from unnest(lines)))
-      order by id
-        for no key update;
-    if exists (select from unnest(lines) where variant_id is not null) then
-        perform from variants
-          where id = any (array(select variant_id from unnest(lines)))
-          order by id
-            for no key update;
+    foreach line in array lines loop
+        products := products || line.product_id;
+        if line.variant_id is not null then
+            variants := variants || line.variant_id;
+        end if;
+    end loop;
+    perform from products p where p.id = any (products) order by p.id for no key update;
+    if variants <> '{}' then
+        perform from variants v where v.id = any (variants) order by v.id for no key update;
     end if;
 end
 $$;

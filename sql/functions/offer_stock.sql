@@ -1,30 +1,36 @@
--- offer_stock(lines, own): what of each line could be taken now, the lines in the order of ids:
+-- offer_stock(lines, own, strictly): what of each line could be taken now, the lines in the order of ids:
 -- `available` is what is left for the line after those before it, `granted` the part of it that
 -- the line asks for. What the caller holds itself, `own`, counts as available. What is not active
--- has nothing; unlimited stock has room up to the largest integer.
--- Wants the rows locked (lock_stock) and checked (check_lines). Locks: none.
-create or replace function offer_stock(lines stock_line[], own stock_line[] default '{}')
+-- has nothing; unlimited stock has room up to the largest integer. With `strictly`, what check_lines
+-- refuses has nothing either: so it has to be called only where a line is granted too little.
+-- Wants the rows locked (lock_stock). Locks: none.
+create or replace function offer_stock(
+    lines stock_line[], own stock_line[] default '{}', strictly boolean default false
+)
 returns stock_offer[]
 language sql stable as $$
     with room as (
         select l.product_id, l.variant_id, l.quantity,
                coalesce(v.price, p.base_price) as price,
-               case when p.status <> 'active' then 0
+               case when p.id is null or p.status <> 'active' then 0
+                    when strictly and (p.has_variants and l.variant_id is null
+                                       or sum(l.quantity) over (partition by l.product_id)
+                                          > p.max_per_order) then 0
                     else coalesce(p.available_quantity,
                                   2147483647 - p.sold_quantity - p.reserved_quantity)
                          + coalesce((select sum(o.quantity) from unnest(own) o
                                       where o.product_id = p.id), 0)
                end as in_product,
-               case when v.id is null then 2147483647
-                    when v.status <> 'active' then 0
+               case when l.variant_id is null then 2147483647
+                    when v.id is null or v.status <> 'active' then 0
                     else coalesce(v.available_quantity,
                                   2147483647 - v.sold_quantity - v.reserved_quantity)
                          + coalesce((select sum(o.quantity) from unnest(own) o
                                       where o.variant_id = v.id), 0)
                end as in_variant
           from unnest(lines) l
-          join products p on p.id = l.product_id
-          left join variants v on v.id = l.variant_id),
+          left join products p on p.id = l.product_id
+          left join variants v on v.id = l.variant_id and v.product_id = l.product_id),
     left_over as (
         select r.*,
                greatest(0, least(r.in_variant, r.in_product

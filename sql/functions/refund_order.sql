@@ -7,6 +7,8 @@ create or replace function refund_order(
 ) returns jsonb
 language plpgsql
 set stream_server.operation = 'refund'
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
     before text := current_setting('stream_server.actor', true);

@@ -4,7 +4,10 @@
 -- Raises: SS004 unknown, SS005 expired, SS006 released before, SS007 become an order.
 create or replace function release_reservation(of_token text, actor text default null)
 returns jsonb
-language plpgsql as $$
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $$
 declare
     before text := current_setting('stream_server.actor', true);
     held   reservations := held_reservation(of_token);

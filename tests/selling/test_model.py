@@ -271,6 +271,7 @@ class Selling(RuleBasedStateMachine):
         self.tokens_there: list[str] = []
         self.runner = asyncio.Runner()
         self.connection: Connection = self.run(asyncpg.connect(self.url))
+        self.sql("select expire_reservations(100000)")  # of the shops before
         for product, (size, variants) in SHOP.items():
             self.model.rows[product, None] = Row(size)
             self.sql(
