@@ -60,15 +60,27 @@ def pings(context: Context) -> list[Figure]:
         database = stack.enter_context(context.database(products=100))
         often = {"STREAM_PING_SECONDS": str(PING_SECONDS)}
         server = stack.enter_context(ours(database, context.folder, often, WATCHED))
+        server.process.settle()
+        idle = holds_of_rounds(server, context.pick(4, 2))
         for _ in range(LOADS):
             stack.enter_context(load(context.build, server.port, PATH, streams))
         time.sleep(PING_SECONDS)
-        holds = []
-        longest_hold(server)
-        for _ in range(context.pick(6, 2)):
-            time.sleep(PING_SECONDS)
-            holds.append(longest_hold(server))
-    return figures(f"in pings to {LOADS * streams:,} streams", holds, 10)
+        holds = holds_of_rounds(server, context.pick(6, 2))
+    # What the machine itself adds by the clock: the scheduler, and whoever else is at work.
+    without = Figure(
+        "longest hold with no streams, clock, median", median(hold.wall for hold in idle), "ms"
+    )
+    return [*figures(f"in pings to {LOADS * streams:,} streams", holds, 10), without]
+
+
+def holds_of_rounds(server: Ours, rounds: int) -> list[Hold]:
+    """The longest hold of each round of pings."""
+    holds = []
+    longest_hold(server)
+    for _ in range(rounds):
+        time.sleep(PING_SECONDS)
+        holds.append(longest_hold(server))
+    return holds
 
 
 def figures(name: str, holds: list[Hold], bar: float) -> list[Figure]:
