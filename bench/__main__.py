@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 # Name to what measures it, and the seconds that it may take.
 GROUPS: dict[str, tuple[Callable[[Context], list[Figure]], int]] = {
     "fan-out": (fan_out.measure, 420),
-    "event-loop": (event_loop.measure, 120),
+    "event-loop": (event_loop.measure, 180),
     "polling": (polling.measure, 90),
     "commits": (commits.measure, 240),
     "hot-product": (hot_product.measure, 90),
