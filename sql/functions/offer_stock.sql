@@ -1,4 +1,4 @@
--- offer_stock(lines, own, strictly): what of each line could be taken now, the lines in the order of ids:
+-- offer_stock(lines, own, strictly): what of each line could be taken now, in the order of ids:
 -- `available` is what is left for the line after those before it, `granted` the part of it that
 -- the line asks for. What the caller holds itself, `own`, counts as available. What is not active
 -- has nothing; unlimited stock has room up to the largest integer. With `strictly`, what check_lines

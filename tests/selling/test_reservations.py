@@ -48,10 +48,11 @@ async def test_a_checkout_holds_stock_of_product_and_variant_for_ten_minutes_r20
 
 async def test_lines_of_one_variant_are_summed_before_they_are_checked(api: Shop) -> None:
     line = {"productId": "shirt", "variantId": "shirt-m", "quantity": 2}
-    answer = await api.shopper.post("/api/reservations", json=cart(line, line))
+    more = {**line, "quantity": 3}
+    answer = await api.shopper.post("/api/reservations", json=cart(line, more))
     assert answer.status_code == 409
     (refused,) = answer.json()["error"]["details"]["lines"]
-    assert (refused["requested"], refused["available"]) == (4, 3)
+    assert (refused["requested"], refused["available"]) == (5, 3)
 
 
 async def test_the_same_checkout_replaces_its_hold_and_is_not_blocked_by_it(
