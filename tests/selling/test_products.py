@@ -1,0 +1,58 @@
+"""What a shop's pages are told of products (R19), and what happens while the database is away."""
+
+from tests.integration.clients import calling
+from tests.integration.servers import app_on, started
+from tests.selling.conftest import SECRET, Shop, bearer
+from tests.selling.test_reservations import LAMP, cart
+
+
+async def found(api: Shop, query: str) -> list[str]:
+    answer = await api.shopper.get(f"/api/products?{query}")
+    assert answer.status_code == 200, answer.text
+    return [each["productId"] for each in answer.json()["data"]]
+
+
+async def test_products_are_found_by_words_and_category_in_the_order_of_names_r19(
+    api: Shop,
+) -> None:
+    everything = ["book", "bulb", "candle", "chair", "gone", "lamp", "shirt", "torch"]
+    assert await found(api, "") == everything
+    assert await found(api, "category=light") == ["bulb", "candle", "lamp", "torch"]
+    assert await found(api, "q=LAM") == ["lamp"]
+    assert await found(api, "q=light&category=paper") == []
+    assert await found(api, "q=%25") == []  # LIKE's own characters are characters
+    assert await found(api, "q=_____") == []
+    pages: list[list[str]] = []
+    after: str | None = ""
+    while after is not None:
+        answer = (await api.shopper.get(f"/api/products?limit=3&after={after}")).json()
+        pages.append([each["productId"] for each in answer["data"]])
+        after = answer["next"]
+    assert pages == [everything[:3], everything[3:6], everything[6:]]
+
+
+async def test_a_product_has_facts_and_live_numbers(api: Shop) -> None:
+    data = (await api.shopper.get("/api/products/shirt")).json()["data"]
+    assert (data["category"], data["hasVariants"], data["maxPerOrder"]) == ("clothes", True, None)
+    assert data["availableQuantity"] == 8
+    assert [each["variantId"] for each in data["variants"]] == ["shirt-s", "shirt-m"]
+    for unknown in ("nope", "secret", "%00"):
+        for path in ("", "/alternatives"):
+            answer = await api.shopper.get(f"/api/products/{unknown}{path}")
+            assert answer.status_code == 404
+    for wrong in ("limit=0", "limit=x", "q=%00", "q=" + "x" * 300):
+        assert (await api.shopper.get(f"/api/products?{wrong}")).status_code == 400, wrong
+
+
+async def test_while_the_database_is_away_the_server_runs_and_says_so() -> None:
+    app = app_on("postgresql://nobody@127.0.0.1:1/nowhere", secret_key=SECRET)
+    async with started(app) as server, calling(server.url) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        client.headers.update(bearer("admin"))
+        for path, body in (
+            ("/api/reservations", cart(LAMP)),
+            ("/api/orders", {"lines": [LAMP]}),
+            ("/api/admin/products/lamp/adjustments", {"change": 1, "reason": "count"}),
+        ):
+            answer = await client.post(path, json=body)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
