@@ -22,7 +22,7 @@ from stream_server.streaming.snapshot import Position, Snapshot
 from stream_server.streaming.state import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 
-PING_SLOTS = 60
+PING_SLOTS = 150
 
 
 class Encoder(Protocol):
@@ -174,7 +174,7 @@ class Hub:
         else:
             entry.product = product
             entry.json = None
-        if product.id not in self.pending:
+        if product.id not in self.pending and self._is_watched(product.id):
             due = max(self.clock(), entry.quiet_until)
             self.pending[product.id] = Pending(
                 before, self.seen, product.updated_at.timestamp(), due
@@ -306,6 +306,9 @@ class Hub:
         except ValueError:
             return False
         return position.epoch == self.epoch and position.snapshot.xmax > self.seen.xmax
+
+    def _is_watched(self, product_id: str) -> bool:
+        return product_id in self._watchers or None in self._topics
 
     def topics_of(self, product_id: str) -> Iterable[Topic]:
         """The topics that show a product."""
