@@ -23,6 +23,7 @@ from stream_server.streaming.source import Source
 from stream_server.web.representation import PublicEncoder
 from tests.integration.clients import calling, reading, ready
 from tests.integration.servers import (
+    PATIENCE,
     Connection,
     Server,
     add_products,
@@ -53,6 +54,9 @@ class Follower:
         value = self.metrics.registry.get_sample_value
         states = ("lost", "awake", "drowsy", "asleep")
         return next(each for each in states if value("stream_server_source_state", {"state": each}))
+
+    async def enters(self, state: str, within: float = PATIENCE) -> None:
+        await until(lambda: self.state() == state, state, within)
 
     def unannounced(self) -> float:
         return self.metrics.registry.get_sample_value("stream_server_unannounced_rows_total") or 0.0
@@ -124,7 +128,7 @@ async def test_no_change_waits_for_the_safety_read_however_writers_and_sleep_int
             elif action == "await":
                 # Not every state comes while transactions are open or changes pour in.
                 with suppress(AssertionError):
-                    await until(lambda state=which: follower.state() == state, within=0.05)
+                    await follower.enters(which, within=0.05)
             elif action == "turn":
                 for _ in range(which):
                     await asyncio.sleep(0)
@@ -145,14 +149,10 @@ async def test_a_source_that_sleeps_is_woken_by_one_change(
     await add_products(connection, 1)
     async with following(database_url) as follower:
         for number in range(1, 4):
-            await until(lambda: follower.state() == "asleep")
+            await follower.enters("asleep")
             await sell(connection, "unit-00000")
-            await until(
-                lambda sold=number: (
-                    follower.hub.entries["unit-00000"].product.sold_quantity == sold
-                ),
-                within=5,
-            )
+            await caught_up(follower.hub, connection, within=5)
+            assert follower.hub.entries["unit-00000"].product.sold_quantity == number
 
 
 async def test_it_does_not_fall_asleep_beside_a_transaction_that_may_commit_unannounced(
@@ -166,14 +166,14 @@ async def test_it_does_not_fall_asleep_beside_a_transaction_that_may_commit_unan
         transaction = connection.transaction()
         await transaction.start()
         await sell(connection, "unit-00000", 5)
-        await until(lambda: follower.state() == "drowsy")
+        await follower.enters("drowsy")
         for _ in range(3):  # it goes on reading beside the open transaction
             await sell(other, "unit-00001")
             await caught_up(follower.hub, other, within=5)
         assert follower.state() == "drowsy"
         await transaction.commit()
         await caught_up(follower.hub, other, within=5)
-        await until(lambda: follower.state() == "asleep")
+        await follower.enters("asleep")
         await assert_complete(follower.hub, other)
         assert follower.unannounced() == 0
 
@@ -186,7 +186,7 @@ async def test_many_wake_ups_a_second_keep_it_awake_and_then_nobody_notifies(
     notified: list[object] = []
     await listener.add_listener("stock_changes", lambda *args: notified.append(args))
     async with following(database_url, sleep_after=2.0) as follower:
-        await until(lambda: follower.state() == "asleep")
+        await follower.enters("asleep")
         async with asyncio.timeout(10):
             while follower.state() == "asleep":
                 await sell(connection, "unit-00000")
@@ -206,7 +206,7 @@ async def test_a_change_that_nobody_announced_is_found_and_counted(
     """The metric that must stay 0 does count: here somebody has switched announcing off."""
     await add_products(connection, 1)
     async with following(database_url, safety_read=0.1) as follower:
-        await until(lambda: follower.state() == "asleep")
+        await follower.enters("asleep")
         await connection.execute(
             "create or replace function announce_changes(product_ids text[]) returns void"
             " language sql as ''"
@@ -241,7 +241,7 @@ async def test_a_long_backlog_is_read_in_pages_and_a_longer_one_as_a_new_state(
                 await gate.wait()
                 return await read(connection)
 
-            await until(lambda: follower.state() == "asleep")
+            await follower.enters("asleep")
             monkeypatch.setattr(follower.source, "_load", counted)
             monkeypatch.setattr(follower.source, "_read", when_allowed)
             early = await connect()

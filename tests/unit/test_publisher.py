@@ -248,3 +248,24 @@ def test_a_pause_that_comes_after_the_end_leaves_nothing_behind(shop: Shop) -> N
     shop.hub.unsubscribe(client)
     client.pause()
     assert not shop.hub.stalls
+
+
+def test_a_reset_takes_the_last_id_from_the_client(shop: Shop) -> None:
+    """The HTML standard, 9.2.6: an empty `id` sets the last event id to the empty string."""
+    assert b"\nid: \n" in shop.hub.reset_frame().body
+
+
+def test_a_change_that_comes_while_the_one_before_goes_out_waits_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SLICE", 1)
+    clients = [shop.open("p0") for _ in range(8)]
+    shop.change("p0", sold=1)
+    shop.loop.step(3)
+    assert shop.hub._publishing_from is not None
+    shop.change("p0", sold=2)
+    shop.loop.advance(1.0)
+    for client in clients:
+        (first, _), (second, two) = client.updates("p0")
+        assert second - first >= CONFLATE - 1e-9
+        assert two["soldQuantity"] == 2
