@@ -13,6 +13,7 @@ import pytest
 
 from stream_server.database.pool import retried
 from stream_server.inventory import reservations
+from tests.invariants import assert_consistent
 from tests.selling.conftest import Quantities, Shop, row
 from tests.selling.test_orders import event, send, session
 from tests.selling.test_reservations import LAMP, SHIRT_S, reserve
@@ -48,6 +49,78 @@ async def test_the_last_unit_is_sold_once(shop: Connection, connect: Connect) ->
         )
     )
     assert Counter(outcomes) == {"done": 1, "SS003": SIZES - 1}
+
+
+CALLS = {
+    "expire": "select expire_reservations()",
+    "release": "select release_reservation($1)",
+    "complete": "select complete_order(reservation => $1, payment => 'pi')",
+    "extend": "select extend_reservation($1)",
+    "replace": """select reserve_stock('c', '[{"productId": "lamp", "quantity": 3}]')""",
+}
+# How the second call ends once the first, which it met under way, has committed.
+MEETINGS = {
+    ("expire", "release"): "SS005",
+    ("expire", "complete"): "done",
+    ("expire", "replace"): "done",
+    ("expire", "expire"): "done",
+    ("release", "release"): "SS006",
+    ("release", "complete"): "done",
+    ("release", "expire"): "done",
+    ("release", "replace"): "done",
+    ("release", "extend"): "SS006",
+    ("complete", "complete"): "done",
+    ("complete", "release"): "SS007",
+    ("complete", "expire"): "done",
+    ("complete", "replace"): "done",
+    ("complete", "extend"): "SS007",
+    ("replace", "complete"): "done",
+    ("replace", "release"): "SS006",
+    ("replace", "replace"): "done",
+    ("extend", "extend"): "SS008",
+}
+
+
+async def test_two_calls_that_meet_on_one_reservation_move_its_units_once(
+    shop: Connection, connect: Connect
+) -> None:
+    """The second one begins while the first is not committed, and waits for it or passes it by."""
+    first, second = await connect(), await connect()
+    pid = second.get_server_pid()
+    for (one, other), expected in MEETINGS.items():
+        token = await shop.fetchval(
+            """select reserve_stock('c', '[{"productId": "lamp", "quantity": 2}]') ->> 'token'"""
+        )
+        if "expire" in (one, other):
+            await shop.execute("update reservations set expires_at = now() where token = $1", token)
+        transaction = first.transaction()
+        await transaction.start()
+        await first.execute(CALLS[one], *([token] if "$1" in CALLS[one] else []))
+        call = asyncio.create_task(
+            outcome_of(second.execute(CALLS[other], *([token] if "$1" in CALLS[other] else [])))
+        )
+        while not call.done() and not await shop.fetchval(
+            "select cardinality(pg_blocking_pids($1)) > 0", pid
+        ):
+            pass  # asking lets the call go on
+        await transaction.commit()
+        assert await call == expected, (one, other)
+        await assert_consistent(shop)
+        status, active = await row(
+            shop,
+            "select (select status from reservations where token = $1),"
+            " (select count(*) from reservations where status = 'active')",
+            token,
+        )
+        units = await row(
+            shop, "select sold_quantity, reserved_quantity from products where id = 'lamp'"
+        )
+        assert units == (2 if status == "converted" else 0, 3 * active if status != "active" else 2)
+        await shop.execute(
+            "select release_reservation(token) from reservations where status = 'active'"
+        )
+        await shop.execute("select cancel_order(id) from orders where status = 'paid'")
+        await shop.execute("update orders set payment_reference = null")
 
 
 async def test_carts_in_any_order_never_deadlock(shop: Connection, connect: Connect) -> None:
