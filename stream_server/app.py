@@ -49,6 +49,7 @@ from stream_server.web.admin import admin_routes
 from stream_server.web.alerts import alert_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.checkout import checkout_routes
+from stream_server.web.client import ClientFiles, client_routes
 from stream_server.web.envelope import failure
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
@@ -173,6 +174,7 @@ def create_app(settings: Settings) -> Starlette:
             *import_routes(),
             *sync_routes(),
             *alert_routes(),
+            *client_routes(),
             *ops_routes(),
         ],
         middleware=_middleware(settings),
@@ -185,6 +187,7 @@ def create_app(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.client = ClientFiles.packaged()
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool

@@ -57,7 +57,8 @@ async def _get_several(request: Request) -> ASGIApp:
         return _answer_batch(hub, ids, known)
     limit = int(inputs.number_in_query(request, "limit", default=100, lowest=1, highest=500))
     page, following = _page(hub, request.query_params.get("after", ""), limit)
-    return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, {"next": following})
+    beside = {"next": following, "position": hub.position()}
+    return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, beside)
 
 
 async def _post_batch(request: Request) -> ASGIApp:
@@ -72,7 +73,9 @@ def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
     found = [product_id for product_id in ids if hub.public(product_id) is not None]
     unknown = [product_id for product_id in ids if hub.public(product_id) is None]
     etag = _etag_of(hub, [*found, "", *unknown])
-    return _answer(hub, _array(hub, found), etag, known, {"unknown": unknown})
+    # From this position, a stream goes on without losing anything.
+    beside = {"unknown": unknown, "position": hub.position()}
+    return _answer(hub, _array(hub, found), etag, known, beside)
 
 
 def _answer(

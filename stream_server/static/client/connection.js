@@ -1,0 +1,264 @@
+// One way to the server for all products of all tabs: a stream, and polling while it is not live.
+
+/** @import {Wire} from 'stream-server/stock-stream.js' */
+
+const SILENCE = 40_000; // ms: a stream pings every 15 s
+const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
+const LONGEST_BACKOFF = 30_000; // ms, and up to half as much again
+const MOST_IDS = 500; // the server's limit
+const LONGEST_QUERY = 6_000; // characters that every proxy takes
+const EVENTS = [
+  'snapshot',
+  'inventory_updated',
+  'product_status_changed',
+  'stock_alert',
+  'ping',
+  'source',
+  'reset',
+];
+
+const jitter = () => 0.5 + Math.random();
+
+/** @param {string} position */
+const epochOf = (position) => position.split('.')[0];
+
+/**
+ * Asks for products, in as many requests as it takes, and gives each answer to `take`.
+ * @param {string} base
+ * @param {string[]} ids
+ * @param {(data: Wire, start: number) => void} take
+ * @param {AbortSignal} [signal]
+ * @param {Map<string, string>} [etags]
+ */
+export async function ask(base, ids, take, signal, etags) {
+  for (let start = 0; !start || start < ids.length; start += MOST_IDS) {
+    const body = JSON.stringify({ productIds: ids.slice(start, start + MOST_IDS) });
+    const known = etags?.get(body);
+    const answer = await fetch(base + '/api/inventory/batch', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', ...(known && { 'If-None-Match': known }) },
+      body,
+      signal,
+    });
+    if (answer.status === 304) take({ live: !known?.includes('.stale') }, start);
+    else if (!answer.ok) throw new Error(`The server answered ${answer.status}`);
+    else {
+      const { data, unknown, stale, position } = await answer.json();
+      etags?.set(body, answer.headers.get('ETag') ?? '');
+      take({ products: data, unknown, live: !stale, position }, start);
+    }
+  }
+}
+
+/**
+ * `emit` gets each event by its name, a poll's answer as a snapshot with `isPoll`, and `link`: how
+ * the connection stands.
+ */
+export class Connection {
+  /** The products that are covered. @type {Set<string>} */
+  ids = new Set();
+  isAll = false;
+  /** ms between polls */
+  interval = 0;
+
+  #base;
+  #path;
+  #emit;
+  /** From where a stream resumes without losing anything of `ids`; empty: from nowhere. */
+  #position = '';
+  /** @type {EventSource | undefined} */
+  #source;
+  #isOn = false;
+  #isLive = false;
+  #isCatalogue = false;
+  #failures = 0;
+  #heard = 0;
+  #retryAt = 0;
+  #pollAt = Infinity;
+  #polledAt = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #abort = new AbortController();
+  /** @type {Map<string, string>} */
+  #etags = new Map();
+
+  /**
+   * @param {string} base
+   * @param {string} path of the stream
+   * @param {(kind: string, data: any) => void} emit
+   */
+  constructor(base, path, emit) {
+    this.#base = base;
+    this.#path = path;
+    this.#emit = emit;
+  }
+
+  /**
+   * Covers these products (`isAll`: and those that nobody named) from now on.
+   * @param {Set<string>} ids
+   * @param {boolean} isAll
+   */
+  cover(ids, isAll) {
+    const isCovered = [...ids].every((id) => this.ids.has(id)) && (this.isAll || !isAll);
+    this.ids = ids;
+    this.isAll = isAll;
+    if (!isCovered) this.#forget();
+    if (!this.#isOn || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
+    else if (!isCovered) this.#pollBy(0);
+  }
+
+  /** Makes a new stream at once, or polls where there are no streams. */
+  reopen() {
+    this.close();
+    this.#isOn = true;
+    this.#failures = 0;
+    this.#retryAt = globalThis.EventSource ? 0 : Infinity;
+    this.#report('connecting');
+    this.#pollBy(this.#retryAt ? 0 : Date.now() + this.interval);
+  }
+
+  /** The page woke up: doubts a stream that was silent meanwhile. */
+  wake() {
+    if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
+  }
+
+  /** What came was wrong or not enough: asks, but not in a hurry. */
+  recheck() {
+    this.#pollBy(Math.max(Date.now() + 1000 * jitter(), this.#polledAt + this.interval));
+  }
+
+  /** Leaves no timer, stream or request; `cover` resumes. */
+  close() {
+    this.#isOn = this.#isLive = false;
+    this.#source?.close();
+    this.#source = undefined;
+    this.#drop();
+    clearTimeout(this.#timer);
+  }
+
+  /** Wants no answer to what was asked. */
+  #drop() {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+  }
+
+  #forget() {
+    this.#position = '';
+    this.#etags.clear();
+  }
+
+  /** @param {number} time */
+  #pollBy(time) {
+    this.#pollAt = Math.min(this.#pollAt, time);
+    this.#tick();
+  }
+
+  #tick = () => {
+    clearTimeout(this.#timer);
+    if (!this.#isOn) return;
+    const now = Date.now();
+    this.#heard = Math.min(this.#heard, now); // a clock may be set back
+    if (now >= this.#pollAt) this.#poll();
+    if (this.#source && now - this.#heard >= SILENCE) return this.#fail(0);
+    if (!this.#source && now >= this.#retryAt) return this.#open();
+    const next = Math.min(this.#source ? this.#heard + SILENCE : this.#retryAt, this.#pollAt);
+    this.#timer = setTimeout(this.#tick, Math.min(next - now, SILENCE));
+  };
+
+  async #open() {
+    this.#retryAt = Infinity;
+    const ids = [...this.ids];
+    const query = `productIds=${ids.map(encodeURIComponent)}`;
+    this.#isCatalogue =
+      this.isAll ||
+      ids.length > MOST_IDS ||
+      query.length > LONGEST_QUERY ||
+      ids.some((id) => id.includes(','));
+    if (this.#isCatalogue && !this.#position) {
+      // The stream of a catalogue begins with all of it: get what is shown, and go on from there.
+      const { signal } = this.#abort;
+      await this.#poll();
+      if (signal.aborted) return;
+      if (!this.#position) return this.#fail(Infinity);
+    }
+    const source = new EventSource(
+      `${this.#base}${this.#path}?${this.#isCatalogue ? '' : query}` +
+        (this.#position && `&lastEventId=${encodeURIComponent(this.#position)}`),
+    );
+    for (const kind of EVENTS) source.addEventListener(kind, (event) => this.#take(event));
+    source.onerror = () => this.#fail(this.interval);
+    this.#source = source;
+    this.#heard = Date.now();
+    this.#tick();
+  }
+
+  /** @param {MessageEvent<string>} event */
+  #take({ type, data, lastEventId }) {
+    this.#heard = Date.now();
+    let parsed;
+    try {
+      parsed = JSON.parse(data);
+    } catch {
+      // The store counts what it gets as undefined.
+    }
+    if (type === 'ping') this.#failures = 0;
+    if (type === 'reset') {
+      this.#forget();
+      this.#drop();
+    }
+    if (type === 'snapshot' && !this.#isLive) {
+      this.#isLive = true;
+      this.#pollAt = Infinity;
+      this.#report('live');
+    }
+    this.#emit(type, parsed);
+    this.#position = lastEventId || this.#position;
+    if (type === 'reset' && this.#isCatalogue) this.#pollBy(0);
+  }
+
+  /** @param {number} patience ms until the next poll, if this is no series of failures */
+  #fail(patience) {
+    this.#source?.close();
+    this.#source = undefined;
+    const backoff = Math.min(LONGEST_BACKOFF, 1000 * 2 ** this.#failures++);
+    this.#retryAt = Date.now() + backoff * jitter();
+    if (this.#isLive) this.#report('connecting', 'The stream was interrupted');
+    this.#isLive = false;
+    this.#pollBy(Date.now() + (this.#failures === 2 ? 0 : patience));
+  }
+
+  async #poll() {
+    const { signal } = this.#abort;
+    this.#polledAt = Date.now();
+    const isLost = (this.#pollAt = this.#polledAt + 3 * this.interval);
+    try {
+      let position = '';
+      await ask(
+        this.#base,
+        [...this.ids],
+        (data, start) => {
+          if (!start) position = data.position ?? '';
+          if (position && this.#position && epochOf(position) !== epochOf(this.#position)) {
+            this.#position = '';
+            this.#emit('reset', {});
+          }
+          this.#emit('snapshot', { ...data, isPoll: true });
+        },
+        signal,
+        this.#etags,
+      );
+      this.#position = position || this.#position;
+      if (!this.#isLive) this.#report('polling');
+    } catch (error) {
+      if (!signal.aborted && !this.#isLive) this.#report('connecting', String(error));
+    }
+    if (signal.aborted) return;
+    if (this.#pollAt === isLost) this.#pollAt = Infinity;
+    this.#pollBy(this.#isLive ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
+  }
+
+  /** @param {'connecting' | 'live' | 'polling'} link @param {string} [error] */
+  #report(link, error) {
+    this.#emit('link', { link, error });
+  }
+}

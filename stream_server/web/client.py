@@ -1,0 +1,103 @@
+"""The browser client: ES modules under the hash of their content, for ever, and from any page.
+
+/client/{hash}/define.js   what a page of this server links: cached for a year
+/client/define.js          what other sites' pages link: revalidated, and leads to the former
+
+A module's imports are relative, so they stay within its hash; the stable URL re-exports, so that a
+module that is reached both ways is still one module.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib.resources import files
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.web import inputs
+from stream_server.web.routing import Resource
+
+_TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
+_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept-Encoding",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+_REVALIDATE = "public, no-cache"
+
+
+class ClientFiles:
+    """The files of `static/client`, and where they are served."""
+
+    def __init__(self, sources: Mapping[str, bytes]) -> None:
+        digest = blake2b(digest_size=8)
+        for name, source in sorted(sources.items()):
+            digest.update(b"%b\0%d\0%b" % (name.encode(), len(source), source))
+        self.hash = digest.hexdigest()
+        self.sources = dict(sources)
+        self._compressed = {
+            name: gzip.compress(source, 9, mtime=0) for name, source in sources.items()
+        }
+
+    @classmethod
+    def packaged(cls) -> ClientFiles:
+        """Those that came with this release."""
+        folder = files("stream_server") / "static" / "client"
+        return cls({each.name: each.read_bytes() for each in folder.iterdir()})
+
+    def url(self, name: str) -> str:
+        """The path of a file, for pages of this server. Raises KeyError for one unknown."""
+        assert self.sources[name] is not None
+        return f"/client/{self.hash}/{name}"
+
+    def compressed(self, name: str) -> bytes:
+        """The file by gzip."""
+        return self._compressed[name]
+
+
+def client_routes() -> list[Resource]:
+    """The client's routes. They find the ClientFiles in `request.app.state`."""
+    return [
+        Resource("/client/{name}", GET=_stable),
+        Resource("/client/{hash}/{name}", GET=_hashed),
+    ]
+
+
+async def _hashed(request: Request) -> Response:
+    """A file. Under a hash that is not ours, a page from before or after a deployment asks: it
+    gets what there is, and nobody keeps that."""
+    client: ClientFiles = request.app.state.client
+    name = _known(client, request.path_params["name"])
+    is_ours = request.path_params["hash"] == client.hash
+    headers = {**_headers(name), "Cache-Control": _FOR_EVER if is_ours else _REVALIDATE}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(client.compressed(name), headers={**headers, "Content-Encoding": "gzip"})
+    return Response(client.sources[name], headers=headers)
+
+
+async def _stable(request: Request) -> Response:
+    client: ClientFiles = request.app.state.client
+    name = _known(client, request.path_params["name"])
+    etag = f'"{client.hash}"'
+    headers = {**_headers(name), "Cache-Control": _REVALIDATE, "ETag": etag}
+    if inputs.etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    if not name.endswith(".js"):
+        return Response(client.sources[name], headers=headers)
+    return Response(f'export * from "./{client.hash}/{name}";\n', headers=headers)
+
+
+def _known(client: ClientFiles, name: str) -> str:
+    if name not in client.sources:
+        raise HTTPException(404, f"The client has no file {name!r}")
+    return name
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {**_HEADERS, "Content-Type": _TYPES[name[name.rindex(".") :]]}
