@@ -50,11 +50,14 @@ from stream_server.web.alerts import alert_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.checkout import checkout_routes
 from stream_server.web.client import ClientFiles, client_routes
+from stream_server.web.demo_payments import demo_payment_routes
 from stream_server.web.envelope import failure
+from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
 from stream_server.web.limits import Limits
 from stream_server.web.ops import ops_routes
+from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
 from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
@@ -99,9 +102,12 @@ LAG_SECONDS = 15.0  # between two measurements of how late external systems are
 CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     """The ASGI application on one database. It serves as soon as it runs, and is ready
-    (`/readyz`) once it follows the database, however long that takes."""
+    (`/readyz`) once it follows the database, however long that takes.
+
+    A demo has a page that pays for nothing, so no setting can ask for one.
+    """
     metrics = Metrics()
     hub = Hub(
         PublicEncoder(),
@@ -175,6 +181,9 @@ def create_app(settings: Settings) -> Starlette:
             *sync_routes(),
             *alert_routes(),
             *client_routes(),
+            *page_routes(),
+            *static_routes(),
+            *(demo_payment_routes() if is_demo else ()),
             *ops_routes(),
         ],
         middleware=_middleware(settings),
@@ -188,6 +197,7 @@ def create_app(settings: Settings) -> Starlette:
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.client = ClientFiles.packaged()
+    app.state.pages = Pages(app.state.client)
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool

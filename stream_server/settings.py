@@ -5,6 +5,7 @@ table is held against this class by a test. Secrets are `SecretStr`: they are ne
 error messages don't quote what was given for them.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -45,6 +46,12 @@ def _public_url(value: str) -> str:
     if value and urlsplit(value).scheme not in ("http", "https"):
         raise ValueError("must start with http:// or https://")
     return value.rstrip("/")
+
+
+def _payment_url(value: str) -> str:
+    if value and not re.match(r"https?://[^/]|/(?!/)", value):
+        raise ValueError("must start with http://, https:// or /")
+    return value
 
 
 def _rate(value: str) -> str:
@@ -133,6 +140,11 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Stripe's `whsec_…` for `/api/webhooks/stripe`. Empty: it accepts nothing",
+    )
+    payment_url: Annotated[str, AfterValidator(_payment_url)] = Field(
+        "",
+        description="Where the shop's checkout leads to pay, with `?reservation=` and its token. "
+        "Empty: it holds stock, but leads nowhere",
     )
     reservation_minutes: float = Field(
         10, gt=0, le=1440, description="So long a checkout holds its stock; it may double that once"

@@ -118,6 +118,8 @@ def demo(
                 "database_url": postgres.url,
                 "listen_database_url": "",
                 "stream_drain_seconds": 0.2,
+                "payment_url": "/demo/pay",
+                "stripe_webhook_secret": secrets.token_hex(16),
             }
         )
         code = demonstration.run(settings, postgres, listening, with_shoppers=shoppers)

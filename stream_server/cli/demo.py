@@ -49,7 +49,7 @@ def run(
             if with_shoppers:
                 beside.create_task(_shop(postgres.url))
 
-    return server.run(create_app(settings), settings, listening, companion)
+    return server.run(create_app(settings, is_demo=True), settings, listening, companion)
 
 
 async def _shop(database_url: str) -> None:
@@ -96,6 +96,9 @@ def _greeting(url: str, postgres: EmbeddedPostgres) -> str:
     psql = shlex.join([str(postgres.binaries / "psql"), postgres.url, "-c"])
     return f"""\
 Stream server ready: {url}
+
+Open it in two windows and buy something:
+  {url}/products/{WATCHED}
 
 Watch a product that people are buying:
   curl -N {url}/api/inventory/{WATCHED}/stream

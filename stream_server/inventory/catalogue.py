@@ -10,7 +10,14 @@ from typing import Final
 from stream_server.database.pool import Queries, Row
 from stream_server.database.queries import query
 
-__all__ = ["MOST_ALTERNATIVES", "Facts", "find_alternatives", "find_categories", "find_product", "find_products"]
+__all__ = [
+    "MOST_ALTERNATIVES",
+    "Facts",
+    "find_alternatives",
+    "find_categories",
+    "find_product",
+    "find_products",
+]
 
 MOST_ALTERNATIVES: Final = 3
 

@@ -1,0 +1,111 @@
+// The cart's page: what is in it, with prices and stock as they are now.
+
+import * as cart from './cart.js';
+import { follow, make, money, shown, stockOf, totalOf } from './lines.js';
+
+/** @import {Line} from './cart.js' */
+
+const list = /** @type {HTMLElement} */ (document.querySelector('ul.lines'));
+const total = /** @type {HTMLElement} */ (document.querySelector('[data-total]'));
+const problem = /** @type {HTMLElement} */ (document.querySelector('[data-problem]'));
+
+/** By product and variant. @type {Map<string, {item: HTMLElement, update: (line: Line) => void}>} */
+const rows = new Map();
+
+/** @param {Line} line */
+const keyOf = ({ productId, variantId }) => JSON.stringify([productId, variantId]);
+
+/** @param {Line} line */
+function makeRow(line) {
+  const { productId, variantId } = line;
+  const { image, link, variant, refresh } = shown(line);
+  const input = /** @type {HTMLInputElement} */ (
+    make('input', { type: 'number', min: 1, inputmode: 'numeric', autocomplete: 'off' })
+  );
+  const remove = make('button', { class: 'link', type: 'button' }, 'Remove');
+  const amount = make('strong', { class: 'amount' });
+  const trouble = make('span', { class: 'trouble' });
+  const item = make(
+    'li',
+    { class: 'line', 'product-id': productId },
+    image,
+    make(
+      'div',
+      { class: 'what' },
+      make('strong', {}, link),
+      ' ',
+      variant,
+      make(
+        'p',
+        { class: 'small' },
+        make('live-price', { 'variant-id': variantId }),
+        ' ',
+        make('stock-indicator', { 'variant-id': variantId }),
+      ),
+      trouble,
+    ),
+    make('div', { class: 'how-many' }, make('label', { class: 'field' }, make('span', { class: 'unseen' }, 'Quantity'), input), remove),
+    amount,
+  );
+  input.addEventListener('change', () => {
+    const quantity = Math.round(Number(input.value));
+    cart.setQuantity(line, quantity >= 1 ? quantity : 1);
+  });
+  remove.addEventListener('click', () => {
+    const after = item.nextElementSibling ?? item.previousElementSibling;
+    const next = after?.querySelector('button') ?? document.querySelector('[data-panel=empty] a');
+    cart.setQuantity(line, 0);
+    /** @type {HTMLElement | null | undefined} */ (next)?.focus();
+  });
+  const update = (/** @type {Line} */ { quantity, most, name }) => {
+    refresh();
+    const stock = stockOf(line);
+    const left = stock?.availableQuantity ?? 100;
+    input.max = String(Math.min(left, most ?? left) || 1);
+    input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
+    remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
+    if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);
+    amount.textContent = stock ? money(stock.price * quantity) : '';
+    trouble.textContent =
+      stock === null || stock?.isAvailable === false
+        ? 'Sold out in the meantime'
+        : stock && stock.availableQuantity !== null && stock.availableQuantity < quantity
+          ? `Only ${stock.availableQuantity} there`
+          : '';
+  };
+  return { item, update };
+}
+
+function show() {
+  const lines = cart.lines();
+  for (const panel of /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll('[data-panel]')
+  )) {
+    panel.hidden = (panel.dataset.panel === 'empty') !== !lines.length;
+  }
+  const keys = new Set(lines.map(keyOf));
+  for (const [key, { item }] of rows) {
+    if (keys.has(key)) continue;
+    item.remove();
+    rows.delete(key);
+  }
+  for (const line of lines) {
+    const row = rows.get(keyOf(line)) ?? makeRow(line);
+    if (!row.item.isConnected) list.append(row.item);
+    rows.set(keyOf(line), row);
+    row.update(line);
+  }
+  const sum = totalOf(lines);
+  total.textContent = sum === undefined ? '…' : money(sum);
+  const troubles = [...list.querySelectorAll('.trouble')].some(({ textContent }) => textContent);
+  const text = troubles ? 'Not all of it can be had. The checkout offers what there is.' : '';
+  if (problem.textContent !== text) problem.textContent = text;
+}
+
+function start() {
+  show();
+  follow(cart.lines(), show);
+}
+
+cart.watch(start);
+start();

@@ -1,0 +1,87 @@
+// The cart: kept in localStorage, the same in all tabs of the shop.
+
+/**
+ * @typedef {object} Line units of a product or, where it has variants, of one of them
+ * @property {string} productId
+ * @property {string | null} variantId
+ * @property {number} quantity
+ * @property {string} name as it was when it was added, until there is word of it
+ * @property {number | null} [most] of the product in one order
+ */
+
+const KEY = 'shop-cart';
+const CHECKOUT = 'shop-checkout';
+const MOST_LINES = 100;
+const MOST_UNITS = 10_000;
+
+const changes = new EventTarget();
+
+addEventListener('storage', ({ key }) => {
+  if (key === KEY || key === null) changes.dispatchEvent(new Event('change'));
+});
+
+/** @param {any} line @returns {line is Line} */
+const isLine = (line) =>
+  typeof line?.productId === 'string' &&
+  (line.variantId === null || typeof line.variantId === 'string') &&
+  Number.isSafeInteger(line.quantity) &&
+  line.quantity > 0 &&
+  typeof line.name === 'string';
+
+/** What is in it; nothing that somebody else may have left in the storage. @returns {Line[]} */
+export function lines() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY) ?? '[]');
+    return Array.isArray(kept) ? kept.filter(isLine) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** @param {Line[]} next */
+function keep(next) {
+  localStorage.setItem(KEY, JSON.stringify(next));
+  changes.dispatchEvent(new Event('change'));
+}
+
+/** Calls the listener whenever the cart has changed, here or in another tab. */
+export function watch(/** @type {() => void} */ listener) {
+  changes.addEventListener('change', listener);
+}
+
+/** @param {Pick<Line, 'productId' | 'variantId'>} one */
+const same = (one) => (/** @type {Line} */ other) =>
+  one.productId === other.productId && one.variantId === other.variantId;
+
+/** Adds to what is there. Throws where one order may not have so much. @param {Line} line */
+export function add(line) {
+  const all = lines();
+  const there = all.find(same(line));
+  const others = all.filter((each) => each.productId === line.productId);
+  const sum = others.reduce((total, each) => total + each.quantity, line.quantity);
+  if (!isLine(line) || sum > (line.most ?? MOST_UNITS) || (!there && all.length >= MOST_LINES)) {
+    throw new RangeError('More than one order may have');
+  }
+  if (there) there.quantity += line.quantity;
+  keep(there ? all : [...all, line]);
+}
+
+/** None removes the line. @param {Pick<Line, 'productId' | 'variantId'>} line @param {number} quantity */
+export function setQuantity(line, quantity) {
+  const all = lines();
+  const there = all.find(same(line));
+  if (there) there.quantity = Math.min(quantity, MOST_UNITS);
+  keep(all.filter((each) => each.quantity > 0));
+}
+
+export function clear() {
+  keep([]);
+  localStorage.removeItem(CHECKOUT);
+}
+
+/** Names this browser's checkout, so that asking again replaces its hold and takes no second. */
+export function checkoutToken() {
+  const token = localStorage.getItem(CHECKOUT) ?? crypto.randomUUID();
+  localStorage.setItem(CHECKOUT, token);
+  return token;
+}

@@ -1,0 +1,99 @@
+// Lines of a cart on a page: what they are called, what they cost, what is in stock of them.
+
+/** @import {Inventory} from 'stream-server/stock-stream.js' */
+/** @import {Line} from './cart.js' */
+
+import { stockStream } from '/client/stock-stream.js';
+
+/** @typedef {Pick<Line, 'productId' | 'variantId' | 'quantity'> & {name?: string}} Wanted */
+
+const store = stockStream();
+const pictures = document.documentElement.dataset.pictures ?? '';
+
+/** An element with attributes and content; text is text, whatever is in it.
+ * @param {string} tag
+ * @param {Record<string, string | number | boolean | null | undefined>} [attributes]
+ * @param {...(Node | string)} content
+ */
+export function make(tag, attributes = {}, ...content) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) element.setAttribute(name, '');
+    else if (value !== false && value != null) element.setAttribute(name, String(value));
+  }
+  element.append(...content);
+  return element;
+}
+
+/** @param {number} cents */
+export const money = (cents) =>
+  new Intl.NumberFormat('en', { style: 'currency', currency: 'USD' }).format(cents / 100);
+
+/** @param {string} productId @param {string} [finish] */
+export const pictureOf = (productId, finish) =>
+  pictures +
+  encodeURIComponent(productId) +
+  (finish ? `?${new URLSearchParams({ finish })}` : '');
+
+/** @param {string} productId */
+export const pageOf = (productId) => `/products/${encodeURIComponent(productId)}`;
+
+/** @type {(() => void)[]} */
+let unfollow = [];
+
+/** Has `listener` called when there is news of one of these products; ends the watch before.
+ * @param {Wanted[]} lines @param {() => void} listener
+ */
+export function follow(lines, listener) {
+  const before = unfollow;
+  const ids = new Set(lines.map(({ productId }) => productId));
+  unfollow = [...ids].map((id) => store.watch(id, listener));
+  for (const stop of before) stop();
+}
+
+/** What is known of a line now: null if there is no such thing, undefined if not known yet.
+ * @param {Wanted} line
+ */
+export function stockOf({ productId, variantId }) {
+  const product = store.get(productId);
+  if (!product || variantId === null) return product;
+  return product.variants?.find((each) => each.variantId === variantId) ?? null;
+}
+
+/** @param {Wanted} line */
+export const nameOf = ({ productId, name }) => store.get(productId)?.name ?? name ?? productId;
+
+/** The value of the line's variant, or nothing. @param {Wanted} line */
+export function variantOf({ productId, variantId }) {
+  const variants = store.get(productId)?.variants;
+  return variants?.find((each) => each.variantId === variantId)?.variantValue ?? '';
+}
+
+/** Cents; undefined while a price is not known. @param {Wanted[]} lines */
+export function totalOf(lines) {
+  let total = 0;
+  for (const line of lines) {
+    const price = stockOf(line)?.price;
+    if (price === undefined) return undefined;
+    total += price * line.quantity;
+  }
+  return total;
+}
+
+/** The picture and the name of a line, which `refresh` fills in again when there is news.
+ * @param {Wanted} line
+ */
+export function shown(line) {
+  const image = /** @type {HTMLImageElement} */ (make('img', { alt: '', width: 80, height: 80 }));
+  const link = make('a', { href: pageOf(line.productId) });
+  const variant = make('span', { class: 'dim' });
+  const refresh = () => {
+    const finish = variantOf(line);
+    const src = pictureOf(line.productId, finish);
+    if (image.getAttribute('src') !== src) image.src = src;
+    link.textContent = nameOf(line);
+    variant.textContent = finish;
+  };
+  refresh();
+  return { image, link, variant, refresh };
+}

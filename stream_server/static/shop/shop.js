@@ -1,0 +1,36 @@
+// What every page of the shop does: the cart's count, adding to it, the picture of a variant.
+
+import * as cart from './cart.js';
+
+const count = /** @type {HTMLElement} */ (document.querySelector('[data-cart-count]'));
+const words = /** @type {HTMLElement} */ (document.querySelector('[data-cart-words]'));
+
+function show() {
+  const units = cart.lines().reduce((total, { quantity }) => total + quantity, 0);
+  count.textContent = units > 99 ? '99+' : String(units);
+  count.toggleAttribute('data-some', units > 0);
+  words.textContent = units === 1 ? '1 item' : `${units} items`;
+}
+
+cart.watch(show);
+addEventListener('pageshow', show);
+show();
+
+document.addEventListener('add-to-cart', (event) => {
+  const { detail, target } = /** @type {CustomEvent} */ (event);
+  const { productId, variantId, quantity, name, waitUntil } = detail;
+  const most = Number(/** @type {HTMLElement} */ (target).dataset.maxPerOrder) || null;
+  waitUntil(
+    (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, most }))(),
+  );
+});
+
+const picture = /** @type {HTMLImageElement | null} */ (
+  document.querySelector('[data-product-picture]')
+);
+
+document.addEventListener('variant-change', (event) => {
+  const { variantId } = /** @type {CustomEvent} */ (event).detail;
+  const option = [...document.querySelectorAll('option')].find(({ value }) => value === variantId);
+  if (picture && option?.dataset.picture) picture.src = option.dataset.picture;
+});

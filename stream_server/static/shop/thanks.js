@@ -1,0 +1,28 @@
+// After paying: waits for the shop to know of it, and empties the cart then.
+
+import * as cart from './cart.js';
+
+const WAIT = 2_000; // ms between two questions
+const section = /** @type {HTMLElement} */ (document.querySelector('[data-reservation]'));
+
+async function ask() {
+  const token = encodeURIComponent(section.dataset.reservation ?? '');
+  try {
+    const answer = await fetch(`/api/reservations/${token}`);
+    const { data } = await answer.json();
+    if (data?.status === 'converted') return location.reload();
+  } catch {
+    // asked again below
+  }
+  setTimeout(ask, WAIT);
+}
+
+if (section.hasAttribute('data-paid')) {
+  const kept = sessionStorage.getItem('shop-hold') ?? '';
+  if (kept.includes(JSON.stringify(section.dataset.reservation ?? ''))) {
+    sessionStorage.removeItem('shop-hold');
+    cart.clear();
+  }
+} else {
+  setTimeout(ask, WAIT);
+}
