@@ -354,7 +354,7 @@ class Recovery(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("slice_", "batch", "page", "examples"), [(1, 2, 2, 250), (256, 200, 200, 60)]
+    ("slice_", "batch", "page", "examples"), [(1, 2, 2, 150), (256, 200, 200, 40)]
 )
 def test_whoever_resumes_from_the_last_id_it_got_ends_with_the_newest_state(
     monkeypatch: pytest.MonkeyPatch, slice_: int, batch: int, page: int, examples: int
