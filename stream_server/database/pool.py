@@ -30,7 +30,16 @@ import databases
 from stream_server.database.refusals import REFUSALS
 from stream_server.errors import DatabaseUnavailable, StreamServerError, TransactionConflict
 
-__all__ = ["Pool", "Queries", "Row", "Transaction", "in_transaction", "redact", "retried", "translate"]
+__all__ = [
+    "Pool",
+    "Queries",
+    "Row",
+    "Transaction",
+    "in_transaction",
+    "redact",
+    "retried",
+    "translate",
+]
 
 logger = logging.getLogger(__name__)
 
