@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,17 +83,20 @@ def written(context: Context, rows: int, row: Callable[[int], str]) -> Path:
 
 def imported(database: Database, file: Path) -> Done:
     """Raises BenchError if the command fails."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stream_server.cli", "import", str(file)],
-        env={**os.environ, "DATABASE_URL": database.url, "USER": "bench"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BenchError(f"the import ended with {process.returncode}")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream_server.cli", "import", str(file)],
+            env={**os.environ, "DATABASE_URL": database.url, "USER": "bench"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            text = errors.read().decode(errors="replace")
+            raise BenchError(f"the import ended with {process.returncode}:\n{text[-1000:]}")
     milliseconds = database.number(f"{SECONDS} from import_batches order by id desc limit 1")
     kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return Done(milliseconds / 1000, kilobytes / 1024)
