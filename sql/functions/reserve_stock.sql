@@ -9,7 +9,7 @@
 -- `allow_partial` it holds what there is, if that is anything. Holds that are overdue on the same
 -- products end first, so nobody is refused because the worker has not come by yet.
 --
--- Locks: the checkout's own reservation and the overdue ones, in the order of ids; then products,
+-- Locks: the checkout's name; its own reservation and the overdue ones, in the order of ids; then products,
 -- then variants (lock_stock).
 -- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
 -- stock, SS012 over max_per_order.
@@ -50,35 +50,34 @@ begin
     end if;
     perform act_as(actor);
 
+    -- Two calls for one checkout come one after the other: if the second only waited for the
+    -- first one's row, it would do so with locks in its hands that the first may want.
+    perform pg_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0));
+    moment := clock_timestamp();
+    overdue := '{}';
+    for each in
+        select r.id, r.checkout_token
+          from reservations r
+         where r.status = 'active'
+           and (r.checkout_token = checkout
+                or (r.expires_at <= moment
+                    and exists (select from reservation_lines l
+                                 where l.reservation_id = r.id
+                                   and l.product_id = any (array(
+                                       select product_id from unnest(lines))))))
+         order by r.id
+           for update
     loop
-        moment := clock_timestamp();
-        overdue := '{}';
-        for each in
-            select r.id, r.checkout_token
-              from reservations r
-             where r.status = 'active'
-               and (r.checkout_token = checkout
-                    or (r.expires_at <= moment
-                        and exists (select from reservation_lines l
-                                     where l.reservation_id = r.id
-                                       and l.product_id = any (array(
-                                           select product_id from unnest(lines))))))
-             order by r.id
-               for update
-        loop
-            if each.checkout_token = checkout then
-                own := own || lines_of_reservations(array[each.id]);
-                update reservations set status = 'released', ended_at = moment where id = each.id;
-            else
-                overdue := overdue || each.id;
-            end if;
-        end loop;
-        insert into reservations (checkout_token, created_at, expires_at)
-        values (checkout, moment, moment + hold)
-        on conflict (checkout_token) where status = 'active' do nothing
-        returning * into held;
-        exit when found;  -- else another call for this checkout was faster: replace its hold
+        if each.checkout_token = checkout then
+            own := own || lines_of_reservations(array[each.id]);
+            update reservations set status = 'released', ended_at = moment where id = each.id;
+        else
+            overdue := overdue || each.id;
+        end if;
     end loop;
+    insert into reservations (checkout_token, created_at, expires_at)
+    values (checkout, moment, moment + hold)
+    returning * into held;
 
     perform set_config('stream_server.reference', 'reservation ' || held.id, true);
     if cardinality(lines) = 1 and lines[1].variant_id is null and own = '{}' and overdue = '{}' then

@@ -86,6 +86,8 @@ create table webhook_events (
                 constraint webhook_events_id_is_printable check (id ~ '^[^[:cntrl:]]{1,255}$'),
     type        text not null,
     reference   text,
+    -- when the newest delivery was signed, in seconds since 1970: one that is not newer is a replay
+    signed_at   bigint not null,
     outcome     text not null default 'received',
     received_at timestamptz not null default clock_timestamp()
 );

@@ -107,14 +107,14 @@ async def _stripe(request: Request) -> Response:
     body = await inputs.raw_body(request)
     try:
         event = stripe_events.verified(body, request.headers.get("stripe-signature"), secret)
+
+        async def work(connection: Transaction) -> str | None:
+            return await stripe_events.deal_with(connection, event)
+
+        outcome = await in_transaction(_pool(request), work)
     except WebhookRejected:
         metrics.webhooks.labels("rejected").inc()
         raise
-
-    async def work(connection: Transaction) -> str | None:
-        return await stripe_events.deal_with(connection, event)
-
-    outcome = await in_transaction(_pool(request), work)
     result = {None: "duplicate", stripe_events.UNHANDLED: "unhandled"}.get(outcome, "handled")
     metrics.webhooks.labels(result).inc()
     return success(to_json({"eventId": event.id, "outcome": outcome or "seen before"}))

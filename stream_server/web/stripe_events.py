@@ -42,8 +42,11 @@ UNHANDLED: Final = "not handled"
 REFUND_WAITS: Final = "refund waits for its order"
 
 RECORD: Final = """
-insert into webhook_events (id, type, reference) values (:id, :type, :reference)
-on conflict (id) do nothing returning true
+insert into webhook_events (id, type, reference, signed_at)
+values (:id, :type, :reference, :signed_at)
+on conflict (id) do update set signed_at = excluded.signed_at
+ where webhook_events.signed_at < excluded.signed_at
+returning xmax = 0 as is_new
 """
 FINISH: Final = "update webhook_events set outcome = :outcome where id = :id"
 WAITING_REFUND: Final = """
@@ -56,6 +59,7 @@ update webhook_events set outcome = 'order refunded'
 class Event:
     id: str
     type: str
+    signed_at: int  # seconds since 1970
     object: Mapping[str, Any]  # Stripe's, of which we know a few fields
 
     @property
@@ -90,7 +94,7 @@ def verified(body: bytes, signature: str | None, secret: str) -> Event:
         raise WebhookRejected("The body or its signature is no text") from None
     try:
         event = json.loads(body)
-        found = Event(event["id"], event["type"], event["data"]["object"])
+        found = Event(event["id"], event["type"], _signed_at(signature), event["data"]["object"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise WebhookRejected("The body is no event") from None
     if not (
@@ -108,7 +112,8 @@ def verified(body: bytes, signature: str | None, secret: str) -> Event:
 async def deal_with(connection: Transaction, event: Event) -> str | None:
     """Do what the event asks for; its outcome, or None if it has been dealt with before.
 
-    Wants a transaction. Raises what the database raises: the event is then not recorded, and is
+    Wants a transaction. Raises WebhookRejected for a replay: Stripe signs an event anew each time
+    that it sends it. Raises what the database raises: the event is then not recorded, and is
     dealt with when it is sent again.
     """
     reference = event.payment_reference
@@ -117,13 +122,27 @@ async def deal_with(connection: Transaction, event: Event) -> str | None:
         "select pg_advisory_xact_lock(hashtextextended(:reference, 0))",
         {"reference": reference or event.id},
     )
-    values = {"id": event.id, "type": event.type, "reference": reference}
-    if await connection.fetch_val(RECORD, values) is None:
+    values = {
+        "id": event.id,
+        "type": event.type,
+        "reference": reference,
+        "signed_at": event.signed_at,
+    }
+    is_new = await connection.fetch_val(RECORD, values)
+    if is_new is None:
+        raise WebhookRejected("It has come before with a signature as new as this one")
+    if not is_new:
         return None
     deal = DEALS.get(event.type)
     outcome = UNHANDLED if deal is None else await deal(connection, event)
     await connection.execute(FINISH, {"id": event.id, "outcome": outcome})
     return outcome
+
+
+def _signed_at(signature: str | None) -> int:
+    """The time in a header `t=…,v1=…` that has been verified."""
+    parts = dict(part.split("=", 1) for part in (signature or "").split(",") if "=" in part)
+    return int(parts["t"])
 
 
 async def _complete_if_paid(connection: Transaction, event: Event) -> str:

@@ -219,10 +219,23 @@ async def test_an_event_that_is_sent_again_does_nothing(api: Shop, quantities: Q
     held = await reserve(api, LAMP)
     body = event("checkout.session.completed", **session(held["token"]))
     assert await outcome(api, body) == "order completed"
-    answers = await asyncio.gather(*(send(api, body) for _ in range(10)))
+    now = time.time()
+    answers = [await send(api, body, at=now + later) for later in (1, 2, 3)]
     assert {each.json()["data"]["outcome"] for each in answers} == {"seen before"}
     assert await quantities("lamp") == (2, 0)
-    assert api.server.metric("webhooks_total", result="duplicate") == 10
+    assert api.server.metric("webhooks_total", result="duplicate") == 3
+
+
+async def test_a_replayed_webhook_is_refused_and_counted(api: Shop, quantities: Quantities) -> None:
+    held = await reserve(api, LAMP)
+    body = event("checkout.session.completed", **session(held["token"]))
+    now = time.time()
+    assert (await send(api, body, at=now)).status_code == 200
+    replays = [await send(api, body, at=now), await send(api, body, at=now - 60)]
+    assert [each.status_code for each in replays] == [400, 400]
+    assert {each.json()["error"]["code"] for each in replays} == {"webhook_rejected"}
+    assert await quantities("lamp") == (2, 0)
+    assert api.server.metric("webhooks_total", result="rejected") == 2
 
 
 async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:

@@ -180,7 +180,8 @@ async def test_expiry_webhook_and_cancel_end_one_reservation_in_one_way(
             retried(lambda: reservations.expire(api.server.app.state.pool)),
             send(api, paid),
         )
-        assert answers[0].status_code == answers[3].status_code == 200
+        # Of one signature sent twice at once, the second is a replay.
+        assert sorted((answers[0].status_code, answers[3].status_code)) == [200, 400]
         # Paid is paid: whichever came first, the order is filled, and nothing is held any more.
         assert await quantities("lamp") == (2, 0)
         assert await quantities("shirt-s") == (1, 0)
