@@ -9,8 +9,8 @@
 -- `allow_partial` it holds what there is, if that is anything. Holds that are overdue on the same
 -- products end first, so nobody is refused because the worker has not come by yet.
 --
--- Locks: the checkout's name; its own reservation and the overdue ones, in the order of ids; then products,
--- then variants (lock_stock).
+-- Locks: the checkout's name; its own reservation and the overdue ones, in the order of ids; then
+-- products, then variants (lock_stock).
 -- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
 -- stock, SS012 over max_per_order.
 create or replace function reserve_stock(
