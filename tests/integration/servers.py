@@ -44,6 +44,14 @@ async def until(condition: Callable[[], object], what: str = "", within: float =
         raise AssertionError(f"not within {within} s: {what or condition}") from None
 
 
+class PromptServer(UvicornServer):
+    """The server as it is, but it looks every few milliseconds whether it shall end."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await until(lambda: self.should_exit, within=600)
+
+
 @dataclass
 class Server:
     """An application that is being served."""
@@ -132,7 +140,7 @@ async def started(
     )  # fmt: skip
     config.load()
     config.ssl = tls
-    server = UvicornServer(config, app)
+    server = PromptServer(config, app)
     listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
     if send_buffer is not None:  # connections inherit it
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
