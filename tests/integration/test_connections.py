@@ -276,7 +276,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
             await sell(connection, "unit-00049", 2)
             await slow.read_until(b'"soldQuantity":%d' % (number + 2))
             await server.app.state.drain()
-            body = body_of(await slow.read_to_end())
+            body = body_of(await slow.read_until(b"\r\n0\r\n\r\n"))
     sold: dict[str, int] = {}
     for each in parsed(body):
         data = json.loads(each.data)
