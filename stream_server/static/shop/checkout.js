@@ -58,8 +58,9 @@ async function ask(path, method = 'GET', body) {
       cache: 'no-store',
     });
     const date = Date.parse(answer.headers.get('Date') ?? '');
-    // The header knows whole seconds only: rather say a moment too little than too much.
-    if (!Number.isNaN(date)) skew = date + 1_000 - (sent + Date.now()) / 2;
+    // The header knows whole seconds and is made once a second: rather a moment too early at the
+    // end than too late.
+    if (!Number.isNaN(date)) skew = date + 2_000 - (sent + Date.now()) / 2;
     const { data, error } = await answer.json();
     return { ok: answer.ok, status: answer.status, data, error };
   } catch {
