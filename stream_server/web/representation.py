@@ -134,4 +134,6 @@ def _stock(
 
 
 def _shown(product: Product) -> list[Variant]:
-    return [variant for variant in product.variants.values() if variant.status != "draft"]
+    """In the order of their ids, so that every process gives the same bytes."""
+    public = [variant for variant in product.variants.values() if variant.status != "draft"]
+    return sorted(public, key=lambda variant: variant.id)

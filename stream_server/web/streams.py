@@ -79,15 +79,15 @@ async def _stream_several(request: Request) -> ASGIApp:
 
 
 async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASGIApp:
-    if request.app.state.is_draining:
-        raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
-    request.app.state.stream_limit.check(hub)
     # A page that makes a new EventSource cannot set the header, so the query can carry it.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
         last_event_id = request.query_params.get("lastEventId")
     if last_event_id and hub.is_ahead(last_event_id):
         await _catch_up(request.app.state.source, hub)
+    if request.app.state.is_draining:
+        raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
+    request.app.state.stream_limit.check(hub)
     return StreamResponse(hub, ids, last_event_id)
 
 
