@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.web import inputs
+from stream_server.web import inputs, packing
 from stream_server.web.routing import Resource
 
 _TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
@@ -28,6 +28,9 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
+_ALL = "client.js"
+_INNER = ("connection.js", "element.js", "inventory.js", "tabs.js")
+_OUTER = ("define.js", "hooks.js", "react.js")
 _FOR_EVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "public, no-cache"
 
@@ -49,7 +52,7 @@ class ClientFiles:
     def packaged(cls) -> ClientFiles:
         """Those that came with this release."""
         folder = files("stream_server") / "static" / "client"
-        return cls({each.name: each.read_bytes() for each in folder.iterdir()})
+        return cls(_packed({each.name: each.read_text("utf-8") for each in folder.iterdir()}))
 
     def url(self, name: str) -> str:
         """The path of a file, for pages of this server. Raises KeyError for one unknown."""
@@ -59,6 +62,19 @@ class ClientFiles:
     def compressed(self, name: str) -> bytes:
         """The file by gzip."""
         return self._compressed[name]
+
+
+def _packed(sources: Mapping[str, str]) -> dict[str, bytes]:
+    """What is served: the store and the elements as one file, and names that lead to it."""
+    modules = {name: text for name, text in sources.items() if name.endswith(".js")}
+    public = [name for name in sorted(modules) if name not in (*_INNER, *_OUTER)]
+    packed = {_ALL: packing.joined(modules, public)}
+    for name in public:
+        packed[name] = f"export{{{','.join(packing.exports(modules[name]))}}}from'./{_ALL}';"
+    for name in _OUTER:
+        packed[name] = packing.minified(modules[name].replace("./register.js", f"./{_ALL}"))
+    types = {name: text for name, text in sources.items() if name.endswith(".d.ts")}
+    return {name: text.encode() for name, text in {**packed, **types}.items()}
 
 
 def client_routes() -> list[Resource]:

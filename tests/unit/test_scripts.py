@@ -19,7 +19,7 @@ def test_a_script_can_be_run_and_stops_at_its_first_failure(name: str) -> None:
     assert "\nset -euo pipefail\n" in text
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "scripts/_venv"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "scripts/_venv", "scripts/_node", "scripts/_chromium"])
 def test_a_script_is_correct_bash(name: str) -> None:
     subprocess.run(["bash", "-n", TOP / name], check=True)
 

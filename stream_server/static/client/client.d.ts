@@ -78,8 +78,6 @@ declare module 'stream-server/stock-stream.js' {
     pollInterval: number;
     /** The product; null: there is none, or not any more; undefined: not known yet. */
     get(id: string): Inventory | null | undefined;
-    /** When the product was last heard of, in ms since 1970. */
-    updatedAt(id: string): number | undefined;
     /**
      * Calls the listener, in an animation frame, after the product (null: any of the catalogue) or
      * the state has changed. Returns what ends that.

@@ -41,7 +41,7 @@ export async function ask(base, ids, take, signal, etags) {
       signal,
     });
     if (answer.status === 304) take({ live: !known?.includes('.stale') }, start);
-    else if (!answer.ok) throw new Error(`The server answered ${answer.status}`);
+    else if (!answer.ok) throw new Error(`Server answered ${answer.status}`);
     else {
       const { data, unknown, stale, position } = await answer.json();
       etags?.set(body, answer.headers.get('ETag') ?? '');
@@ -222,7 +222,7 @@ export class Connection {
     this.#source = undefined;
     const backoff = Math.min(LONGEST_BACKOFF, 1000 * 2 ** this.#failures++);
     this.#retryAt = Date.now() + backoff * jitter();
-    if (this.#isLive) this.#report('connecting', 'The stream was interrupted');
+    if (this.#isLive) this.#report('connecting', 'Stream interrupted');
     this.#isLive = false;
     this.#pollBy(Date.now() + (this.#failures === 2 ? 0 : patience));
   }

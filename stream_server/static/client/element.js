@@ -1,34 +1,51 @@
-// What the elements share: which product, what it costs, what is said aloud, what glows.
+// What the elements share: the store, which product, how it looks, what is said aloud, what glows.
 
 import { stockStream } from './stock-stream.js';
 
-/**
- * @import {Inventory, Stock, StockStream} from 'stream-server/stock-stream.js'
- */
+/** @import {Inventory, Stock, StockStream} from 'stream-server/stock-stream.js' */
 
 const GLOW = 2_000; // ms
 const PAUSE = 2_000; // ms between two things that are said aloud
 const GONE = { availableQuantity: 0, isAvailable: false, isLowStock: false, stockMessage: 'Sold Out' };
-
-/** @param {string} text */
-export function styles(text) {
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(text);
-  return [sheet];
-}
+const STYLES = `
+  :host { display: inline-block; position: relative; font-variant-numeric: tabular-nums }
+  :host([hidden]), [part~=message]:empty, [part~=update], [part~=stale] { display: none }
+  :host([state]) { --state: var(--stock-default, #5f6368) }
+  :host([state=danger]), :host([state=stale]), :host([state=offline]) {
+    --state: var(--stock-danger, #c5221f)
+  }
+  :host([state=warning]), :host([state=polling]), [part~=box] { --state: var(--stock-warning, #b06000) }
+  :host([state=success]), :host([state=live]) { --state: var(--stock-success, #137333) }
+  [part~=badge], [part~=box], [part~=toast] {
+    padding: .2em .6em; border-radius: .4em; color: color-mix(in srgb, var(--state), black 35%);
+    background: color-mix(in srgb, var(--state), white 85%)
+  }
+  [part~=badge] { display: inline-block; white-space: nowrap }
+  [part~=update] { position: absolute; left: 100%; top: 0; font-size: .75em; white-space: nowrap }
+  [part~=update], :host([updated]) [part~=price] { color: var(--stock-update, #2459c4) }
+  :host([updated]) [part~=update], :host([stale]) [part~=stale], [part~=title] { display: block }
+  form, label, :host(inventory-toasts) { display: grid; gap: .5em }
+  :host(inventory-toasts) { position: fixed; bottom: 1rem; right: 1rem; z-index: 9 }
+  [part~=toast] { background: #26292e; color: white }
+  [part~=dot] {
+    display: inline-block; padding: .3em; margin-right: .4em; border-radius: 50%;
+    background: var(--state)
+  }
+  @media (prefers-reduced-motion: no-preference) {
+    [part~=badge] { transition: scale .3s }
+    :host([updated]) [part~=badge] { scale: 1.06 }
+  }
+`;
 
 /** Cents as money, in the element's language. @param {number} cents @param {Element} element */
 export const money = (cents, element) =>
-  new Intl.NumberFormat(element.closest('[lang]')?.getAttribute('lang') || undefined, {
+  new Intl.NumberFormat(around(element, 'lang') || undefined, {
     style: 'currency',
-    currency: element.closest('[currency]')?.getAttribute('currency') ?? 'USD',
+    currency: around(element, 'currency') || 'USD',
   }).format(cents / 100);
 
-/** @param {Element} element @param {string} text @param {string} [kind] */
-export const toast = (element, text, kind) =>
-  element.dispatchEvent(
-    new CustomEvent('inventory-toast', { bubbles: true, composed: true, detail: { text, kind } }),
-  );
+/** The nearest element's attribute. @param {Element} element @param {string} name */
+const around = (element, name) => element.closest(`[${name}]`)?.getAttribute(name);
 
 /** @type {HTMLElement | undefined} */
 let region;
@@ -41,130 +58,148 @@ export function say(/** @type {string} */ text) {
     setTimeout(() => {
       const all = [...unsaid];
       unsaid.clear();
-      const rest = all.length > 3 ? `. ${all.length - 3} more changes` : '';
-      if (region) region.textContent = all.slice(0, 3).join('. ') + rest;
+      if (all.length > 3) all.splice(3, all.length, `${all.length - 3} more changes`);
+      if (region) region.textContent = all.join('. ');
     }, PAUSE);
   }
   unsaid.add(text);
   region ??= document.createElement('div');
   region.role = 'status';
-  region.style.cssText = 'position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)';
+  region.style.cssText = 'position:fixed;clip-path:inset(50%)';
   if (!region.isConnected) document.body.append(region);
 }
 
-/** @type {Map<Element, number>} */
-const glowing = new Map();
+/** @type {CSSStyleSheet} */
+let sheet;
 
-/** Sets `updated` on the element for a while. @param {Element} element */
-function glow(element) {
-  if (!glowing.size) setTimeout(fade, GLOW);
-  glowing.delete(element);
-  glowing.set(element, Date.now());
-  element.toggleAttribute('updated', true);
-}
+/** An element that listens as long as it is on the page. */
+export class StoreElement extends HTMLElement {
+  static html = '';
 
-function fade() {
-  for (const [element, since] of glowing) {
-    if (Date.now() - since < GLOW) break;
-    glowing.delete(element);
-    element.toggleAttribute('updated', false);
+  #end = new AbortController();
+
+  /** @returns {StockStream} */
+  get store() {
+    return stockStream(around(this, 'base'));
   }
-  if (glowing.size) setTimeout(fade, GLOW / 4);
-}
 
-/** @type {WeakSet<StockStream>} */
-const heard = new WeakSet();
+  connectedCallback() {
+    this.#end = new AbortController();
+    if (!this.shadowRoot) {
+      if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(STYLES);
+      const root = this.attachShadow({ mode: 'open' });
+      root.innerHTML = /** @type {typeof StoreElement} */ (this.constructor).html;
+      root.adoptedStyleSheets = [sheet];
+    }
+    this.connect(this.#end.signal);
+  }
+
+  disconnectedCallback() {
+    this.#end.abort();
+  }
+
+  /** Begins to listen, until the signal. @param {AbortSignal} signal */
+  connect(signal) {}
+
+  /** @param {string} part @param {string} [text] that it shows from now on @returns {any} */
+  piece(part, text) {
+    const found = /** @type {any} */ (this.shadowRoot?.querySelector(`[part~=${part}]`));
+    if (text !== undefined) found.textContent = text;
+    return found;
+  }
+
+  /** @param {string} type @param {object} detail */
+  emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
+  }
+
+  /** The form inside the tag, or the one that the element brings. @returns {HTMLFormElement} */
+  get form() {
+    const form = this.querySelector('form');
+    if (!form) this.replaceChildren();
+    return form ?? this.piece('form');
+  }
+}
 
 /**
  * Shows a product: that of its attribute `product-id`, or of the nearest element around it that
  * has one. What is inside the tag stands until there is word of the product.
  */
-export class StockElement extends HTMLElement {
+export class StockElement extends StoreElement {
   static observedAttributes = ['product-id', 'variant-id', 'base'];
-  static html = '';
-  /** @type {CSSStyleSheet[]} */
-  static styles = [];
 
-  /** @type {StockStream | undefined} */
-  store;
   /** @type {Inventory | undefined} */
   product;
-  #shown = '';
-  #unwatch = () => {};
+  /** What a shopper saw last. */
+  /** @type {string} */
+  shown = '';
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #glow;
 
-  connectedCallback() {
-    const { html, styles } = /** @type {typeof StockElement} */ (this.constructor);
-    if (html && !this.shadowRoot) {
-      const root = this.attachShadow({ mode: 'open' });
-      root.innerHTML = html;
-      root.adoptedStyleSheets = styles;
+  /** @param {AbortSignal} signal */
+  connect(signal) {
+    const { productId, store } = this;
+    this.shown = '';
+    signal.onabort = store.watch(productId, () => this.update());
+    document.addEventListener('variant-change', this, { signal });
+    for (const target of [this, this.piece('form')]) {
+      for (const type of ['submit', 'change']) target?.addEventListener(type, this, { signal });
     }
-    document.addEventListener('variant-change', this.#follow);
-    const store = (this.store = stockStream(this.closest('[base]')?.getAttribute('base')));
-    if (!heard.has(store)) {
-      store.addEventListener('statechange', () => {
-        if (store.state === 'stale') say('Stock info may be outdated');
-      });
-      heard.add(store);
-    }
-    const id = this.productId;
-    this.#unwatch = id ? store.watch(id, () => this.update()) : () => {};
     this.update();
   }
 
-  disconnectedCallback() {
-    document.removeEventListener('variant-change', this.#follow);
-    this.#unwatch();
-  }
-
   attributeChangedCallback() {
-    if (!this.isConnected || !this.store) return;
-    this.#shown = '';
+    if (!this.isConnected || !this.shadowRoot) return;
     this.disconnectedCallback();
     this.connectedCallback();
   }
 
   get productId() {
-    return this.closest('[product-id]')?.getAttribute('product-id') ?? '';
+    return around(this, 'product-id') ?? '';
   }
 
+  /** @returns {string | null} */
   get variantId() {
     return this.getAttribute('variant-id');
   }
 
-  /** @param {string} name @returns {any} */
-  piece(name) {
-    return this.shadowRoot?.querySelector(`[part~=${name}]`);
-  }
-
   update() {
-    const product = this.store?.get(this.productId);
-    this.toggleAttribute('stale', this.store?.isStale);
-    if (product) this.product = product;
+    const { variantId, shown, store } = this;
+    const product = store.get(this.productId);
+    this.toggleAttribute('stale', store.isStale);
+    this.product = product ?? this.product;
     if (!this.product || product === undefined) return;
-    const { variants } = this.product;
-    const stock =
-      product && this.variantId
-        ? variants?.find((each) => each.variantId === this.variantId)
-        : product;
-    const before = this.#shown;
-    this.#shown = this.render({ ...this.product, ...(stock ?? GONE) }, this.product);
-    if (before && before !== this.#shown) glow(this);
+    const variant = product?.variants?.find((each) => each.variantId === variantId);
+    const stock = variantId ? variant : product;
+    this.shown = this.render({ ...this.product, ...(stock ?? GONE) }, this.product);
+    if (!shown || shown === this.shown) return;
+    clearTimeout(this.#glow);
+    this.#glow = setTimeout(() => this.removeAttribute('updated'), GLOW);
+    this.setAttribute('updated', '');
   }
 
   /**
    * Shows it, and returns what a shopper sees.
    * @param {Stock & {variantValue?: string}} stock of the variant, or of the product
    * @param {Inventory} product
-   * @returns {string}
    */
-  render(stock, product) {
-    return stock.stockMessage + product.version;
+  render({ stockMessage }, product) {
+    return stockMessage || product.status;
   }
 
-  #follow = (/** @type {any} */ { detail }) => {
-    if (this.hasAttribute('selected-variant') && detail.productId === this.productId) {
+  /** @param {any} event */
+  handleEvent(event) {
+    const { type, detail } = event;
+    if (type === 'submit') this.submit(event);
+    if (type === 'change') this.choose();
+    if (this.hasAttribute('selected-variant') && detail?.productId === this.productId) {
       this.setAttribute('variant-id', detail.variantId);
     }
-  };
+  }
+
+  /** @param {Event} event of the form */
+  submit(event) {}
+
+  /** Something else was chosen in the form. */
+  choose() {}
 }

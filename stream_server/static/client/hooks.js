@@ -149,7 +149,6 @@ class View {
   #update() {
     const store = this.#store;
     const inventory = store.get(this.#id);
-    const at = store.updatedAt(this.#id);
     const before = this.#shown;
     const isStale = store.heardAt > 0 && Date.now() - store.heardAt >= this.#threshold;
     const unknown = inventory === null ? `There is no product ${this.#id}` : '';
@@ -159,7 +158,7 @@ class View {
       isLoading: inventory === undefined && !message,
       isStale,
       error: message === before.error?.message ? before.error : message ? new Error(message) : null,
-      lastUpdated: at === before.lastUpdated?.getTime() ? before.lastUpdated : at ? new Date(at) : null,
+      lastUpdated: inventory && inventory !== before.inventory ? new Date() : before.lastUpdated,
     };
     const keys = /** @type {(keyof typeof next)[]} */ (Object.keys(next));
     if (keys.every((key) => next[key] === before[key])) return false;

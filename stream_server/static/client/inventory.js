@@ -2,40 +2,43 @@
 
 /** @import {Inventory, WireUpdate} from 'stream-server/stock-stream.js' */
 
-/** @param {unknown} value */
-const isText = (value) => typeof value === 'string';
+/** @typedef {Record<string, (value: any) => boolean>} Shape */
 
-/** @param {unknown} value */
-const isCount = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
+const isText = (/** @type {unknown} */ value) => typeof value === 'string';
+const isTruth = (/** @type {unknown} */ value) => value === !!value;
+const isCount = (/** @type {any} */ value) => Number.isSafeInteger(value) && value >= 0;
+const isQuantity = (/** @type {unknown} */ value) => value === null || isCount(value);
 
-/** @param {any} value */
-const isStock = (value) =>
-  [value?.soldQuantity, value?.price].every(isCount) &&
-  [value.maxQuantity, value.availableQuantity].every((each) => each === null || isCount(each)) &&
-  [value.isAvailable, value.isLowStock].every((each) => typeof each === 'boolean') &&
-  [value.status, value.stockMessage].every(isText);
+/** @param {any} value @param {Shape} shape */
+const fits = (value, shape) => Object.keys(shape).every((key) => shape[key](value?.[key]));
 
-/** @param {any} value */
-const isVariant = (value) => isStock(value) && [value.variantId, value.variantValue].every(isText);
+const STOCK = {
+  maxQuantity: isQuantity,
+  soldQuantity: isCount,
+  availableQuantity: isQuantity,
+  isAvailable: isTruth,
+  isLowStock: isTruth,
+  price: isCount,
+  status: isText,
+  stockMessage: isText,
+};
+const VARIANT = { ...STOCK, variantId: isText, variantValue: isText };
+const STATUS = { productId: isText, status: isText, timestamp: isText };
 
 /** @param {any} value @returns {value is Inventory} */
 export const isInventory = (value) =>
-  isStock(value) &&
-  isCount(value.version) &&
-  [value.productId, value.updatedAt].every(isText) &&
+  fits(value, { ...STOCK, productId: isText, updatedAt: isText, version: isCount }) &&
   (value.variants === undefined ||
-    (Array.isArray(value.variants) && value.variants.every(isVariant)));
+    (Array.isArray(value.variants) &&
+      value.variants.every((/** @type {unknown} */ each) => fits(each, VARIANT))));
+
+/** @param {any} value @returns {value is {productId: string, status: string, timestamp: string}} */
+export const isStatus = (value) => fits(value, STATUS);
 
 /** @param {any} value @returns {value is WireUpdate} */
 export const isUpdate = (value) =>
-  isStock(value) &&
-  isCount(value.version) &&
-  (value.variantId === null || isText(value.variantId)) &&
-  isStatus(value);
-
-/** @param {any} value @returns {value is {productId: string, status: string, timestamp: string}} */
-export const isStatus = (value) =>
-  [value?.productId, value?.status, value?.timestamp].every(isText);
+  fits(value, { ...STOCK, ...STATUS, version: isCount }) &&
+  (value.variantId === null || isText(value.variantId));
 
 /**
  * The product after an update; undefined if it is of a variant that the product did not have,

@@ -1,4 +1,4 @@
-import { say, StockElement, styles } from './element.js';
+import { say, StockElement } from './element.js';
 
 /**
  * Asks for an address to write to when there is stock again; hidden while there is. A form inside
@@ -9,39 +9,31 @@ export class NotifyMe extends StockElement {
     '<slot><form part="form"><label part="label">E-mail <input part="email" name="email"' +
     ' type="email" autocomplete="email" required></label><button part="button">Notify Me</button>' +
     '</form></slot><p part="message"></p>';
-  static styles = styles(':host([hidden]) { display: none } [part~=message]:empty { display: none }');
-
-  connectedCallback() {
-    super.connectedCallback();
-    this.addEventListener('submit', this.#submit);
-    this.piece('form').addEventListener('submit', this.#submit);
-  }
 
   /** @type {StockElement['render']} */
   render({ isAvailable }) {
     this.hidden = isAvailable;
-    return '';
+    return this.form.className;
   }
 
-  #submit = async (/** @type {Event} */ event) => {
+  /** @param {Event} event */
+  async submit(event) {
     event.preventDefault();
-    const form = /** @type {HTMLFormElement} */ (event.target);
-    const email = new FormData(form).get('email');
-    const place = `/api/products/${encodeURIComponent(this.productId)}/notifications`;
-    let text = 'That did not work. Please try again';
+    const { form, productId, variantId, store } = this;
+    const body = JSON.stringify({ email: new FormData(form).get('email'), variantId });
+    let text = 'Please try again';
     try {
-      const answer = await fetch(this.store?.base + place, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ email, variantId: this.variantId }),
-      });
+      const answer = await fetch(
+        `${store.base}/api/products/${encodeURIComponent(productId)}/notifications`,
+        { method: 'POST', headers: { 'Content-Type': 'application/json' }, body },
+      );
       const { error, data } = await answer.json();
-      text = error?.message ?? data?.message ?? 'We will write to you when it is back in stock';
-      if (answer.ok) form.hidden = true;
+      text = (error ?? data)?.message ?? 'We will write when it is back in stock';
+      form.hidden = answer.ok;
     } catch {
       // said below
     }
-    this.piece('message').textContent = text;
+    this.piece('message', text);
     say(text);
-  };
+  }
 }

@@ -27,7 +27,7 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  base = (base ?? /^(.*)\/client\//.exec(import.meta.url)?.[1] ?? '').replace(/\/$/, '');
+  base ??= import.meta.url.split('/client/')[0];
   const store = stores.get(base) ?? new StockStream(base);
   stores.set(base, store);
   return store;
@@ -48,6 +48,8 @@ export class StockStream extends EventTarget {
   #path;
   #tabs;
   #tab = Math.random();
+  /** Hears of the page's sleep. */
+  #ears = new AbortController();
   #isJoined = false;
   #isLeader = false;
   /** @type {Connection | undefined} */
@@ -58,11 +60,12 @@ export class StockStream extends EventTarget {
   #wasStale = false;
   /** By product; null: of the catalogue. @type {Map<string | null, Set<() => void>>} */
   #listeners = new Map();
-  /** @type {Map<string, {product: Inventory | null, at: number}>} */
+  /** @type {Map<string, Inventory | null>} */
   #known = new Map();
   /** @type {Set<string | null>} */
   #dirty = new Set();
-  #frame = 0;
+  /** The flush that is due: whether for a hidden page. @type {boolean | undefined} */
+  #frame;
   /** What other tabs show. @type {Map<number, {ids: string[], isAll: boolean, interval: number}>} */
   #wants = new Map();
   /** The tabs that answered the last beat. @type {Set<number>} */
@@ -109,12 +112,7 @@ export class StockStream extends EventTarget {
    * @param {string} id
    */
   get(id) {
-    return this.#known.get(id)?.product;
-  }
-
-  /** When that was, in ms since 1970. @param {string} id */
-  updatedAt(id) {
-    return this.#known.get(id)?.at;
+    return this.#known.get(id);
   }
 
   /** Whether there was no word for 30 s. */
@@ -147,8 +145,11 @@ export class StockStream extends EventTarget {
     if (!this.#isJoined) {
       this.#isJoined = true;
       this.heardAt ||= Date.now();
-      for (const type of SLEEPS) addEventListener(type, this.#sleep, true);
-      for (const type of WAKES) addEventListener(type, this.#wake, true);
+      this.#ears.abort();
+      this.#ears = new AbortController();
+      const options = { capture: true, signal: this.#ears.signal };
+      for (const type of SLEEPS) addEventListener(type, this.#sleep, options);
+      for (const type of WAKES) addEventListener(type, this.#wake, options);
       this.#beatTimer = setInterval(this.#beat, BEAT);
       this.#tabs.join();
     }
@@ -172,8 +173,7 @@ export class StockStream extends EventTarget {
 
   #stop() {
     this.#sleep();
-    for (const type of SLEEPS) removeEventListener(type, this.#sleep, true);
-    for (const type of WAKES) removeEventListener(type, this.#wake, true);
+    this.#ears.abort();
     this.#connection = undefined;
     this.#known.clear();
     this.heardAt = 0;
@@ -257,8 +257,8 @@ export class StockStream extends EventTarget {
     if (kind === 'product_status_changed') this.#changeStatus(data);
     if (kind === 'stock_alert') this.#dispatch('alert', data);
     if (kind === 'reset') {
-      for (const each of this.#known.values()) {
-        if (each.product) each.product = { ...each.product, version: -1 };
+      for (const [id, product] of this.#known) {
+        if (product) this.#known.set(id, { ...product, version: -1 });
       }
     }
     if (!this.#isSourceLive) return;
@@ -307,8 +307,8 @@ export class StockStream extends EventTarget {
   #put(id, after) {
     const before = this.get(id);
     if (!this.#isWanted(id) || (before && after && before.version > after.version)) return;
-    this.#known.set(id, { product: after, at: Date.now() });
-    this.#dirty.add(id);
+    this.#known.set(id, after);
+    this.#dirty.add(id).add(null);
     this.#schedule();
     if (before && after) this.#dispatch('update', { before, after });
   }
@@ -349,21 +349,22 @@ export class StockStream extends EventTarget {
   }
 
   #schedule() {
-    cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#frame);
-    this.#frame = document.hidden
-      ? Number(setTimeout(this.#flush, 100))
-      : requestAnimationFrame(this.#flush);
+    const { hidden } = document;
+    if (this.#frame === hidden) return;
+    this.#frame = hidden;
+    const flush = () => {
+      if (this.#frame === hidden) this.#flush();
+    };
+    if (hidden) setTimeout(flush, 100);
+    else requestAnimationFrame(flush);
   }
 
-  #flush = () => {
+  #flush() {
+    this.#frame = undefined;
     const end = performance.now() + SLICE;
     for (const id of this.#dirty) {
       this.#dirty.delete(id);
-      for (const listener of [
-        ...(this.#listeners.get(id) ?? []),
-        ...(id === null ? [] : (this.#listeners.get(null) ?? [])),
-      ]) {
+      for (const listener of this.#listeners.get(id) ?? []) {
         try {
           listener();
         } catch (error) {
@@ -372,5 +373,5 @@ export class StockStream extends EventTarget {
       }
       if (performance.now() > end) return this.#schedule();
     }
-  };
+  }
 }

@@ -1,0 +1,192 @@
+"""Small enough to send: one module from many, without what only people read.
+
+The client's modules work as they lie in the repository; nothing is built. When a server starts it
+joins them, so that a page needs one request and not a dozen; it drops comments and white space and
+shortens names that nobody outside can see.
+
+It knows as much JavaScript as the client is written in: each statement ends with a semicolon,
+imports and exports are named and stand at the beginning of a line, templates are not nested, and
+no two modules have the same name at their top level. The browser tests run what it makes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import product
+from string import ascii_letters
+from typing import NamedTuple
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>(?:\s+|//[^\n]*|/\*.*?\*/)+)
+  | (?P<text>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")
+  | (?P<template>`(?:\\.|[^`\\])*`)
+  | (?P<pattern>(?<=[(,])/(?:\\.|[^/\\\n])+/)
+  | (?P<private>\#[A-Za-z_]\w*)
+  | (?P<word>[A-Za-z_$][\w$]*)
+  | (?P<number>\d[\w.]*)
+  | (?P<sign>=>|\?\.|\.\.\.|\+\+|--|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_IMPORT = re.compile(r"^import [^;]*? from '\./([\w-]+\.js)';\n", re.MULTILINE)
+_EXPORTED = re.compile(r"^export (?:async )?(?:class|function|const) (\w+)", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=async |class |function |const )", re.MULTILINE)
+
+
+_VALUES = {"true": "!0", "false": "!1", "undefined": "void 0"}
+CLOSING = frozenset("}])")
+
+
+class Token(NamedTuple):
+    kind: str
+    text: str
+
+
+END = Token("sign", ";")
+
+
+def joined(sources: Mapping[str, str], roots: Sequence[str]) -> str:
+    """The roots and the modules that they need, as one that exports what the roots export."""
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for needed in _IMPORT.findall(sources[name]):
+            visit(needed)
+        order.setdefault(name)
+
+    for root in roots:
+        visit(root)
+    bodies = [_EXPORT.sub("", _IMPORT.sub("", sources[name])) for name in order]
+    names = [exported for root in roots for exported in exports(sources[root])]
+    return minified("".join([*bodies, f"export {{ {', '.join(names)} }};\n"]))
+
+
+def exports(source: str) -> list[str]:
+    """The names that a module exports where it declares them."""
+    return _EXPORTED.findall(source)
+
+
+def minified(source: str) -> str:
+    """The same program, shorter."""
+    tokens = [each for each in _tokens(source) if each.kind != "space"]
+    short = {**_VALUES, **_short_privates(tokens), **_short_locals(tokens, set(exports(source)))}
+    parts = [""]
+    for _, (kind, text), after in _with_neighbours(_with_lists_of_variables(tokens)):
+        if (text == ";" and after == "}") or (text == "," and after in CLOSING):
+            continue
+        if kind in ("private", "word"):
+            text = short.get(text, text)
+        elif kind == "number":
+            text = text.replace("_", "")
+        if _would_join(parts[-1][-1:], text[0]):
+            parts.append(" ")
+        parts.append(text)
+    return "".join(parts).replace("'+'", "")
+
+
+def _tokens(source: str) -> Iterator[Token]:
+    """The program's, those of templates included: what is between their `${` and `}`."""
+    for match in _TOKEN.finditer(source):
+        kind, text = match.lastgroup or "", match[0]
+        if kind != "template":
+            yield Token(kind, text)
+            continue
+        if "\n" in text:  # a stylesheet
+            text = re.sub(r"\s*([{},;])\s*|(:)\s+", r"\1\2", re.sub(r"\s+", " ", text))
+        for index, part in enumerate(re.split(r"(?<=\$\{)([^}]*)(?=\})", text)):
+            if index % 2:
+                yield from _tokens(part)
+            else:
+                yield Token("template", part)
+
+
+def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
+    """`let a = 1, b = 2;` for `const a = 1; const b = 2;`."""
+    found: list[Token] = []
+    is_declaration = [False]  # the statement under way, at each depth of brackets
+    for before, (kind, text), _ in _with_neighbours(tokens):
+        if kind == "sign" and text in "([{":
+            is_declaration.append(False)
+        elif kind == "sign" and text in CLOSING:
+            is_declaration.pop()
+        elif kind == "word" and before in (";", "{", "}"):
+            is_variable = text in ("const", "let")
+            if is_variable and is_declaration[-1] and found[-1].text == ";":
+                found[-1] = Token("sign", ",")
+                continue
+            is_declaration[-1] = is_variable
+        found.append(
+            Token("word", "let") if (kind, text) == ("word", "const") else Token(kind, text)
+        )
+    return found
+
+
+def _would_join(before: str, after: str) -> bool:
+    """Whether two tokens would become another one, or another two."""
+    return (_is_word(before) and _is_word(after)) or (
+        before != "" and before + after in ("++", "--")
+    )
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character in ("_", "$", "#")
+
+
+def _short_privates(tokens: Iterable[Token]) -> dict[str, str]:
+    common = Counter(token.text for token in tokens if token.kind == "private").most_common()
+    return {name: f"#{short}" for (name, _), short in zip(common, _names(), strict=False)}
+
+
+def _short_locals(tokens: Sequence[Token], public: Set[str]) -> dict[str, str]:
+    """New names for variables, the same one wherever the old one stands. That needs no notion of
+    scope, as long as a name is nowhere a property's and the new one is used nowhere."""
+    declared = set(_parameters(tokens))
+    properties: set[str] = set()
+    brackets = [""]
+    for before, (kind, text), after in _with_neighbours(tokens):
+        if kind == "sign" and text in "([{":
+            brackets.append(text)
+        elif kind == "sign" and text in CLOSING:
+            brackets.pop()
+        if kind != "word":
+            continue
+        if before in ("const", "let", "function", "class"):
+            declared.add(text)
+        in_object = brackets[-1] == "{" and before in ("{", ",") and after in (",", "}", "=")
+        if in_object or after == ":" or before in (".", "?.", "get", "async", "static"):
+            properties.add(text)
+    used = {token.text for token in tokens}
+    names = (name for name in _names() if name not in used)
+    words = Counter(token.text for token in tokens if token.kind == "word")
+    private = declared - properties - public
+    return {name: next(names) for name, _ in words.most_common() if name in private}
+
+
+def _with_neighbours(tokens: Sequence[Token]) -> Iterator[tuple[str, Token, str]]:
+    """Each token between the texts of those before and after it."""
+    padded = [END, *tokens, END]
+    for before, token, after in zip(padded, tokens, padded[2:], strict=False):
+        yield before.text, token, after.text
+
+
+def _parameters(tokens: Sequence[Token]) -> Iterator[str]:
+    """What stands alone between parentheses that a body or an arrow follows."""
+    lists: list[list[str]] = []
+    for before, (kind, text), after in _with_neighbours(tokens):
+        if text == "(":
+            lists.append([])
+        elif text == ")":
+            found = lists.pop()
+            if after in ("=>", "{"):
+                yield from found
+        elif lists and kind == "word" and before in ("(", ",") and after in (",", ")", "="):
+            lists[-1].append(text)
+
+
+def _names() -> Iterator[str]:
+    yield from ascii_letters
+    for pair in product(ascii_letters, repeat=2):
+        yield "".join(pair)
