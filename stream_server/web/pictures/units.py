@@ -110,8 +110,8 @@ def records(d: Drawing, at: Point, size: Point) -> None:
 
 def vase(d: Drawing, at: Point, size: Point) -> None:
     (x, y, z), (w, depth, h) = at, size
-    with d.on((x + w * 0.5, y + depth * 0.6, z), DIAGONAL, (0, 0, 1)) as flat:
-        tall = min(h, 7) * 10
+    with d.on((x + w * 0.36, y + depth * 0.78, z), DIAGONAL, (0, 0, 1)) as flat:
+        tall = min(h * 0.8, 6.5) * 10
         for lean, colour in ((-16, "#6f8a5b"), (-3, "#88a070"), (11, "#5d7a4e")):
             stem = f"M0 {tall * 0.45:.0f}Q{lean * 0.4:g} {tall * 0.7:.0f} {lean} {tall * 0.95:.0f}"
             flat.append(
