@@ -306,7 +306,7 @@ async def test_a_client_that_stalls_is_closed(
             assert server.uvicorn is not None
             state = server.uvicorn.server_state
             await until(lambda: not state.tasks, "no response is left")
-            assert not living(StreamConnection, BodySubscriber)
+            await until(lambda: not living(StreamConnection, BodySubscriber), "nothing is left")
             with suppress(ConnectionResetError):
                 await slow.read_to_end()
 

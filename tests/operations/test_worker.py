@@ -179,8 +179,8 @@ class TestOtherLoops:
             """
             insert into idempotency_keys (actor, key, fingerprint, created_at) values
                 ('a', 'old', 'x', now() - interval '31 days'), ('a', 'new', 'x', now());
-            insert into webhook_events (id, type, received_at) values
-                ('old', 'x', now() - interval '31 days'), ('new', 'x', now());
+            insert into webhook_events (id, type, signed_at, received_at) values
+                ('old', 'x', 1, now() - interval '31 days'), ('new', 'x', 1, now());
             insert into stock_alerts (product_id, level, message, closed_at) values
                 ('p0', 'out', 'x', now() - interval '91 days'),
                 ('p0', 'out', 'x', now() - interval '89 days');

@@ -73,7 +73,7 @@ def test_a_shops_own_issuer_is_known_by_its_public_key() -> None:
         "nonsense",
         jwt.encode(CLAIMS, "another secret of thirty-two characters", "HS256"),
         jwt.encode({**CLAIMS, "exp": NOW - timedelta(minutes=5)}, SECRET, "HS256"),
-        jwt.encode({**CLAIMS, "nbf": NOW + timedelta(minutes=5)}, SECRET, "HS256"),
+        jwt.encode({**CLAIMS, "nbf": NOW + timedelta(days=1)}, SECRET, "HS256"),
         jwt.encode({k: v for k, v in CLAIMS.items() if k != "exp"}, SECRET, "HS256"),
         jwt.encode({k: v for k, v in CLAIMS.items() if k != "sub"}, SECRET, "HS256"),
         jwt.encode({**CLAIMS, "sub": ""}, SECRET, "HS256"),
