@@ -400,8 +400,9 @@ class TestLargeFiles:
         program = (
             "import re, sys; from stream_server.cli import app\n"
             "try: app()\n"  # VmHWM, for ru_maxrss would tell what the tests' own process has
-            "finally: print(re.search('VmHWM:[^0-9]*([0-9]+)', open('/proc/self/status').read())[1],"
-            " file=sys.stderr)"
+            "finally:\n"
+            "    status = open('/proc/self/status').read()\n"
+            "    print(re.search('VmHWM:[^0-9]*([0-9]+)', status)[1], file=sys.stderr)"
         )
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, "import", str(file), env=environment(database_url),
