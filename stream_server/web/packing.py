@@ -74,7 +74,7 @@ def minified(source: str) -> str:
     tokens = [each for each in _tokens(source) if each.kind != "space"]
     short = {**_VALUES, **_short_privates(tokens), **_short_locals(tokens, set(exports(source)))}
     parts = [""]
-    for _, (kind, text), after in _with_neighbours(_with_lists_of_variables(tokens)):
+    for _, (kind, text), after in _with_neighbours(_bare(_with_lists_of_variables(tokens))):
         if (text == ";" and after == "}") or (text == "," and after in CLOSING):
             continue
         if kind in ("private", "word"):
@@ -122,6 +122,16 @@ def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
             Token("word", "let") if (kind, text) == ("word", "const") else Token(kind, text)
         )
     return found
+
+
+def _bare(tokens: Sequence[Token]) -> list[Token]:
+    """`a => …` for `(a) => …`."""
+    texts = [token.text for token in tokens]
+    dropped: set[int] = set()
+    for index, text in enumerate(texts):
+        if text == "=>" and texts[index - 3] == "(" and tokens[index - 2].kind == "word":
+            dropped |= {index - 3, index - 1}
+    return [token for index, token in enumerate(tokens) if index not in dropped]
 
 
 def _would_join(before: str, after: str) -> bool:

@@ -175,3 +175,17 @@ async def test_the_store_has_no_say_over_the_pages_objects(
     await page.goto(live_server.show("page.html", body))
     for each in ids:
         await shows(page, f"[product-id={literal(each)}]", "42 available")
+
+
+async def test_a_tag_whose_id_cannot_be_does_no_harm_to_the_others(
+    live_server: Site, stock: Stock, page: Page
+) -> None:
+    """The server refuses a request with such an id in it."""
+    await stock.add("cube", "🛋️" * 100, most=42)
+    ids = ["", "x" * 201, "🛋️" * 100, "cube"]
+    body = "".join(f'<stock-indicator product-id="{each}">-</stock-indicator>' for each in ids)
+    await page.goto(live_server.show("page.html", body + STATUS))
+    await is_in_state(page, "live")
+    await shows(page, "stock-indicator:nth-of-type(4)", "42 available")
+    await shows(page, "stock-indicator:nth-of-type(3)", "42 available")
+    assert await page.inner_text("stock-indicator:nth-of-type(2)") == "-"

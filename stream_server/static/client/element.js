@@ -183,8 +183,8 @@ export class StockElement extends StoreElement {
    * @param {Stock & {variantValue?: string}} stock of the variant, or of the product
    * @param {Inventory} product
    */
-  render({ stockMessage }, product) {
-    return stockMessage || product.status;
+  render(stock, product) {
+    return '';
   }
 
   /** @param {any} event */

@@ -19,6 +19,6 @@ export function register() {
     'sold-out-badge': SoldOutBadge,
     'stock-indicator': StockIndicator,
   })) {
-    if (!customElements.get(tag)) customElements.define(tag, element);
+    customElements.get(tag) ?? customElements.define(tag, element);
   }
 }

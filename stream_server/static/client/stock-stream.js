@@ -15,6 +15,7 @@ const BEAT = 15_000; // ms between a leader's signs of life
 const MISSED_BEATS = 3; // then it is frozen
 const GATHER = 20; // ms in which a page, and its tabs, say what they show
 const SLICE = 8; // ms of a frame
+const LONGEST_ID = 200; // characters
 const SLEEPS = ['pagehide', 'freeze'];
 const WAKES = ['pageshow', 'resume', 'visibilitychange', 'online', 'offline'];
 
@@ -125,8 +126,10 @@ export class StockStream extends EventTarget {
     return ask(this.base, this.#ids, (data) => this.#apply('snapshot', { ...data, isPoll: true }));
   }
 
+  /** What is listened to, as far as the server would take it. */
   get #ids() {
-    return [...this.#listeners.keys()].filter((id) => id !== null);
+    const ids = [...this.#listeners.keys()].filter((id) => id && [...id].length <= LONGEST_ID);
+    return /** @type {string[]} */ (ids);
   }
 
   // The page and its tabs
@@ -210,6 +213,7 @@ export class StockStream extends EventTarget {
   #tell(isNew) {
     const { pollInterval: interval } = this;
     const want = { ids: this.#ids, isAll: this.#listeners.has(null), interval };
+    for (const id of this.#known.keys()) if (!this.#isWanted(id)) this.#known.delete(id);
     if (!this.#isLeader) return this.#tabs.post({ kind: 'want', tab: this.#tab, isNew, ...want });
     const wants = [want, ...this.#wants.values()];
     const connection = /** @type {Connection} */ (this.#connection);
