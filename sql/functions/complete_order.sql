@@ -44,7 +44,7 @@ declare
 begin
     if (reservation is null) = (cart is null) then
         perform refuse_field('reservationToken', 'given, or lines, and not both');
-    elsif payment !~ '^[^[:cntrl:]]{1,200}$' then
+    elsif length(payment) not between 1 and 200 or payment ~ '[[:cntrl:]]' then
         perform refuse_field('paymentReference',
                              'a string of 1 to 200 characters, none of control');
     end if;
