@@ -162,6 +162,14 @@ class Transaction(Queries, Protocol):
         """Undo the block if it raises, and only that; locks taken in it are given back."""
 
 
+async def _keep_session(_: object) -> None:
+    """What asyncpg does to a connection that comes back, once it has ended its transaction.
+
+    Nothing that this program does outlives a transaction: settings are local, locks are the
+    transaction's, the pool does not listen. So the round trip that would reset them is saved.
+    """
+
+
 class _Connection:
     """One connection, borrowed; what `in_transaction` hands to its work."""
 
@@ -230,6 +238,7 @@ class Pool:
             min_size=1,
             max_size=max_size,
             command_timeout=COMMAND_TIMEOUT,
+            reset=_keep_session,
             server_settings={"application_name": "stream-server"},
         )
 
@@ -369,7 +378,6 @@ async def retried(
     """As `in_transaction`, for a call that is a whole transaction itself: one statement of a pool
     is one, without the round trips of BEGIN and COMMIT in which its locks would be held.
     """
-    rng = rng or random.Random()
     for attempt in range(1, attempts + 1):
         try:
             return await transact()
@@ -377,5 +385,5 @@ async def retried(
             if attempt == attempts:
                 raise
             logger.info("Transaction met a conflict; attempt %d of %d", attempt + 1, attempts)
-        await sleep(rng.uniform(0, 0.02 * 2 ** (attempt - 1)))
+        await sleep((rng or random).uniform(0, 0.02 * 2 ** (attempt - 1)))
     raise ValueError("attempts must be at least 1")
