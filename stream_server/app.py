@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -39,6 +40,7 @@ from stream_server.errors import (
     VersionConflict,
     WebhookRejected,
 )
+from stream_server.inventory.group_commit import GroupCommit
 from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -201,6 +203,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool
+    app.state.group_commit = GroupCommit(pool, timedelta(minutes=settings.reservation_minutes))
     app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
     app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)

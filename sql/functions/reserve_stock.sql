@@ -40,10 +40,9 @@ declare
     moves   stock_move[] := '{}';
     is_short boolean := false;
     is_any  boolean := false;
-    is_done boolean := false;
     answer  jsonb := '[]';
 begin
-    if coalesce(checkout !~ '^[^[:cntrl:]]{1,200}$', true) then
+    if coalesce(length(checkout) not between 1 and 200 or checkout ~ '[[:cntrl:]]', true) then
         perform refuse_field('checkoutToken', 'a string of 1 to 200 characters, none of control');
     elsif hold is null or hold <= interval '0' then
         perform refuse_field('hold', 'longer than nothing');
@@ -80,28 +79,7 @@ begin
     returning * into held;
 
     perform set_config('stream_server.reference', 'reservation ' || held.id, true);
-    if cardinality(lines) = 1 and lines[1].variant_id is null and own = '{}' and overdue = '{}' then
-        -- The most frequent cart, and that of a sale of one article which everybody wants: one
-        -- statement locks, checks and takes. Whatever it does not find in order is looked at below.
-        line := lines[1];
-        update products
-           set reserved_quantity = reserved_quantity + line.quantity
-         where id = line.product_id and status = 'active' and not has_variants
-           and coalesce(line.quantity <= max_per_order, true)
-           and line.quantity <= coalesce(available_quantity,
-                                         2147483647 - sold_quantity - reserved_quantity);
-        is_done := found;
-    end if;
-    if is_done then
-        insert into reservation_lines (reservation_id, product_id, quantity)
-        values (held.id, line.product_id, line.quantity);
-        perform set_config('stream_server.actor', coalesce(before, ''), true);
-        return jsonb_build_object(
-            'token', held.token, 'status', held.status, 'expiresAt', wire_time(held.expires_at),
-            'isExtendable', true, 'lines', jsonb_build_array(jsonb_build_object(
-                'productId', line.product_id, 'variantId', null,
-                'quantity', line.quantity, 'requested', line.quantity)));
-    elsif overdue = '{}' then
+    if overdue = '{}' then
         perform lock_stock(lines || own);
     else
         perform lock_stock(lines || own || lines_of_reservations(overdue));

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from stream_server.database.pool import Pool, retried
 from stream_server.errors import InsufficientStock, InvalidRequest, ReservationNotFound
 from stream_server.inventory import reservations
+from stream_server.inventory.group_commit import GroupCommit
 from stream_server.inventory.reservations import CartLine, Reservation
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
@@ -30,7 +31,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def checkout_routes() -> list[Resource]:
-    """The routes of reservations. They find pool, limits and settings in `request.app.state`."""
+    """The routes of reservations. They find pool, group_commit, limits and settings in
+    `request.app.state`."""
     return [
         Resource("/api/reservations", POST=_reserve),
         Resource("/api/reservations/{token}", GET=_get, DELETE=_release),
@@ -64,15 +66,9 @@ async def _reserve(request: Request) -> Response:
     if actor == SHOPPER:
         _limits(request).count_lines(request, len(lines))
     try:
-        reservation = await retried(
-            lambda: reservations.reserve(
-                _pool(request),
-                checkout_token,
-                lines,
-                hold=_hold(request),
-                allow_partial=allow_partial,
-                actor=actor,
-            )
+        group_commit: GroupCommit = request.app.state.group_commit
+        reservation = await group_commit.reserve(
+            checkout_token, lines, allow_partial=allow_partial, actor=actor
         )
     except InsufficientStock as error:
         raise await with_alternatives(request, error) from None

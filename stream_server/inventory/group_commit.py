@@ -1,0 +1,141 @@
+"""Holds of one product by many checkouts at once, in few transactions.
+
+A row that everybody wants stays locked until its transaction is on disk: with one transaction a
+hold, all wait in line for one flush each. Here those who come while a product's transaction is
+under way go into its next one together. Nobody waits to be joined: alone, a hold is a transaction
+of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from stream_server.database.pool import Pool, retried
+from stream_server.errors import StreamServerError
+from stream_server.inventory import reservations
+from stream_server.inventory.reservations import CartLine, Reservation
+
+__all__ = ["GroupCommit"]
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 64  # holds in one transaction, so that the product's row is free again soon
+
+RESERVE_TOGETHER: Final = (
+    "select reserve_together(:product, cast(:carts as jsonb), cast(:hold as interval))"
+)
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    """A cart of one line. The answer is None where `reserve_stock` has to be asked."""
+
+    checkout_token: str
+    variant_id: str | None
+    quantity: int
+    actor: str | None
+    answer: asyncio.Future[Reservation | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class GroupCommit:
+    """Reserves through `pool`, for `hold` each time. One for all requests of a process."""
+
+    def __init__(self, pool: Pool, hold: timedelta) -> None:
+        self._pool = pool
+        self._hold = hold
+        self._waiting: dict[str, deque[_Request]] = {}  # of the products that are being reserved
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def reserve(
+        self,
+        checkout_token: str,
+        lines: Sequence[CartLine],
+        *,
+        allow_partial: bool = False,
+        actor: str | None = None,
+    ) -> Reservation:
+        """As `reservations.reserve`, which it calls for all but the most frequent cart: units of
+        one product or variant, enough of them there, by a checkout that holds nothing yet.
+
+        A caller who is cancelled while the transaction is under way may leave a hold behind.
+        """
+        if len(lines) == 1:
+            (line,) = lines
+            request = _Request(checkout_token, line["variantId"], line["quantity"], actor)
+            self._enqueue(line["productId"], request)
+            if (reservation := await request.answer) is not None:
+                return reservation
+        return await retried(
+            lambda: reservations.reserve(
+                self._pool,
+                checkout_token,
+                lines,
+                hold=self._hold,
+                allow_partial=allow_partial,
+                actor=actor,
+            )
+        )
+
+    def _enqueue(self, product_id: str, request: _Request) -> None:
+        if (waiting := self._waiting.get(product_id)) is not None:
+            waiting.append(request)
+            return
+        self._waiting[product_id] = deque([request])
+        task = asyncio.create_task(self._commit_groups(product_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _commit_groups(self, product_id: str) -> None:
+        """Until nobody waits for this product."""
+        waiting = self._waiting[product_id]
+        try:
+            while waiting:
+                group = [waiting.popleft() for _ in range(min(len(waiting), MOST))]
+                await self._commit(product_id, [each for each in group if not each.answer.done()])
+        finally:
+            del self._waiting[product_id]
+            _answer(waiting, [None] * len(waiting))  # none, unless this ends by an error
+
+    async def _commit(self, product_id: str, group: Sequence[_Request]) -> None:
+        """One transaction, and its answers. When it fails, each has to ask alone: what fails for
+        all of them fails again, and what only one of them has caused meets only that one."""
+        answers: list[Reservation | None] = [None] * len(group)
+        try:
+            answers = await retried(lambda: self._reserve_together(product_id, group))
+        except StreamServerError as error:
+            logger.info("%d holds of %s one by one: %s", len(group), product_id, error)
+        finally:
+            _answer(group, answers)
+
+    async def _reserve_together(
+        self, product_id: str, group: Sequence[_Request]
+    ) -> list[Reservation | None]:
+        carts = [
+            {
+                "checkoutToken": request.checkout_token,
+                "variantId": request.variant_id,
+                "quantity": request.quantity,
+                "actor": request.actor,
+            }
+            for request in group
+        ]
+        values = {"product": product_id, "carts": json.dumps(carts), "hold": self._hold}
+        answers: list[Reservation | None] = json.loads(
+            await self._pool.fetch_val(RESERVE_TOGETHER, values)
+        )
+        return answers
+
+
+def _answer(requests: Iterable[_Request], answers: Iterable[Reservation | None]) -> None:
+    for request, answer in zip(requests, answers, strict=True):
+        if not request.answer.done():
+            request.answer.set_result(answer)

@@ -1,0 +1,232 @@
+"""Many who want one product at the same moment: each gets what is due, in few transactions."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+
+from stream_server.database.pool import Pool
+from stream_server.errors import (
+    InsufficientStock,
+    InvalidRequest,
+    MaxPerOrderExceeded,
+    ProductNotFound,
+    StreamServerError,
+)
+from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.reservations import CartLine, Reservation
+from tests.selling.conftest import Quantities, Shop
+from tests.selling.test_reservations import cart
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+
+TRANSACTIONS = "select count(distinct xid) from inventory_log where operation = 'reserve'"
+ACTIVE = "select count(*) from reservations where status = 'active'"
+
+
+@pytest.fixture
+async def group_commit(shop: Connection, database_url: str) -> AsyncIterator[GroupCommit]:
+    async with Pool(database_url, max_size=8) as pool:
+        yield GroupCommit(pool, timedelta(minutes=10))
+
+
+def line(product: str, quantity: int = 1, variant: str | None = None) -> CartLine:
+    return {"productId": product, "variantId": variant, "quantity": quantity}
+
+
+async def test_those_who_come_together_hold_in_one_transaction(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    held = await asyncio.gather(
+        *(
+            group_commit.reserve(f"c{n}", [line("bulb", 2)], actor=f"actor {n}" if n % 2 else None)
+            for n in range(20)
+        )
+    )
+    assert len({each["token"] for each in held}) == 20
+    assert held[7]["lines"] == [
+        {"productId": "bulb", "variantId": None, "quantity": 2, "requested": 2}
+    ]
+    assert await quantities("bulb") == (0, 40)
+    assert await shop.fetchval(TRANSACTIONS) == 1
+    # Still, each is a change of its own in the log, of its own actor and reservation.
+    database_user = await shop.fetchval("select session_user")
+    log = await shop.fetch(
+        "select l.actor, r.checkout_token from inventory_log l"
+        " join reservations r on l.reference = 'reservation ' || r.id"
+        " where l.operation = 'reserve' order by l.version"
+    )
+    assert [tuple(row) for row in log] == [
+        (f"actor {n}" if n % 2 else database_user, f"c{n}") for n in range(20)
+    ]
+
+
+async def test_the_last_units_go_to_those_who_came_first(
+    group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    outcomes = await asyncio.gather(
+        *(group_commit.reserve(f"c{n}", [line("lamp", 3)]) for n in range(6)),
+        return_exceptions=True,
+    )
+    assert [isinstance(each, dict) for each in outcomes] == [True] * 3 + [False] * 3
+    for refused in outcomes[3:]:
+        assert isinstance(refused, InsufficientStock)
+        assert (refused.lines[0]["requested"], refused.lines[0]["available"]) == (3, 1)
+    assert await quantities("lamp") == (0, 9)
+
+
+async def test_variants_of_one_product_are_held_together_within_the_products_own_stock(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    await shop.execute("update products set max_quantity = 6 where id = 'shirt'")
+    wanted = ["shirt-s", "shirt-m"] * 4
+    outcomes = await asyncio.gather(
+        *(
+            group_commit.reserve(f"c{n}", [line("shirt", variant=variant)])
+            for n, variant in enumerate(wanted)
+        ),
+        return_exceptions=True,
+    )
+    refused = [n for n, each in enumerate(outcomes) if isinstance(each, InsufficientStock)]
+    assert refused == [6, 7]
+    assert await quantities("shirt") == (0, 6)
+    assert await quantities("shirt-s") == (0, 3)
+    assert await quantities("shirt-m") == (0, 3)
+    assert await shop.fetchval(TRANSACTIONS) == 1
+
+
+async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    async def outcome(checkout: str, wanted: CartLine) -> object:
+        try:
+            return await group_commit.reserve(checkout, [wanted])
+        except StreamServerError as error:
+            return type(error)
+
+    outcomes = await asyncio.gather(
+        outcome("a", line("chair")),
+        outcome("b", line("chair", 4)),  # of 3 an order
+        outcome("c", line("chair", variant="shirt-s")),
+        outcome("d", line("chair", variant="none")),
+        outcome("e\n", line("chair")),
+        outcome("f", line("chair", 2)),
+        outcome("g", line("shirt")),
+        outcome("h", line("none")),
+        outcome("i", line("gone")),
+    )
+    assert [each if isinstance(each, type) else dict for each in outcomes] == [
+        dict,
+        MaxPerOrderExceeded,
+        *_refusals_of_variants(outcomes[2:4]),
+        InvalidRequest,
+        dict,
+        InvalidRequest,
+        ProductNotFound,
+        InsufficientStock,
+    ]
+    assert await quantities("chair") == (0, 3)
+    assert await shop.fetchval(ACTIVE) == 2
+
+
+def _refusals_of_variants(outcomes: list[object]) -> list[object]:
+    for each in outcomes:
+        assert isinstance(each, type)
+        assert issubclass(each, ProductNotFound)
+    return outcomes
+
+
+async def test_one_checkout_that_asks_twice_at_once_holds_once(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    first = await group_commit.reserve("mine", [line("lamp", 8)])
+    again = await asyncio.gather(
+        *(group_commit.reserve("mine", [line("lamp", 9)]) for _ in range(3)),
+        group_commit.reserve("other", [line("lamp")]),
+    )
+    assert await quantities("lamp") == (0, 10)
+    tokens = {
+        row[0] for row in await shop.fetch("select token from reservations where status = 'active'")
+    }
+    assert len(tokens) == 2
+    assert again[3]["token"] in tokens
+    assert first["token"] not in tokens
+
+
+async def test_overdue_holds_are_taken_by_those_who_come_together(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    await group_commit.reserve("late", [line("lamp", 10)])
+    await shop.execute("update reservations set expires_at = now()")
+    held = await asyncio.gather(
+        *(group_commit.reserve(f"c{n}", [line("lamp", 5)]) for n in range(2))
+    )
+    assert [each["status"] for each in held] == ["active", "active"]
+    assert await quantities("lamp") == (0, 10)
+
+
+async def test_who_leaves_while_waiting_holds_nothing(
+    shop: Connection, connect: Any, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    other = await connect()
+    async with other.transaction():
+        await other.execute("select from products where id = 'lamp' for update")
+        first = asyncio.create_task(group_commit.reserve("first", [line("lamp")]))
+        while not await shop.fetchval("select count(*) from pg_locks where not granted"):
+            pass  # asking lets the call go on
+        second = asyncio.create_task(group_commit.reserve("second", [line("lamp")]))
+        third = asyncio.create_task(group_commit.reserve("third", [line("lamp")]))
+        await asyncio.sleep(0)  # both wait for the first one's transaction to end
+        second.cancel()
+    await asyncio.gather(first, third)
+    assert second.cancelled()
+    assert await quantities("lamp") == (0, 2)
+
+
+async def test_when_a_transaction_fails_each_asks_alone(
+    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    """As from a release whose functions are not there any more."""
+    await shop.execute("alter function reserve_together rename to reserve_somehow")
+    held: list[Reservation] = await asyncio.gather(
+        *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5))
+    )
+    assert len({each["token"] for each in held}) == 5
+    assert await quantities("lamp") == (0, 5)
+
+
+@pytest.mark.settings(database_pool_size=4, reservation_rate="", reservation_line_rate="")
+async def test_a_rush_on_one_product_sells_what_is_there_in_few_transactions(
+    api: Shop, quantities: Quantities
+) -> None:
+    """Over HTTP, as browsers do it."""
+    answers = await asyncio.gather(
+        *(
+            api.shopper.post(
+                "/api/reservations",
+                json=cart({"productId": "bulb", "quantity": 1}, checkout=f"c{n}"),
+            )
+            for n in range(150)
+        )
+    )
+    assert Counter(each.status_code for each in answers) == {201: 100, 409: 50}
+    assert await quantities("bulb") == (0, 100)
+    assert await api.connection.fetchval(TRANSACTIONS) < 80
+
+
+async def test_the_function_says_null_for_what_it_leaves_to_reserve_stock(
+    shop: Connection,
+) -> None:
+    await shop.execute("""select reserve_stock('c0', '[{"productId": "lamp", "quantity": 1}]')""")
+    carts = [
+        {"checkoutToken": f"c{n}", "quantity": quantity} for n, quantity in enumerate([1, 9, 10, 1])
+    ]
+    answers = json.loads(
+        await shop.fetchval("select reserve_together('lamp', $1)", json.dumps(carts))
+    )
+    assert [answer and answer["status"] for answer in answers] == [None, "active", None, None]
