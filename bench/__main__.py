@@ -27,6 +27,7 @@ from bench.groups import (
     lag,
     leaks,
     polling,
+    reservations,
     start_up,
 )
 from bench.processes import BenchError, raise_descriptors
@@ -42,6 +43,7 @@ GROUPS: dict[str, tuple[Callable[[Context], list[Figure]], int]] = {
     "commits": (commits.measure, 240),
     "hot-product": (hot_product.measure, 90),
     "catalogue": (catalogue.measure, 120),
+    "reservations": (reservations.measure, 180),
     "imports": (imports.measure, 180),
     "lag": (lag.measure, 90),
     "start-up": (start_up.measure, 90),
