@@ -4,11 +4,11 @@
     lag     every 15 s   the age of each external system's counts: a metric, an alert past its limit
     tidy    every 60 s   imports whose process is gone are marked as failed
     prune   every hour   forgets old answers to repeated requests, events of payment providers,
-                         closed alerts
+                         closed alerts, holds that ended without an order
 
-All but `sweep` are done by whichever worker gets the loop's advisory lock, in one transaction: a
-worker that is killed gives lock and work back. Everything here is due at a time and not at an
-event, so nothing waits for a notification.
+Reservations are ended and forgotten in portions (SKIP LOCKED). All else is done by whichever worker
+gets the loop's advisory lock, in one transaction: a worker that is killed gives lock and work back.
+Everything here is due at a time and not at an event, so nothing waits for a notification.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ logger = logging.getLogger(__name__)
 
 LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
 SWEPT_AT_ONCE: Final = 100
+PRUNED_AT_ONCE: Final = 10_000
 KEEP_REPLAYS: Final = timedelta(days=30)
+KEEP_RESERVATIONS: Final = timedelta(days=30)
 KEEP_ALERTS: Final = timedelta(days=90)
 
 
@@ -100,6 +102,13 @@ class Worker:
             )
 
         await self._alone(2, work)
+        while await retried(self._prune_reservations) == PRUNED_AT_ONCE:
+            pass
+
+    async def _prune_reservations(self) -> int:
+        return await reservations.prune(
+            self.pool, older_than=KEEP_RESERVATIONS, most=PRUNED_AT_ONCE
+        )
 
     async def _alone(self, number: int, work: Callable[[Queries], Awaitable[None]]) -> None:
         """`work` in a transaction, unless another worker is at it."""

@@ -19,6 +19,7 @@ __all__ = [
     "expire",
     "extend",
     "find",
+    "prune",
     "release",
     "reserve",
 ]
@@ -116,6 +117,14 @@ async def expire(queries: Queries, *, most: int = 100) -> int:
     places at once."""
     ended: int = await queries.fetch_val("select expire_reservations(:most)", {"most": most})
     return ended
+
+
+async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
+    """Forget reservations that ended without an order so long ago, so many at most; how many."""
+    pruned: int = await queries.fetch_val(
+        "select prune_reservations(:older_than, :most)", {"older_than": older_than, "most": most}
+    )
+    return pruned
 
 
 async def _json(queries: Queries, query: str, **values: object) -> Any:  # the caller's type

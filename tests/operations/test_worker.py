@@ -193,6 +193,27 @@ class TestOtherLoops:
         assert await db.fetchval("select string_agg(id, ' ') from webhook_events") == "new"
         assert await db.fetchval("select count(*) from stock_alerts") == 2
 
+    async def test_holds_that_ended_long_ago_are_forgotten_but_not_those_with_an_order(
+        self, pool: Pool, db: Connection
+    ) -> None:
+        await hold(db, 7)
+        ids = [row["id"] for row in await db.fetch("select id from reservations order by id")]
+        await db.execute(
+            "select complete_order(token) from reservations where id = any ($1)", ids[:2]
+        )
+        await db.execute(
+            "select release_reservation(token) from reservations where id = any ($1)", ids[2:6]
+        )
+        await db.execute(
+            "update reservations set ended_at = now() - interval '31 days' where id = any ($1)",
+            ids[1:5],
+        )
+        await asyncio.gather(worker(pool).prune(), worker(pool).prune())
+        left = [row["id"] for row in await db.fetch("select id from reservations order by id")]
+        assert left == [*ids[:2], *ids[5:]]
+        lines = await db.fetch("select distinct reservation_id from reservation_lines order by 1")
+        assert [row[0] for row in lines] == left
+
     async def test_a_job_that_another_worker_is_at_is_left_to_it(
         self, pool: Pool, db: Connection, connect: Connect
     ) -> None:
