@@ -1,6 +1,6 @@
 -- acknowledge_alert(id, actor): notes that somebody has seen an alert; gives the alert as it is
 -- now, or no row if there is none. The first acknowledgement counts. Alerts of something that
--- happened (back, shortfall) are closed by it; those of a state that lasts (low, out, sync, lag)
+-- happened (back, shortfall, payment) are closed by it; those of a state that lasts (low, out, sync, lag)
 -- stay open until the state ends.
 -- Locks: the alert's row.
 create or replace function acknowledge_alert(id bigint, actor text) returns setof stock_alerts
@@ -9,7 +9,7 @@ language plpgsql as $$
 begin
     update stock_alerts a
        set acknowledged_at = clock_timestamp(), acknowledged_by = acknowledge_alert.actor,
-           closed_at = case when a.level in ('back', 'shortfall')
+           closed_at = case when a.level in ('back', 'shortfall', 'payment')
                             then coalesce(a.closed_at, clock_timestamp())
                             else a.closed_at end,
            changed_xid = pg_current_xact_id()

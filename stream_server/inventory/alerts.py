@@ -1,5 +1,5 @@
 """What somebody should look at: low and sold out stock, paid orders that could not be filled,
-counts that cannot be right, sources that are late (R6, R27).
+payments without an order, counts that cannot be right, sources that are late (R6, R27).
 
 Alerts are opened and closed in the database, by transitions (`sql/functions/turn_alerts.sql`,
 `raise_alert.sql`), so that every writer counts. Here they are read and acknowledged.
@@ -11,9 +11,9 @@ from typing import Final
 from stream_server.database.pool import Pool, Queries, Row, in_transaction
 from stream_server.errors import AlertNotFound
 
-__all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts"]
+__all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts", "payment_refunded", "payment_unplaced"]
 
-LEVELS: Final = ("low", "out", "back", "shortfall", "sync", "lag")
+LEVELS: Final = ("low", "out", "back", "shortfall", "payment", "sync", "lag")
 LAST: Final = 2**63 - 1  # bigint
 STATES: Final = ("open", "new", "closed", "all")  # new: open, and nobody has acknowledged it
 
@@ -50,6 +50,22 @@ async def list_alerts(
         """,
         {"state": state, "levels": list(levels), "before": before, "limit": limit},
     )
+
+
+async def payment_unplaced(queries: Queries, reference: str, reason: str) -> None:
+    """Open the alert of a payment that became no order, or give it this reason."""
+    await queries.execute(
+        "select raise_alert(null, null, 'payment', :message, :reference)",
+        {"reference": reference, "message": f"{reference} is paid, but {reason}"},
+    )
+
+
+async def payment_refunded(queries: Queries, reference: str) -> bool:
+    """Close the alert of a payment that became no order; False if there is none."""
+    closed: bool = await queries.fetch_val(
+        "select close_alert(null, null, 'payment', :reference)", {"reference": reference}
+    )
+    return closed
 
 
 async def acknowledge(pool: Pool, alert_id: int, actor: str) -> Row:

@@ -30,7 +30,7 @@ from stream_server.errors import (
     ReservationNotFound,
     WebhookRejected,
 )
-from stream_server.inventory import orders, reservations
+from stream_server.inventory import alerts, orders, reservations
 
 __all__ = ["UNHANDLED", "Event", "deal_with", "verified"]
 
@@ -40,6 +40,7 @@ ACTOR: Final = "stripe"
 TOLERANCE: Final = 300  # seconds since it was signed
 UNHANDLED: Final = "not handled"
 REFUND_WAITS: Final = "refund waits for its order"
+REFUNDED_UNPLACED: Final = "refunded a payment without an order"
 
 RECORD: Final = """
 insert into webhook_events (id, type, reference, signed_at)
@@ -50,7 +51,7 @@ returning xmax = 0 as is_new
 """
 FINISH: Final = "update webhook_events set outcome = :outcome where id = :id"
 WAITING_REFUND: Final = """
-update webhook_events set outcome = 'order refunded'
+update webhook_events set outcome = :outcome
  where reference = :reference and outcome = :waits returning id
 """
 
@@ -165,19 +166,32 @@ async def _complete(connection: Transaction, event: Event) -> str:
                 actor=ACTOR,
             )
     except ReservationNotFound:
-        logger.error("Stripe's event %s pays a reservation that is not known", event.id)
-        return "paid, but the reservation is not known"
+        return await _unplaced(connection, event, reference, "the reservation is not known")
     except OrderConflict as error:
-        logger.error("Stripe's event %s: %s %s", event.id, error.message, error.details)
-        return f"paid, but {error.message[:1].lower()}{error.message[1:]}"
-    waiting = {"reference": reference, "waits": REFUND_WAITS}
-    if await connection.fetch_val(WAITING_REFUND, waiting) is not None:
+        reason = error.message[:1].lower() + error.message[1:]
+        return await _unplaced(connection, event, reference, reason)
+    if await _was_refunded(connection, reference, "order refunded"):
         await orders.refund(connection, order["orderId"], actor=ACTOR)
         return "order completed and refunded"
     if order["status"] == "shortfall":
         logger.error("Order %d is paid, but cannot be filled", order["orderId"])
         return "order short of stock"
     return "order completed"
+
+
+async def _unplaced(connection: Transaction, event: Event, reference: str, reason: str) -> str:
+    """Somebody has paid and gets nothing, so somebody else has to look at it."""
+    if await _was_refunded(connection, reference, REFUNDED_UNPLACED):
+        return f"paid and refunded; {reason}"
+    logger.error("Stripe's event %s: %s is paid, but %s", event.id, reference, reason)
+    await alerts.payment_unplaced(connection, reference, reason)
+    return f"paid, but {reason}"
+
+
+async def _was_refunded(connection: Transaction, reference: str, outcome: str) -> bool:
+    """Whether a refund of this payment came before it; that one's outcome is now this."""
+    values = {"reference": reference, "waits": REFUND_WAITS, "outcome": outcome}
+    return await connection.fetch_val(WAITING_REFUND, values) is not None
 
 
 async def _release(connection: Transaction, event: Event) -> str:
@@ -200,7 +214,8 @@ async def _refund(connection: Transaction, event: Event) -> str:
         return "a part was refunded: nothing given back"
     order_id = await orders.find_by_payment(connection, reference)
     if order_id is None:
-        return REFUND_WAITS
+        was_unplaced = await alerts.payment_refunded(connection, reference)
+        return REFUNDED_UNPLACED if was_unplaced else REFUND_WAITS
     await orders.refund(connection, order_id, actor=ACTOR)
     return "order refunded"
 

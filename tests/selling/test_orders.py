@@ -244,9 +244,48 @@ async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:
     assert api.server.metric("webhooks_total", result="unhandled") == 1
 
 
-async def test_a_payment_for_an_unknown_reservation_is_recorded(api: Shop) -> None:
+async def open_payment_alerts(api: Shop) -> list[tuple[str, str]]:
+    answer = await api.admin.get("/api/admin/alerts?level=payment")
+    return [(each["source"], each["message"]) for each in answer.json()["data"]]
+
+
+async def test_a_payment_for_an_unknown_reservation_alerts_until_it_is_refunded(api: Shop) -> None:
     body = event("checkout.session.completed", **session("nobody's"))
     assert await outcome(api, body) == "paid, but the reservation is not known"
+    assert await open_payment_alerts(api) == [
+        ("pi_1", "pi_1 is paid, but the reservation is not known")
+    ]
+    refund = event("charge.refunded", "evt_2", **charge())
+    assert await outcome(api, refund) == "refunded a payment without an order"
+    assert await open_payment_alerts(api) == []
+
+
+async def test_a_refund_that_comes_before_a_payment_for_nothing_leaves_no_alert(api: Shop) -> None:
+    assert await outcome(api, event("charge.refunded", **charge())) == "refund waits for its order"
+    paid = event("checkout.session.completed", "evt_2", **session("nobody's"))
+    assert await outcome(api, paid) == "paid and refunded; the reservation is not known"
+    assert await open_payment_alerts(api) == []
+    outcomes = await api.connection.fetch("select outcome from webhook_events order by id")
+    assert outcomes[0][0] == "refunded a payment without an order"
+
+
+async def test_each_payment_of_one_reservation_but_the_first_alerts_until_acknowledged(
+    api: Shop, quantities: Quantities
+) -> None:
+    held = await reserve(api, LAMP)
+    for number in (1, 2, 3):
+        paid = event(
+            "checkout.session.completed",
+            f"evt_{number}",
+            **session(held["token"], intent=f"pi_{number}"),
+        )
+        expected = "paid, but the order has been paid by another payment"
+        assert await outcome(api, paid) == ("order completed" if number == 1 else expected)
+    assert await quantities("lamp") == (2, 0)
+    assert [source for source, _ in await open_payment_alerts(api)] == ["pi_3", "pi_2"]
+    alerts = (await api.admin.get("/api/admin/alerts?level=payment")).json()["data"]
+    await api.admin.post(f"/api/admin/alerts/{alerts[0]['alertId']}/acknowledge")
+    assert [source for source, _ in await open_payment_alerts(api)] == ["pi_2"]
 
 
 async def test_a_webhook_that_stripe_did_not_just_sign_writes_nothing_and_is_counted(
