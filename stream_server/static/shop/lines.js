@@ -1,6 +1,5 @@
 // Lines of a cart on a page: what they are called, what they cost, what is in stock of them.
 
-/** @import {Inventory} from 'stream-server/stock-stream.js' */
 /** @import {Line} from './cart.js' */
 
 import { stockStream } from '/client/stock-stream.js';
