@@ -52,7 +52,7 @@ class Tokens:
         """Whose token it is. Raises ValueError, in words for its bearer, if it is not good."""
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
-            if algorithm not in self._keys:
+            if not isinstance(algorithm, str) or algorithm not in self._keys:
                 raise ValueError("the token is not signed in a way that is accepted here")
             claims = jwt.decode(
                 token,
@@ -63,7 +63,8 @@ class Tokens:
             )
         except jwt.ExpiredSignatureError:
             raise ValueError("the token has expired") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, TypeError, OverflowError, RecursionError):
+            # Before 2.15 the library lets the last three out: of a list, Infinity, or deep nesting.
             raise ValueError("the token is not valid") from None
         subject: str = claims["sub"]
         role: Role | None = claims.get("role")

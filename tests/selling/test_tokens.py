@@ -41,12 +41,12 @@ def rsa_keys() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def hand_signed(header: dict[str, str], secret: bytes) -> str:
-    """HS256 whatever the library thinks of the key."""
-    claims = {**CLAIMS, "exp": int(CLAIMS["exp"].timestamp())}
+def hand_signed(header: dict[str, Any], secret: bytes, **claims: object) -> str:
+    """HS256 whatever the library thinks of the key, the header and the claims."""
+    payload = {**CLAIMS, "exp": int(CLAIMS["exp"].timestamp()), **claims}
     parts = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
-        for part in (header, claims)
+        for part in (header, payload)
     ]
     signature = hmac.digest(secret, b".".join(parts), hashlib.sha256)
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
@@ -63,6 +63,13 @@ def test_a_shops_own_issuer_is_known_by_its_public_key() -> None:
         tokens.read(hand_signed({"alg": "HS256", "typ": "JWT"}, public.encode()))
     with pytest.raises(ValueError, match="no secret"):
         tokens.issue("anna", "shop", now=NOW, lifetime=timedelta(hours=1))
+
+
+HS256: dict[str, Any] = {"alg": "HS256", "typ": "JWT"}
+ODD_HEADERS: list[dict[str, Any]] = [
+    {"alg": ["HS256"]}, {"alg": {"HS256": 1}}, {"alg": None}, {"alg": 256}, {"kid": 7}, {"kid": {}}
+]  # fmt: skip
+ODD_CLAIMS: list[Any] = [None, [], {}, [["admin"]], float("nan"), float("inf"), -float("inf")]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +89,15 @@ def test_a_shops_own_issuer_is_known_by_its_public_key() -> None:
         jwt.encode({**CLAIMS, "role": ["admin"]}, SECRET, "HS256"),
         jwt.encode(CLAIMS, "", "none"),
         jwt.encode(CLAIMS, "x" * 64, "HS512"),
+        *(hand_signed({**HS256, **header}, SECRET.encode()) for header in ODD_HEADERS),
+        *(
+            hand_signed(HS256, SECRET.encode(), **{claim: value})
+            for claim in ("sub", "exp", "nbf", "role")
+            for value in ODD_CLAIMS
+        ),
+        hand_signed(HS256, SECRET.encode(), iat=float("inf")),
+        hand_signed(HS256, SECRET.encode(), sub="\ud800"),
+        hand_signed(HS256, SECRET.encode(), sub=7),
     ],
 )
 def test_any_other_token_is_refused_in_words(bad: str) -> None:
@@ -90,7 +106,11 @@ def test_any_other_token_is_refused_in_words(bad: str) -> None:
 
 
 async def test_a_bad_token_is_a_401_also_where_none_is_needed(api: Shop) -> None:
-    for header in ("Bearer nonsense", "Basic YTpi", "Bearer", f"Bearer {'x' * 9000}", ""):
+    listed = hand_signed({"alg": ["HS256"]}, b"anything")
+    for header in (
+        *("Bearer nonsense", "Basic YTpi", "Bearer", f"Bearer {'x' * 9000}", ""),
+        f"Bearer {listed}",
+    ):
         for path in ("/api/orders", "/api/reservations"):
             answer = await api.shopper.post(path, json={}, headers={"Authorization": header})
             assert answer.status_code == 401, header
