@@ -264,7 +264,8 @@ async def test_500_ids_are_not_too_many(server: Server) -> None:
 NO_JSON = [
     b"", b"{", b"nonsense", b'{"productIds": ["a",]}', b'{"productIds": NaN}',
     b'{"productIds": [Infinity]}', b"\xff\xfe\x00", b'{"productIds": ["\xff"]}', b"[" * 100_000,
-    b'{"productIds": ["\\ud800"]}', b"1" * 5000,
+    b'{"productIds": ["\\ud800"]}', b'{"productIds": ["\xed\xa0\x80"]}', b"1" * 5000,
+    '{"productIds": ["a"]}'.encode("utf-16"), '{"productIds": ["a"]}'.encode("utf-32"),
 ]  # fmt: skip
 
 

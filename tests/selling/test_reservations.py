@@ -273,14 +273,20 @@ NO_CARTS = [
     b'{"checkoutToken": "c", "lines": [{"productId": "\\ud800", "quantity": 1}]}',
     b"\xff\xfe",
     b"[" * 100_000,
+    b'{"\xed\xa0\x80": 1}',  # half a surrogate pair, as no UTF-8 has it
+    b'{"checkoutToken": "\xed\xa0\x80", "lines": [{"productId": "lamp", "quantity": 1}]}',
+    '{"\\ud800": 1}'.encode("utf-16"),
+    '{"\\ud800": 1}'.encode("utf-32-be"),
+    b'{"\\ud800": 1}',
 ]
 
 
 async def test_a_body_that_is_no_cart_is_a_400(api: Shop) -> None:
     for body in NO_CARTS:
-        answer = await api.shopper.post("/api/reservations", content=body)
-        assert answer.status_code == 400, body
-        assert answer.json()["error"]["code"] == "invalid_request"
+        for client, path in ((api.shopper, "/api/reservations"), (api.backend, "/api/orders")):
+            answer = await client.post(path, content=body)
+            assert answer.status_code == 400, body
+            assert answer.json()["error"]["code"] == "invalid_request"
 
 
 async def test_a_cart_has_a_hundred_lines_at_most(api: Shop) -> None:
