@@ -9,17 +9,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from stream_server.database.pool import Pool, Queries, Row, in_transaction
-from stream_server.errors import BatchNotFound, ImportRejected, RejectedRow, StreamServerError
+from stream_server.errors import (
+    BatchNotFound,
+    ImportRejected,
+    RejectedRow,
+    StreamServerError,
+    TransactionConflict,
+)
 
 __all__ = ["Batch", "Progress", "close_abandoned", "find_batch", "list_batches"]
 
 LOCK: Final = int.from_bytes(b"impo")  # the first of two keys of an advisory lock
 KEPT_ERRORS: Final = 1000  # in the row; whoever runs the import gets all that were found
 REPORT_SECONDS: Final = 0.5
+MOST_LEFT_OUT: Final = 20  # reports in a row, while there is nothing new
 PATIENCE_SECONDS: Final = 60  # a younger import may not have taken its lock yet
 
 COLUMNS: Final = """
@@ -77,17 +84,26 @@ class Batch:
         return cls(pool, batch_id, Progress(batch_id, size))
 
     async def hold(self, connection: Queries) -> None:
-        """Say, until the transaction ends, that somebody works on this."""
+        """Say, until the transaction ends, that somebody works on this.
+
+        Raises TransactionConflict if it has been closed as abandoned before.
+        """
         await connection.execute(
             "select pg_advisory_xact_lock(:lock, cast(:id as integer))",
             {"lock": LOCK, "id": self.id},
         )
+        status = await connection.fetch_val(
+            "select status from import_batches where id = :id", {"id": self.id}
+        )
+        if status != "running":
+            raise TransactionConflict("It had to wait for so long that it was given up; try again")
 
     @asynccontextmanager
     async def reported(self, tell: Callable[[Progress], None] | None) -> AsyncIterator[None]:
         """Keep the row up to date while the block runs, and tell whoever asked.
 
-        Takes a connection of its own; in a pool of one the row stays behind.
+        Takes a connection of its own for each update; in a pool of one the row stays behind. While
+        there is nothing new, because the import waits, it is updated every ten seconds.
         """
         done = asyncio.Event()
         task = asyncio.create_task(self._report(done, tell))
@@ -100,23 +116,32 @@ class Batch:
             tell(self.progress)
 
     async def _report(self, done: asyncio.Event, tell: Callable[[Progress], None] | None) -> None:
+        written, left_out = None, 0
         while not done.is_set():
             if tell is not None:
                 tell(self.progress)
-            with suppress(StreamServerError):  # the import itself will say it
-                await self.pool.execute(
-                    "update import_batches set phase = :phase, bytes_read = :bytes,"
-                    " row_count = :rows, heard_at = clock_timestamp()"
-                    " where id = :id and status = 'running'",
-                    {
-                        "phase": self.progress.phase,
-                        "bytes": self.progress.bytes_read,
-                        "rows": self.progress.rows,
-                        "id": self.id,
-                    },
-                )
+            now = replace(self.progress)
+            if now != written or left_out == MOST_LEFT_OUT:
+                with suppress(StreamServerError):  # the import itself will say it
+                    await self._write(now)
+                    written, left_out = now, 0
+            else:
+                left_out += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), REPORT_SECONDS)
+
+    async def _write(self, progress: Progress) -> None:
+        await self.pool.execute(
+            "update import_batches set phase = :phase, bytes_read = :bytes,"
+            " row_count = :rows, heard_at = clock_timestamp()"
+            " where id = :id and status = 'running'",
+            {
+                "phase": progress.phase,
+                "bytes": progress.bytes_read,
+                "rows": progress.rows,
+                "id": self.id,
+            },
+        )
 
     async def complete(self, connection: Queries, *, created: int, updated: int) -> None:
         """The import's own last statement: it is done if, and only if, its transaction commits."""

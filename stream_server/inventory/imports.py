@@ -18,6 +18,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from io import SEEK_END, BytesIO
 from itertools import islice
@@ -60,12 +61,14 @@ async def import_catalogue(
     reason: str,
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    turn: AbstractAsyncContextManager[object] | None = None,
 ) -> Imported:
     """Add the products and variants of a file, or change them to what it says, in one transaction.
 
     Rows that the file does not name are left alone. `name`, `actor` and `reason` go into the batch,
     the last two and the batch's id into the log. The rows that the file names stay locked until it
     commits. A dry run does all of it but the writing. `progress` is called about twice a second.
+    It takes a connection of the pool for all of its time, but none before `turn` lets it in.
 
     Raises ImportRejected, which names every wrong row, DatabaseUnavailable and TransactionConflict;
     nothing has changed then.
@@ -85,7 +88,7 @@ async def import_catalogue(
         )
         work = _Import(source, FORMATS[format_name], batch, actor, reason, dry_run)
         try:
-            async with batch.reported(progress):
+            async with batch.reported(progress), turn or nullcontext():
                 try:
                     return await pool.run(work.run)
                 except _Undone as done:

@@ -41,9 +41,11 @@ _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 class ImportTasks:
-    """The imports that run in this process."""
+    """The imports of this process. One at a time has its `turn`; those that wait for theirs hold no
+    connection, so that the shop keeps the pool however many they are."""
 
     def __init__(self) -> None:
+        self.turn: Final = asyncio.Lock()
         self._tasks: set[asyncio.Task[Imported]] = set()
 
     def start(self, work: Coroutine[Any, Any, Imported]) -> asyncio.Task[Imported]:
@@ -79,6 +81,7 @@ async def _import(request: Request) -> Response:
     default, highest = WAIT_SECONDS
     wait = inputs.number_in_query(request, "wait", default=default, lowest=0, highest=highest)
     file = await _received(request)
+    tasks: ImportTasks = request.app.state.imports
     began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def progress(now: Progress) -> None:
@@ -96,9 +99,9 @@ async def _import(request: Request) -> Response:
                 reason=reason,
                 dry_run=dry_run,
                 progress=progress,
+                turn=tasks.turn,
             )
 
-    tasks: ImportTasks = request.app.state.imports
     task = tasks.start(work())
     either: set[asyncio.Future[Any]] = {task, began}  # of different kinds
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

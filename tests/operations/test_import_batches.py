@@ -350,6 +350,34 @@ class TestBrokenOff:
         assert await close_abandoned(pool, patience=-1) == 0
         assert await catalogue_state(connection) == before
 
+    async def test_an_import_that_was_given_up_while_it_waited_changes_nothing(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        """Its row says that it failed, so it must not go on when its turn comes."""
+        turn = asyncio.Lock()
+        async with turn:
+            importing = asyncio.create_task(load(pool, as_json(catalogue(1)), turn=turn))
+            await _until(lambda: close_abandoned(pool, patience=-1))
+        with pytest.raises(TransactionConflict, match="given up"):
+            await importing
+        assert await connection.fetchval("select status from import_batches") == "failed"
+        assert await connection.fetchval("select count(*) from products") == 0
+
+    async def test_an_import_can_be_cancelled_before_its_turn(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        turn, began = asyncio.Lock(), asyncio.Event()
+        async with turn:
+            importing = asyncio.create_task(
+                load(pool, as_json(catalogue(1)), turn=turn, progress=lambda _: began.set())
+            )
+            await began.wait()
+            importing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await importing
+        assert await connection.fetchval("select status from import_batches") == "failed"
+        assert (await load(pool, as_json(catalogue(1)), turn=turn)).added == 2
+
     async def test_a_conflict_that_does_not_end_is_told(
         self, pool: Pool, connection: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:

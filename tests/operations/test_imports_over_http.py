@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from stream_server.inventory.batches import LOCK
 from tests.integration.clients import calling
 from tests.integration.servers import serving
 from tests.operations.conftest import SECRET, Office, bearer
@@ -19,6 +20,10 @@ JSON = {"Content-Type": "application/json"}
 GOOD = b"productId,name,basePrice,maxQuantity\r\nCap,Cap,900,20\r\nHat,Hat,1900,\r\n"
 BAD = b"productId,name,basePrice,maxQuantity\r\nCap,Cap,900,20\r\nHat,Hat,19.00,\r\n"
 IMPORTS = "/api/admin/imports"
+IN_TRANSACTION = """
+select count(distinct l.pid) from pg_locks l join pg_stat_activity a using (pid)
+ where l.locktype = 'advisory' and l.classid = $1 and a.datname = current_database()
+"""
 
 
 async def products(connection: Connection) -> int:
@@ -101,6 +106,36 @@ async def test_who_does_not_wait_is_told_where_to_ask(
     assert await connection.fetchval("select max(max_quantity) from products") == 30
 
 
+@pytest.mark.settings(database_pool_size=3)
+async def test_imports_that_wait_leave_the_shop_its_connections(
+    office: Office, connection: Connection
+) -> None:
+    """One of them holds a connection while it waits for a row; those behind it hold none."""
+    await office.admin.post(IMPORTS, content=GOOD, headers=CSV)
+    await connection.execute("insert into products (id, name, base_price) values ('Book', 'B', 1)")
+    holder = connection.transaction()
+    await holder.start()
+    await connection.execute("select from products where id = 'Cap' for update")
+    places = []
+    for most in (b"31", b"32", b"33", b"34"):
+        answer = await office.admin.post(
+            f"{IMPORTS}?wait=0", content=GOOD.replace(b"20", most), headers=CSV
+        )
+        assert answer.status_code == 202
+        places.append(answer.headers["location"])
+    await _until_an_import_waits(connection)
+    for number in range(5):
+        cart = {"checkoutToken": f"c{number}", "lines": [{"productId": "Book", "quantity": 1}]}
+        assert (await office.anyone.post("/api/reservations", json=cart)).status_code == 201
+    for place in places:
+        assert (await office.admin.get(place)).json()["data"]["status"] == "running"
+    assert await connection.fetchval(IN_TRANSACTION, LOCK) == 1
+    await holder.rollback()
+    for place in places:
+        await _until(office, place, lambda batch: batch["status"] == "completed")
+    assert await connection.fetchval("select max(max_quantity) from products") == 34
+
+
 async def test_a_client_that_leaves_does_not_break_its_import_off(
     office: Office, connection: Connection
 ) -> None:
@@ -110,11 +145,7 @@ async def test_a_client_that_leaves_does_not_break_its_import_off(
     await connection.execute("select from products for update")
     sent = office.admin.post(f"{IMPORTS}?wait=60", content=GOOD.replace(b"20", b"30"), headers=CSV)
     request = asyncio.create_task(sent)
-    async with asyncio.timeout(20):
-        while not await connection.fetchval(  # noqa: ASYNC110  # another connection changes it
-            "select exists (select from pg_locks where not granted)"
-        ):
-            await asyncio.sleep(0.01)
+    await _until_an_import_waits(connection)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
@@ -223,6 +254,14 @@ async def test_pages_of_imports(office: Office) -> None:
 async def _until(office: Office, path: str, condition: Callable[[Any], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition((await office.admin.get(path)).json()["data"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def _until_an_import_waits(connection: Connection) -> None:
+    async with asyncio.timeout(20):
+        while not await connection.fetchval(  # noqa: ASYNC110  # another connection changes it
+            "select exists (select from pg_locks where not granted)"
+        ):
             await asyncio.sleep(0.01)
 
 
