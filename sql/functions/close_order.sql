@@ -1,7 +1,8 @@
 -- close_order(of_order, new_status, restock): what cancel_order and refund_order share. Ends an
 -- order and, if `restock`, gives back what it was filled with. An order that has the status already
--- stays as it is; a cancelled one can be refunded, which gives nothing back a second time.
--- Locks: the order; then products, then variants (lock_stock).
+-- stays as it is; a cancelled one can be refunded, which gives nothing back a second time. The
+-- alerts of one that was short of stock close.
+-- Locks: the order; its alerts; then products, then variants (lock_stock).
 -- Raises: SS009 for an unknown order, SS011 for cancelling one that is refunded.
 create or replace function close_order(of_order bigint, new_status text, restock boolean)
 returns jsonb
@@ -23,6 +24,10 @@ begin
             using errcode = 'SS011', detail = order_data(of_order);
     end if;
     perform set_config('stream_server.reference', 'order ' || of_order, true);
+    if placed.status = 'shortfall' then
+        perform close_alert(l.product_id, l.variant_id, 'shortfall', 'order ' || of_order)
+           from order_lines l where l.order_id = of_order;
+    end if;
     if restock then
         filled := array(select (product_id, variant_id, filled_quantity)::stock_line
                           from order_lines where order_id = of_order and filled_quantity > 0

@@ -68,8 +68,7 @@ class Event:
         """The reservation that a session names."""
         metadata = self.object.get("metadata")
         named = metadata.get("reservation_token") if isinstance(metadata, Mapping) else None
-        token = named or self.object.get("client_reference_id")
-        return token if isinstance(token, str) else None
+        return _name(named or self.object.get("client_reference_id"), 200)
 
     @property
     def payment_reference(self) -> str | None:
@@ -77,8 +76,7 @@ class Event:
         intent = self.object.get("payment_intent")
         if isinstance(intent, Mapping):  # expanded
             intent = intent.get("id")
-        reference = intent or self.object.get("id")
-        return reference if isinstance(reference, str) else None
+        return _name(intent or self.object.get("id"), 200)
 
 
 def verified(body: bytes, signature: str | None, secret: str) -> Event:
@@ -98,14 +96,8 @@ def verified(body: bytes, signature: str | None, secret: str) -> Event:
         found = Event(event["id"], event["type"], _signed_at(signature), event["data"]["object"])
     except (ValueError, KeyError, TypeError, RecursionError):
         raise WebhookRejected("The body is no event") from None
-    if not (
-        isinstance(found.id, str)
-        and 0 < len(found.id) <= 255
-        and found.id.isprintable()
-        and isinstance(found.type, str)
-        and "\0" not in found.type
-        and isinstance(found.object, Mapping)
-    ):
+    named = _name(found.id, 255) and _name(found.type, 255)
+    if named is None or not isinstance(found.object, Mapping):
         raise WebhookRejected("The body is no event")
     return found
 
@@ -140,10 +132,17 @@ async def deal_with(connection: Transaction, event: Event) -> str | None:
     return outcome
 
 
+def _name(given: object, longest: int) -> str | None:
+    """What Stripe calls something, if that can be a name: printable, and not too long."""
+    if isinstance(given, str) and 0 < len(given) <= longest and given.isprintable():
+        return given
+    return None
+
+
 def _signed_at(signature: str | None) -> int:
-    """The time in a header `t=…,v1=…` that has been verified."""
-    parts = dict(part.split("=", 1) for part in (signature or "").split(",") if "=" in part)
-    return int(parts["t"])
+    """The time in a header `t=…,v1=…` that has been verified: the first, as for the library."""
+    parts = [part.split("=", 1) for part in (signature or "").split(",") if "=" in part]
+    return int(next(value for key, value in parts if key == "t"))
 
 
 async def _complete_if_paid(connection: Transaction, event: Event) -> str:
@@ -156,6 +155,7 @@ async def _complete(connection: Transaction, event: Event) -> str:
     token, reference = event.reservation_token, event.payment_reference
     if token is None or reference is None:
         return "no reservation named"
+    was_known = await orders.find_by_payment(connection, reference) is not None
     try:
         async with connection.savepoint():
             order = await orders.complete(
@@ -173,6 +173,8 @@ async def _complete(connection: Transaction, event: Event) -> str:
     if await _was_refunded(connection, reference, "order refunded"):
         await orders.refund(connection, order["orderId"], actor=ACTOR)
         return "order completed and refunded"
+    if order["status"] == "cancelled" or (order["status"] == "refunded" and not was_known):
+        return await _unplaced(connection, event, reference, f"the order is {order['status']}")
     if order["status"] == "shortfall":
         logger.error("Order %d is paid, but cannot be filled", order["orderId"])
         return "order short of stock"
@@ -212,9 +214,9 @@ async def _refund(connection: Transaction, event: Event) -> str:
     reference = event.payment_reference
     if event.object.get("refunded") is not True or reference is None:
         return "a part was refunded: nothing given back"
+    was_unplaced = await alerts.payment_refunded(connection, reference)
     order_id = await orders.find_by_payment(connection, reference)
     if order_id is None:
-        was_unplaced = await alerts.payment_refunded(connection, reference)
         return REFUNDED_UNPLACED if was_unplaced else REFUND_WAITS
     await orders.refund(connection, order_id, actor=ACTOR)
     return "order refunded"

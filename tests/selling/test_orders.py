@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 import stripe
 
 from tests.selling.conftest import WEBHOOK_SECRET, Quantities, Shop, bearer, row
@@ -38,6 +39,11 @@ async def send(
     return await api.shopper.post(
         "/api/webhooks/stripe", content=body, headers={"Stripe-Signature": header}
     )
+
+
+async def open_alerts(api: Shop, level: str) -> list[tuple[str, str]]:
+    answer = await api.admin.get("/api/admin/alerts", params={"level": level})
+    return [(each["source"], each["message"]) for each in answer.json()["data"]]
 
 
 async def outcome(api: Shop, body: bytes) -> str:
@@ -127,12 +133,27 @@ async def test_a_payment_that_cannot_be_filled_is_a_shortfall_with_an_alert_r6(
     )
     assert (product, closed) == ("lamp", None)
     assert "3 of 4" in message
+    # Another one has an alert of its own.
+    other = await api.backend.post(
+        "/api/orders",
+        json={"lines": [LAMP], "paymentReference": "pi_2", "onShortage": "record"},
+    )
+    number = other.json()["data"]["orderId"]
+    alerts = await open_alerts(api, "shortfall")
+    assert alerts[0] == (
+        f"order {number}",
+        f"Order {number} is paid, but 2 of 2 could not be taken from stock",
+    )
+    assert [each for _, each in alerts[1:]] == [message]
     # Stock comes in, and the payment is reported again.
     await api.connection.execute("select adjust_stock('lamp', null, 20, 'received')")
     filled = await api.backend.post(
         "/api/orders", json={"reservationToken": held["token"], "paymentReference": "pi_1"}
     )
     assert filled.json()["data"]["status"] == "paid"
+    assert await open_alerts(api, "shortfall") == alerts[:1]
+    await api.backend.post(f"/api/orders/{number}/cancel")
+    assert await open_alerts(api, "shortfall") == []
     assert await quantities("lamp") == (4, 9)
 
 
@@ -231,11 +252,27 @@ async def test_a_replayed_webhook_is_refused_and_counted(api: Shop, quantities: 
     body = event("checkout.session.completed", **session(held["token"]))
     now = time.time()
     assert (await send(api, body, at=now)).status_code == 200
-    replays = [await send(api, body, at=now), await send(api, body, at=now - 60)]
-    assert [each.status_code for each in replays] == [400, 400]
+    header = stripe.WebhookSignature.generate_signature_header(
+        body.decode(), WEBHOOK_SECRET, timestamp=int(now)
+    )
+    replays = [
+        await send(api, body, at=now),
+        await send(api, body, at=now - 60),
+        *[
+            await api.shopper.post(
+                "/api/webhooks/stripe",
+                content=body,
+                headers={"Stripe-Signature": f"{header},t={later}"},
+            )
+            for later in (int(now) + 100_000, 10**25)
+        ],
+    ]
+    assert [each.status_code for each in replays] == [400] * 4
     assert {each.json()["error"]["code"] for each in replays} == {"webhook_rejected"}
     assert await quantities("lamp") == (2, 0)
-    assert api.server.metric("webhooks_total", result="rejected") == 2
+    assert api.server.metric("webhooks_total", result="rejected") == 4
+    # Nor does it keep Stripe's own repeat out.
+    assert (await send(api, body, at=now + 1)).json()["data"]["outcome"] == "seen before"
 
 
 async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:
@@ -244,27 +281,35 @@ async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:
     assert api.server.metric("webhooks_total", result="unhandled") == 1
 
 
-async def open_payment_alerts(api: Shop) -> list[tuple[str, str]]:
-    answer = await api.admin.get("/api/admin/alerts?level=payment")
-    return [(each["source"], each["message"]) for each in answer.json()["data"]]
-
-
 async def test_a_payment_for_an_unknown_reservation_alerts_until_it_is_refunded(api: Shop) -> None:
     body = event("checkout.session.completed", **session("nobody's"))
     assert await outcome(api, body) == "paid, but the reservation is not known"
-    assert await open_payment_alerts(api) == [
+    assert await open_alerts(api, "payment") == [
         ("pi_1", "pi_1 is paid, but the reservation is not known")
     ]
     refund = event("charge.refunded", "evt_2", **charge())
     assert await outcome(api, refund) == "refunded a payment without an order"
-    assert await open_payment_alerts(api) == []
+    assert await open_alerts(api, "payment") == []
+
+
+@pytest.mark.parametrize("name", ["\ud800", "p\0", "p" * 201, 7])
+async def test_a_payment_whose_names_cannot_be_names_does_nothing(api: Shop, name: Any) -> None:
+    body = event("checkout.session.completed", **session("nobody's", intent=name))
+    assert await outcome(api, body) == "no reservation named"
+    held = await reserve(api, LAMP)
+    body = event(
+        "checkout.session.completed",
+        "evt_2",
+        **session(held["token"]) | {"metadata": {"reservation_token": name}},
+    )
+    assert await outcome(api, body) == "no reservation named"
 
 
 async def test_a_refund_that_comes_before_a_payment_for_nothing_leaves_no_alert(api: Shop) -> None:
     assert await outcome(api, event("charge.refunded", **charge())) == "refund waits for its order"
     paid = event("checkout.session.completed", "evt_2", **session("nobody's"))
     assert await outcome(api, paid) == "paid and refunded; the reservation is not known"
-    assert await open_payment_alerts(api) == []
+    assert await open_alerts(api, "payment") == []
     outcomes = await api.connection.fetch("select outcome from webhook_events order by id")
     assert outcomes[0][0] == "refunded a payment without an order"
 
@@ -282,10 +327,39 @@ async def test_each_payment_of_one_reservation_but_the_first_alerts_until_acknow
         expected = "paid, but the order has been paid by another payment"
         assert await outcome(api, paid) == ("order completed" if number == 1 else expected)
     assert await quantities("lamp") == (2, 0)
-    assert [source for source, _ in await open_payment_alerts(api)] == ["pi_3", "pi_2"]
+    assert [source for source, _ in await open_alerts(api, "payment")] == ["pi_3", "pi_2"]
     alerts = (await api.admin.get("/api/admin/alerts?level=payment")).json()["data"]
     await api.admin.post(f"/api/admin/alerts/{alerts[0]['alertId']}/acknowledge")
-    assert [source for source, _ in await open_payment_alerts(api)] == ["pi_2"]
+    assert [source for source, _ in await open_alerts(api, "payment")] == ["pi_2"]
+
+
+@pytest.mark.parametrize("path", ["cancel", "refund"])
+async def test_a_payment_for_an_order_that_has_ended_alerts_until_it_is_refunded(
+    api: Shop, quantities: Quantities, path: str
+) -> None:
+    held = await reserve(api, LAMP)
+    await api.backend.post("/api/orders", json={"reservationToken": held["token"]})
+    ended = await api.backend.post(f"/api/orders/1/{path}")
+    status = ended.json()["data"]["status"]
+    paid = event("checkout.session.completed", **session(held["token"]))
+    assert await outcome(api, paid) == f"paid, but the order is {status}"
+    assert await open_alerts(api, "payment") == [
+        ("pi_1", f"pi_1 is paid, but the order is {status}")
+    ]
+    assert await outcome(api, event("charge.refunded", "evt_2", **charge())) == "order refunded"
+    assert await open_alerts(api, "payment") == []
+    assert await quantities("lamp") == (0, 0)
+
+
+async def test_news_of_a_payment_that_has_been_refunded_is_no_alert(api: Shop) -> None:
+    held = await reserve(api, LAMP)
+    await api.backend.post(
+        "/api/orders", json={"reservationToken": held["token"], "paymentReference": "pi_1"}
+    )
+    await outcome(api, event("charge.refunded", **charge()))
+    paid = event("checkout.session.completed", "evt_2", **session(held["token"]))
+    assert await outcome(api, paid) == "order completed"
+    assert await open_alerts(api, "payment") == []
 
 
 async def test_a_webhook_that_stripe_did_not_just_sign_writes_nothing_and_is_counted(
@@ -312,16 +386,17 @@ async def test_a_webhook_that_stripe_did_not_just_sign_writes_nothing_and_is_cou
         await send(api, b"no JSON"),
         await send(api, b'{"id": "evt_1"}'),
         await send(api, b'{"id": "e\\u0000", "type": "t", "data": {"object": {}}}'),
+        await send(api, b'{"id": "e", "type": "\\ud800", "data": {"object": {}}}'),
         *[
             await api.shopper.post("/api/webhooks/stripe", content=content, headers=headers)
             for content, headers in signed
         ],
     ]
-    assert [each.status_code for each in answers] == [400] * 13
+    assert [each.status_code for each in answers] == [400] * 14
     assert {each.json()["error"]["code"] for each in answers} == {"webhook_rejected"}
     assert await api.connection.fetchval("select count(*) from webhook_events") == 0
     assert await quantities("lamp") == (0, 2)
-    assert api.server.metric("webhooks_total", result="rejected") == 13
+    assert api.server.metric("webhooks_total", result="rejected") == 14
 
 
 async def test_cancel_and_refund_give_back_once(api: Shop, quantities: Quantities) -> None:
