@@ -7,18 +7,10 @@ create or replace function check_offers(
 )
 returns void
 language plpgsql as $$
-declare
-    offer    stock_offer;
-    is_short boolean := false;
-    is_any   boolean := false;
 begin
-    foreach offer in array offers loop
-        is_short := is_short or offer.granted < offer.requested;
-        is_any := is_any or offer.granted > 0;
-    end loop;
-    if is_short then
+    if is_short(offers) then
         perform check_lines(lines);
-        if not (allow_partial and is_any) then
+        if not (allow_partial and exists (select from unnest(offers) where granted > 0)) then
             perform refuse_shortage(offers);
         end if;
     end if;

@@ -6,16 +6,18 @@
 --
 -- One reservation is one order, and so is one payment: called again, by whomever and however often,
 -- it gives that order and sells nothing more. A reservation that has ended is taken from stock
--- again; a newer hold of the same checkout ends for it, so that nobody is blocked by his own. Where
--- there is too little, nothing happens (SS003); with `record_shortfall`, because the money is there
--- already, the order takes what there is and has the status `shortfall`, and an alert is raised.
--- Called again for such an order, it takes what has come in since.
+-- again; a newer hold of the same checkout ends for it, so that nobody is blocked by his own, and,
+-- where there is too little, overdue holds on the same products. If that is not enough, nothing
+-- happens (SS003); with `record_shortfall`, because the money is there already, the order takes what
+-- there is and has the status `shortfall`, and an alert is raised. Called again for such an order, it
+-- takes what has come in since, and the alert closes.
 --
--- Locks: the reservation; the order; a newer reservation of the same checkout; overdue ones of the
--- same products (SKIP LOCKED); then products, then variants (lock_stock).
+-- Locks: the reservation; the order; a newer reservation of the same checkout; if need be, overdue
+-- ones of the same products (SKIP LOCKED); then products, then variants (lock_stock).
 -- Raises: SS001 for a malformed cart or both or neither of reservation and cart, SS002 for an
 -- unknown product or variant, SS003 for too little stock, SS004 for an unknown reservation, SS010
--- if payment, reservation and cart don't belong together, SS012 over max_per_order.
+-- if payment, reservation and cart don't belong together, SS012 over max_per_order; 55P03 if others
+-- are just ending holds on what is short (refuse_while_ending).
 create or replace function complete_order(
     reservation      text default null,
     cart             jsonb default null,
@@ -40,7 +42,7 @@ declare
     overdue bigint[];
     newer   bigint[];
     offers  stock_offer[];
-    short   record;
+    offer   stock_offer;
 begin
     if (reservation is null) = (cart is null) then
         perform refuse_field('reservationToken', 'given, or lines, and not both');
@@ -84,8 +86,11 @@ begin
         newer := array(select id from reservations
                         where checkout_token = held.checkout_token and status = 'active'
                           for update);
-        overdue := array(select unnest(lock_overdue(lines, moment))
-                         except select unnest(newer));
+        overdue := '{}';
+        if is_short(offer_stock(lines, lines_of_reservations(newer))) then
+            overdue := array(select unnest(lock_overdue(lines, moment))
+                             except select unnest(newer));
+        end if;
         perform lock_stock(lines || lines_of_reservations(overdue || newer));
         if overdue <> '{}' then
             perform give_back(overdue, 'expired', moment, 'expire');
@@ -97,9 +102,11 @@ begin
             perform check_lines(lines);
         end if;
         offers := offer_stock(lines);
-        if is_new and not record_shortfall
-           and exists (select from unnest(offers) where granted < requested) then
-            perform refuse_shortage(offers);
+        if is_short(offers) then
+            perform refuse_while_ending(lines, moment);
+            if is_new and not record_shortfall then
+                perform refuse_shortage(offers);
+            end if;
         end if;
         perform move_stock(array(select (product_id, variant_id, granted, 0)::stock_move
                                    from unnest(offers)));
@@ -124,15 +131,20 @@ begin
     end if;
     if offers is not null then
         update orders
-           set status = case when exists (select from unnest(offers) where granted < requested)
-                             then 'shortfall' else 'paid' end,
+           set status = case when is_short(offers) then 'shortfall' else 'paid' end,
                updated_at = clock_timestamp()
          where id = placed.id;
-        for short in select * from unnest(offers) where granted < requested loop
-            perform raise_alert(
-                short.product_id, short.variant_id, 'shortfall',
-                format('Order %s is paid, but %s of %s could not be taken from stock', placed.id,
-                       short.requested - short.granted, short.requested));
+        foreach offer in array offers loop
+            if offer.granted < offer.requested then
+                perform raise_alert(
+                    offer.product_id, offer.variant_id, 'shortfall',
+                    format('Order %s is paid, but %s of %s could not be taken from stock',
+                           placed.id, offer.requested - offer.granted, offer.requested),
+                    'order ' || placed.id);
+            elsif not is_new then
+                perform close_alert(offer.product_id, offer.variant_id, 'shortfall',
+                                    'order ' || placed.id);
+            end if;
         end loop;
     end if;
     perform set_config('stream_server.actor', coalesce(before, ''), true);

@@ -1,7 +1,8 @@
 -- expire_reservations(most): ends reservations that are overdue, `most` at once, the oldest first;
--- gives their number. Safe to run from many places: what another one works on is left to it.
+-- gives their number. It waits for nobody: a reservation that another one works on, or of which a
+-- product is locked, is left for the next time, and the others end. Safe to run from many places.
 -- The actor is `sweeper` unless the transaction names another.
--- Locks: the reservations (SKIP LOCKED); then products, then variants (lock_stock).
+-- Locks: products, then their reservations (both SKIP LOCKED); then variants (lock_stock).
 create or replace function expire_reservations(most integer default 100) returns integer
 language plpgsql
 set plan_cache_mode = force_generic_plan
@@ -10,13 +11,34 @@ as $$
 declare
     before  text := current_setting('stream_server.actor', true);
     moment  timestamptz := clock_timestamp();
-    overdue bigint[];
+    due     record;
+    locked  text[] := '{}';  -- products, by us
+    taken   text[] := '{}';  -- and by others
+    overdue bigint[] := '{}';
 begin
-    overdue := array(select id from reservations
-                      where status = 'active' and expires_at <= moment
-                      order by expires_at
-                      limit most
-                        for update skip locked);
+    for due in
+        select r.id, array(select distinct l.product_id from reservation_lines l
+                            where l.reservation_id = r.id) as products
+          from reservations r
+         where r.status = 'active' and r.expires_at <= moment
+         order by r.expires_at
+    loop
+        exit when cardinality(overdue) >= most;
+        if not due.products && taken then
+            locked := locked || array(select p.id from products p
+                                       where p.id = any (due.products) and p.id <> all (locked)
+                                       order by p.id
+                                         for no key update skip locked);
+            if due.products <@ locked then
+                overdue := overdue || array(select r.id from reservations r
+                                             where r.id = due.id
+                                               and r.status = 'active' and r.expires_at <= moment
+                                               for update skip locked);
+            else
+                taken := taken || array(select unnest(due.products) except select unnest(locked));
+            end if;
+        end if;
+    end loop;
     if overdue = '{}' then
         return 0;
     end if;

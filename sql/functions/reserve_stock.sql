@@ -6,13 +6,15 @@
 --
 -- `checkout` names the shopper's checkout: called again with the same one, it replaces that one's
 -- hold (whose own units count as available), or leaves it as it was where it raises. With
--- `allow_partial` it holds what there is, if that is anything. Holds that are overdue on the same
--- products end first, so nobody is refused because the worker has not come by yet.
+-- `allow_partial` it holds what there is, if that is anything. Where there is too little,
+-- holds that are overdue on the same products end first, so nobody is refused because the worker
+-- has not come by yet.
 --
--- Locks: the checkout's name; its own reservation and the overdue ones, in the order of ids; then
--- products, then variants (lock_stock).
+-- Locks: the checkout's name; its own reservation and, if need be, the overdue ones, in the order
+-- of ids; then products, then variants (lock_stock).
 -- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
--- stock, SS012 over max_per_order.
+-- stock, SS012 over max_per_order; 55P03 if others are just ending holds on what is short
+-- (refuse_while_ending).
 create or replace function reserve_stock(
     checkout      text,
     cart          jsonb,
@@ -30,6 +32,7 @@ declare
     before  text := current_setting('stream_server.actor', true);
     lines   stock_line[] := cart_lines(cart);
     moment  timestamptz;
+    glimpse stock_offer[];
     own     stock_line[] := '{}';
     overdue bigint[];
     each    record;
@@ -51,13 +54,18 @@ begin
     -- first one's row, it would do so with locks in its hands that the first may want.
     perform pg_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0));
     moment := clock_timestamp();
+    -- Without locks: what is there, and whether overdue holds are in the way. Where it is sold out,
+    -- most of the calls come: they need not wait for the row in turn.
+    glimpse := offer_stock(lines, lines_of_reservations(array(
+                   select id from reservations
+                    where checkout_token = checkout and status = 'active')), strictly => true);
     overdue := '{}';
     for each in
         select r.id, r.checkout_token
           from reservations r
          where r.status = 'active'
            and (r.checkout_token = checkout
-                or (r.expires_at <= moment
+                or (is_short(glimpse) and r.expires_at <= moment
                     and exists (select from reservation_lines l
                                  where l.reservation_id = r.id
                                    and l.product_id = any (array(
@@ -73,8 +81,7 @@ begin
         end if;
     end loop;
     if own = '{}' and overdue = '{}' then
-        -- Where it is sold out, most of the calls come: they need not wait for the row in turn.
-        perform check_offers(lines, offer_stock(lines, strictly => true), allow_partial);
+        perform check_offers(lines, glimpse, allow_partial);
     end if;
     insert into reservations (checkout_token, created_at, expires_at)
     values (checkout, moment, moment + hold)
@@ -88,7 +95,10 @@ begin
         perform give_back(overdue, 'expired', moment, 'expire');
     end if;
     offers := offer_stock(lines, own, strictly => true);
-    perform check_offers(lines, offers, allow_partial);
+    if is_short(offers) then
+        perform refuse_while_ending(lines, moment);
+        perform check_offers(lines, offers, allow_partial);
+    end if;
     foreach offer in array offers loop
         moves := moves
                  || (offer.product_id, offer.variant_id, 0, offer.granted)::stock_move;

@@ -2,12 +2,13 @@
 -- checkouts in one transaction: those who want the same row at the same moment then wait for one
 -- commit, and not each for all the others'. A cart is `{"checkoutToken", "variantId", "quantity",
 -- "actor"}`, checked by the caller. Gives an array in the order of the carts: each one's
--- reservation as reserve_stock gives it, or null where there is more to do or to say, and
--- reserve_stock is to be asked: too few units (it ends overdue holds first), what it refuses, a
--- checkout that holds something already.
+-- reservation as reserve_stock gives it, or null where there is more to do, to say or to wait for,
+-- and reserve_stock is to be asked: too few units (it ends overdue holds first), what it refuses, a
+-- checkout that holds something already, or that another call is just holding something for.
 --
--- Locks: the checkouts' names, in the order of their hashes; then the product, then variants
--- (lock_stock). With these in hand it waits for nothing any more.
+-- Locks: the product, then variants (lock_stock), unless none of the carts can be had; then the
+-- checkouts' names, as far as they are free. It waits for the product and its variants only: nobody
+-- waits for another one's checkout.
 -- Raises: 23514 for a quantity below 1.
 create or replace function reserve_together(
     product text,
@@ -17,44 +18,42 @@ create or replace function reserve_together(
 language plpgsql
 set stream_server.operation = 'reserve'
 set stream_server.reference = ''
-set stream_server.actor = ''
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    lines   stock_line[];
-    line    stock_line;
-    moment  timestamptz;
-    place   integer := 0;
-    cart    jsonb;
-    offers  stock_offer[];
-    held    reservations;
-    answer  jsonb;
-    answers jsonb := '[]';
+    before   text := coalesce(current_setting('stream_server.actor', true), '');
+    lines    stock_line[];
+    line     stock_line;
+    moment   timestamptz;
+    place    integer := 0;
+    checkout text;
+    held     reservations;
+    answer   jsonb;
+    answers  jsonb := '[]';
 begin
-    perform pg_advisory_xact_lock(name)
-       from (select distinct hashtextextended('checkout ' || (c ->> 'checkoutToken'), 0) as name
-               from jsonb_array_elements(carts) c
-              order by name) names;
     select array_agg((product, c.value ->> 'variantId', c.value ->> 'quantity')::stock_line
                      order by c.ordinality)
       into lines
       from jsonb_array_elements(carts) with ordinality c;
+    if not exists (select from unnest(lines) l
+                    where not is_short(offer_stock(array[l], strictly => true))) then
+        return (select jsonb_agg(null::jsonb) from unnest(lines));
+    end if;
     perform lock_stock(lines);
     moment := clock_timestamp();
     foreach line in array lines loop
-        cart := carts -> place;
-        place := place + 1;
+        checkout := carts -> place ->> 'checkoutToken';
         answer := 'null';
-        offers := offer_stock(array[line], strictly => true);
-        if offers[1].granted = line.quantity
+        if not is_short(offer_stock(array[line], strictly => true))
+           and pg_try_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0))
            and not exists (select from reservations r
-                            where r.checkout_token = cart ->> 'checkoutToken'
-                              and r.status = 'active') then
+                            where r.checkout_token = checkout and r.status = 'active') then
             insert into reservations (checkout_token, created_at, expires_at)
-            values (cart ->> 'checkoutToken', moment, moment + hold)
+            values (checkout, moment, moment + hold)
             returning * into held;
-            perform set_config('stream_server.actor', coalesce(cart ->> 'actor', ''), true),
+            perform set_config('stream_server.actor',
+                               coalesce(carts -> place ->> 'actor', before), true),
                     set_config('stream_server.reference', 'reservation ' || held.id, true);
             perform move_stock(array[(product, line.variant_id, 0, line.quantity)::stock_move]);
             insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
@@ -67,7 +66,9 @@ begin
                     'quantity', line.quantity, 'requested', line.quantity)));
         end if;
         answers := answers || jsonb_build_array(answer);
+        place := place + 1;
     end loop;
+    perform set_config('stream_server.actor', before, true);
     return answers;
 end
 $$;

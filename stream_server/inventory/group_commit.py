@@ -12,13 +12,13 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from stream_server.database.pool import Pool, retried
-from stream_server.errors import StreamServerError
+from stream_server.errors import DatabaseUnavailable
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
 
@@ -100,19 +100,21 @@ class GroupCommit:
         try:
             while waiting:
                 group = [waiting.popleft() for _ in range(min(len(waiting), MOST))]
-                await self._commit(product_id, [each for each in group if not each.answer.done()])
+                if present := [each for each in group if not each.answer.done()]:
+                    await self._commit(product_id, present)
         finally:
             del self._waiting[product_id]
-            _answer(waiting, [None] * len(waiting))  # none, unless this ends by an error
 
     async def _commit(self, product_id: str, group: Sequence[_Request]) -> None:
-        """One transaction, and its answers. When it fails, each has to ask alone: what fails for
-        all of them fails again, and what only one of them has caused meets only that one."""
-        answers: list[Reservation | None] = [None] * len(group)
+        """One transaction, and its answers. When it fails, each has to ask alone, as it may be the
+        fault of only one; but not of a database that does not answer."""
+        answers: Sequence[Reservation | None] = [None] * len(group)
         try:
             answers = await retried(lambda: self._reserve_together(product_id, group))
-        except StreamServerError as error:
-            logger.info("%d holds of %s one by one: %s", len(group), product_id, error)
+        except DatabaseUnavailable as error:
+            _refuse(group, error)
+        except Exception:
+            logger.warning("%d holds of %s: one by one", len(group), product_id, exc_info=True)
         finally:
             _answer(group, answers)
 
@@ -135,7 +137,13 @@ class GroupCommit:
         return answers
 
 
-def _answer(requests: Iterable[_Request], answers: Iterable[Reservation | None]) -> None:
-    for request, answer in zip(requests, answers, strict=True):
+def _refuse(group: Sequence[_Request], error: DatabaseUnavailable) -> None:
+    for request in group:
+        if not request.answer.done():
+            request.answer.set_exception(DatabaseUnavailable(error.message))
+
+
+def _answer(group: Sequence[_Request], answers: Sequence[Reservation | None]) -> None:
+    for request, answer in zip(group, answers, strict=True):
         if not request.answer.done():
             request.answer.set_result(answer)

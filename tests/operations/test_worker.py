@@ -105,6 +105,23 @@ class TestSweep:
         assert await db.fetchval("select sum(reserved_quantity) from products") == 1
         await assert_consistent(db)
 
+    async def test_one_product_that_is_locked_keeps_only_its_own_holds(
+        self, pool: Pool, db: Connection, connect: Connect
+    ) -> None:
+        await hold(db, 250)
+        theirs = (
+            "select count(distinct l.reservation_id) from reservation_lines l join reservations r"
+            " on r.id = l.reservation_id where l.product_id = 'p7' and r.status = 'active'"
+        )
+        kept = await db.fetchval(theirs)
+        other = await connect()
+        async with other.transaction(), asyncio.timeout(20):
+            await other.execute("select from products where id = 'p7' for update")
+            assert await worker(pool).sweep() == 250 - kept
+            assert (await db.fetchval(OPEN), await db.fetchval(theirs)) == (kept, kept)
+        assert await worker(pool).sweep() == kept
+        await assert_consistent(db)
+
     async def test_two_workers_at_once_end_nothing_twice(self, pool: Pool, db: Connection) -> None:
         await hold(db, 300)
         ended = await asyncio.gather(*(worker(pool).sweep() for _ in range(4)))
@@ -294,15 +311,15 @@ class TestProcess:
     async def test_killed_workers_leak_nothing_and_do_nothing_twice(
         self, database_url: str, db: Connection, connect: Connect
     ) -> None:
-        """Must hold 4. Workers are killed at random moments while reservations end; the sweep's
-        own locks make them wait, so that a kill hits them in the middle of it."""
+        """Must hold 4. Workers are killed at random moments while reservations end; they wait for
+        the log, which somebody has locked, so that a kill hits them in the middle of it."""
         rng = random.Random(4)
         blocker = await connect()
         for turn in range(4):
-            await hold(db, 120)
+            await hold(db, 120 + turn)  # another number, other checkouts
             block = blocker.transaction()
             await block.start()
-            await blocker.execute("select from products where id = $1 for update", f"p{turn}")
+            await blocker.execute("lock table inventory_log in share mode")
             async with working(database_url) as first, working(database_url) as second:
                 await _until(lambda: _someone_waits(db))
                 (first, second)[turn % 2].kill()
@@ -316,7 +333,7 @@ class TestProcess:
             await _until(lambda: _is_zero(db))
         assert await db.fetchval("select sum(reserved_quantity) from products") == 0
         expired = await db.fetchval("select count(*) from reservations where status = 'expired'")
-        assert expired == 480
+        assert expired == 120 + 121 + 122 + 123
         await assert_consistent(db)
 
 

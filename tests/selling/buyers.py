@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from stream_server.database.pool import Pool, retried
 from stream_server.errors import InsufficientStock
-from stream_server.inventory import orders, reservations
+from stream_server.inventory import orders
+from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.reservations import CartLine
 
 HOLD = timedelta(minutes=10)
 BUYERS = 200
@@ -14,18 +16,17 @@ BUYERS = 200
 
 async def buy_in_a_process(url: str, name: str) -> None:
     """Buyers, eight at a time; half hold before they buy. Prints units bought and refusals."""
-    line: reservations.CartLine = {"productId": "lamp", "variantId": None, "quantity": 1}
+    line: CartLine = {"productId": "lamp", "variantId": None, "quantity": 1}
     bought, refused = 0, 0
     async with Pool(url, max_size=8) as pool:
+        group_commit = GroupCommit(pool, HOLD)
 
         async def buyer(number: int) -> None:
             nonlocal bought, refused
             payment = f"payment {name}.{number}"
             try:
                 if number % 2:
-                    held = await retried(
-                        lambda: reservations.reserve(pool, payment, [line], hold=HOLD)
-                    )
+                    held = await group_commit.reserve(payment, [line])
                     await asyncio.gather(
                         *(
                             retried(

@@ -52,7 +52,7 @@ async def test_a_killed_server_leaves_no_half_sale_and_a_repeat_sells_nothing_tw
         lines: list[dict[str, Any]] = [
             {"productId": "lamp", "quantity": 2},
             {"productId": "book", "quantity": 1},
-        ]
+        ][: 1 + number % 2]  # one line: shares a transaction with others
         payment = f"pi {number}"
         try:
             held = await client.post(

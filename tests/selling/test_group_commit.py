@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -12,20 +13,23 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import (
+    DatabaseUnavailable,
     InsufficientStock,
     InvalidRequest,
     MaxPerOrderExceeded,
     ProductNotFound,
     StreamServerError,
+    VariantNotFound,
 )
 from stream_server.inventory.group_commit import GroupCommit
-from stream_server.inventory.reservations import CartLine, Reservation
+from stream_server.inventory.reservations import CartLine
 from tests.selling.conftest import Quantities, Shop
 from tests.selling.test_reservations import cart
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 TRANSACTIONS = "select count(distinct xid) from inventory_log where operation = 'reserve'"
+Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 ACTIVE = "select count(*) from reservations where status = 'active'"
 
 
@@ -37,6 +41,23 @@ async def group_commit(shop: Connection, database_url: str) -> AsyncIterator[Gro
 
 def line(product: str, quantity: int = 1, variant: str | None = None) -> CartLine:
     return {"productId": product, "variantId": variant, "quantity": quantity}
+
+
+@asynccontextmanager
+async def locked(connect: Connect, product: str) -> AsyncIterator[None]:
+    """While the block runs, somebody else has the product's row."""
+    other = await connect()
+    async with other.transaction():
+        await other.execute("select from products where id = $1 for update", product)
+        yield
+
+
+async def until_somebody_waits(shop: Connection) -> None:
+    while not await shop.fetchval(
+        "select count(*) from pg_locks where not granted and pid in"
+        " (select pid from pg_stat_activity where datname = current_database())"
+    ):
+        pass  # asking lets the call go on
 
 
 async def test_those_who_come_together_hold_in_one_transaction(
@@ -109,7 +130,7 @@ async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
         except StreamServerError as error:
             return type(error)
 
-    outcomes = await asyncio.gather(
+    outcomes: list[Any] = await asyncio.gather(
         outcome("a", line("chair")),
         outcome("b", line("chair", 4)),  # of 3 an order
         outcome("c", line("chair", variant="shirt-s")),
@@ -123,7 +144,8 @@ async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
     assert [each if isinstance(each, type) else dict for each in outcomes] == [
         dict,
         MaxPerOrderExceeded,
-        *_refusals_of_variants(outcomes[2:4]),
+        VariantNotFound,
+        VariantNotFound,
         InvalidRequest,
         dict,
         InvalidRequest,
@@ -132,13 +154,6 @@ async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
     ]
     assert await quantities("chair") == (0, 3)
     assert await shop.fetchval(ACTIVE) == 2
-
-
-def _refusals_of_variants(outcomes: list[object]) -> list[object]:
-    for each in outcomes:
-        assert isinstance(each, type)
-        assert issubclass(each, ProductNotFound)
-    return outcomes
 
 
 async def test_one_checkout_that_asks_twice_at_once_holds_once(
@@ -171,14 +186,11 @@ async def test_overdue_holds_are_taken_by_those_who_come_together(
 
 
 async def test_who_leaves_while_waiting_holds_nothing(
-    shop: Connection, connect: Any, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
 ) -> None:
-    other = await connect()
-    async with other.transaction():
-        await other.execute("select from products where id = 'lamp' for update")
+    async with locked(connect, "lamp"):
         first = asyncio.create_task(group_commit.reserve("first", [line("lamp")]))
-        while not await shop.fetchval("select count(*) from pg_locks where not granted"):
-            pass  # asking lets the call go on
+        await until_somebody_waits(shop)
         second = asyncio.create_task(group_commit.reserve("second", [line("lamp")]))
         third = asyncio.create_task(group_commit.reserve("third", [line("lamp")]))
         await asyncio.sleep(0)  # both wait for the first one's transaction to end
@@ -188,16 +200,64 @@ async def test_who_leaves_while_waiting_holds_nothing(
     assert await quantities("lamp") == (0, 2)
 
 
-async def test_when_a_transaction_fails_each_asks_alone(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+async def test_when_all_have_left_those_who_come_later_are_served_together(
+    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
 ) -> None:
-    """As from a release whose functions are not there any more."""
-    await shop.execute("alter function reserve_together rename to reserve_somehow")
-    held: list[Reservation] = await asyncio.gather(
-        *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5))
+    async with locked(connect, "lamp"):
+        first = asyncio.create_task(group_commit.reserve("first", [line("lamp")]))
+        await until_somebody_waits(shop)
+        leaving = [
+            asyncio.create_task(group_commit.reserve(f"c{n}", [line("lamp")])) for n in range(3)
+        ]
+        await asyncio.sleep(0)  # they wait for the first one's transaction to end
+        for each in leaving:
+            each.cancel()
+    await first
+    await asyncio.gather(*(group_commit.reserve(f"d{n}", [line("lamp")]) for n in range(3)))
+    assert await quantities("lamp") == (0, 4)
+    assert await shop.fetchval(TRANSACTIONS) == 2
+
+
+async def test_one_who_waits_elsewhere_does_not_keep_the_others_waiting(
+    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
+) -> None:
+    async with locked(connect, "lamp"):
+        waiting = asyncio.create_task(group_commit.reserve("mine", [line("lamp"), line("torch")]))
+        await until_somebody_waits(shop)
+        again = asyncio.create_task(group_commit.reserve("mine", [line("bulb")]))
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(group_commit.reserve(f"c{n}", [line("bulb")]) for n in range(5)))
+        assert await quantities("bulb") == (0, 5)
+    await asyncio.gather(waiting, again)
+    assert await shop.fetchval(ACTIVE) == 6
+
+
+async def test_who_is_refused_does_not_wait_for_the_row(
+    shop: Connection, connect: Connect, group_commit: GroupCommit
+) -> None:
+    await shop.execute("update products set max_quantity = 0 where id = 'lamp'")
+    async with locked(connect, "lamp"), asyncio.timeout(20):
+        refused = await asyncio.gather(
+            *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5)),
+            return_exceptions=True,
+        )
+    assert {type(each) for each in refused} == {InsufficientStock}
+
+
+async def test_a_database_that_does_not_answer_is_not_asked_by_each_again(
+    shop: Connection, group_commit: GroupCommit
+) -> None:
+    await shop.execute(
+        "create or replace function"
+        " reserve_together(product text, carts jsonb, hold interval default '10 minutes')"
+        " returns jsonb language plpgsql as"
+        " $$ begin raise exception 'starting up' using errcode = '57P03'; end $$"
     )
-    assert len({each["token"] for each in held}) == 5
-    assert await quantities("lamp") == (0, 5)
+    outcomes = await asyncio.gather(
+        *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5)), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [DatabaseUnavailable] * 5
+    assert await shop.fetchval(ACTIVE) == 0
 
 
 @pytest.mark.settings(database_pool_size=4, reservation_rate="", reservation_line_rate="")

@@ -122,7 +122,8 @@ class Model:
         for hold in self.holds.values():
             if hold.status == "active" and hold.checkout == checkout:
                 self.end(hold, "released")
-        self.end_overdue(lines, but=checkout)
+        if self.granted(lines) != lines:
+            self.end_overdue(lines, but=checkout)
         granted = self.granted(lines)
         if granted != lines and not (partial and any(granted.values())):
             raise Refused("SS003")
@@ -171,7 +172,8 @@ class Model:
             for other in self.holds.values():
                 if hold and other.status == "active" and other.checkout == hold.checkout:
                     self.end(other, "released")
-            self.end_overdue(wanted)
+            if self.granted(wanted) != wanted:
+                self.end_overdue(wanted)
             filled = self.granted(wanted)
             if filled != wanted and not record:
                 raise Refused("SS003")
@@ -201,7 +203,8 @@ class Model:
             for each in self.holds.values():
                 if hold and each.status == "active" and each.checkout == hold.checkout:
                     self.end(each, "released")
-            self.end_overdue(missing)
+            if self.granted(missing) != missing:
+                self.end_overdue(missing)
             for key, units in self.granted(missing).items():
                 order.filled[key] += units
                 self.move(key, units, 0)
@@ -351,6 +354,48 @@ class Selling(RuleBasedStateMachine):
         held = self.model.holds[answer["token"]]
         assert sum(line["quantity"] for line in answer["lines"]) == sum(held.lines.values())
         return answer["token"]
+
+    @rule(
+        target=tokens,
+        product=st.sampled_from(list(SHOP)),
+        carts=st.lists(
+            st.tuples(CHECKOUTS, st.sampled_from([None, "s", "m"]), st.integers(1, 6)),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def reserve_together(self, product: str, carts: list[tuple[str, str | None, int]]) -> Any:
+        """In turn: those of which there is enough, for checkouts that hold nothing."""
+        answers = json.loads(
+            self.sql(
+                "select reserve_together($1, $2)",
+                self.shop + product,
+                json.dumps(
+                    [
+                        {
+                            "checkoutToken": self.shop + checkout,
+                            "variantId": self.id_of((product, variant)),
+                            "quantity": units,
+                        }
+                        for checkout, variant, units in carts
+                    ]
+                ),
+            )
+        )
+        tokens = []
+        for (checkout, variant, units), answer in zip(carts, answers, strict=True):
+            key = (product, variant)
+            is_held = any(
+                hold.status == "active" and hold.checkout == checkout
+                for hold in self.model.holds.values()
+            )
+            is_sold_so = key in ARTICLES
+            is_there = is_sold_so and self.model.granted({key: units}) == {key: units}
+            assert (answer is not None) == (is_there and not is_held)
+            if answer is not None:
+                self.model.reserve(answer["token"], checkout, {key: units}, partial=False)
+                tokens.append(answer["token"])
+        return multiple(*tokens)
 
     @rule(token=tokens)
     def extend(self, token: str) -> None:

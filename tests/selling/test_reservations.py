@@ -1,11 +1,17 @@
 """Holding stock over HTTP (R20, R22): what is held, for how long, and what is refused."""
 
-from typing import Any
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
+import asyncpg
 import pytest
 
 from tests.integration.clients import reading
-from tests.selling.conftest import Quantities, Shop
+from tests.selling.conftest import Connection, Quantities, Shop
+
+Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 
 LAMP = {"productId": "lamp", "quantity": 2}
 SHIRT_S = {"productId": "shirt", "variantId": "shirt-s", "quantity": 1}
@@ -164,6 +170,43 @@ async def test_an_overdue_hold_gives_way_before_anybody_is_refused(
     assert await quantities("lamp") == (0, 10)
     assert await quantities("shirt-s") == (0, 0)
     assert (await api.shopper.get(f"/api/reservations/{held['token']}")).status_code == 410
+
+
+async def test_while_others_end_what_is_overdue_nobody_is_refused(
+    shop: Connection, connect: Connect
+) -> None:
+    """Somebody has an overdue hold locked, and has not given it back yet: ask again."""
+    await shop.execute(
+        """select reserve_stock('late', '[{"productId": "lamp", "quantity": 10}]')"""
+    )
+    await shop.execute("update reservations set expires_at = now()")
+    cart = '[{"productId": "lamp", "quantity": 1}]'
+    ending = await connect()
+    transaction = ending.transaction()
+    await transaction.start()
+    await ending.execute("select from reservations for update")
+    for record in (False, True):
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await shop.execute(
+                "select complete_order(cart => $1, record_shortfall => $2)", cart, record
+            )
+    await transaction.rollback()
+    order = await shop.fetchval("select complete_order(cart => $1)", cart)
+    assert json.loads(order)["status"] == "paid"
+
+
+async def test_what_is_overdue_is_not_waited_for_where_there_is_enough(
+    shop: Connection, connect: Connect
+) -> None:
+    await shop.execute("""select reserve_stock('late', '[{"productId": "lamp", "quantity": 2}]')""")
+    await shop.execute("update reservations set expires_at = now()")
+    other = await connect()
+    async with other.transaction(), asyncio.timeout(20):
+        await other.execute("select from reservations for update")
+        await shop.execute(
+            "select reserve_stock('c', $1)",
+            '[{"productId": "lamp", "quantity": 8}, {"productId": "bulb", "quantity": 1}]',
+        )
 
 
 async def test_a_direct_purchase_ends_overdue_holds_too(api: Shop) -> None:

@@ -1,0 +1,20 @@
+-- refuse_while_ending(lines, moment): to be asked before something is refused for want of stock,
+-- after overdue holds have been ended: whether others are just ending more of them, on the lines'
+-- products. They have them locked, and wait for products that are locked here.
+-- Locks: none.
+-- Raises: 55P03 (lock_not_available) if so: the same call, made again, finds what they give back.
+create or replace function refuse_while_ending(lines stock_line[], moment timestamptz)
+returns void
+language plpgsql as $$
+begin
+    if exists (select from reservations r
+                where r.status = 'active' and r.expires_at <= moment
+                  and exists (select from reservation_lines l
+                               where l.reservation_id = r.id
+                                 and l.product_id = any (array(
+                                     select product_id from unnest(lines))))) then
+        raise exception 'overdue holds on this are just being ended'
+            using errcode = 'lock_not_available', hint = 'Call again.';
+    end if;
+end
+$$;
