@@ -3,7 +3,8 @@ drop table if exists pg_temp.merged_products, pg_temp.merged_variants;
 
 create temporary table merged_products on commit drop as
 select s.row, s.id, old.id is null as is_new, s.max_quantity_given,
-       coalesce(old.reserved_quantity, 0) as reserved_quantity, new.*,
+       coalesce(old.reserved_quantity, 0) as reserved_quantity,
+       coalesce(old.sold_quantity, 0) as sold_before, new.*,
        old.id is not null
        and (old.name, old.description, old.category, old.base_price, old.status,
             old.requires_assembly, old.max_quantity, old.sold_quantity,
@@ -32,7 +33,8 @@ select s.row, s.id, old.id is null as is_new, s.max_quantity_given,
 create temporary table merged_variants on commit drop as
 select s.row, s.part, s.id, s.product_id, old.product_id as old_product_id,
        old.id is null as is_new, s.max_quantity_given,
-       coalesce(old.reserved_quantity, 0) as reserved_quantity, new.*,
+       coalesce(old.reserved_quantity, 0) as reserved_quantity,
+       coalesce(old.sold_quantity, 0) as sold_before, new.*,
        old.id is not null
        and (old.variant_value, old.sku, old.price, old.status, old.max_quantity,
             old.sold_quantity, old.low_stock_threshold)

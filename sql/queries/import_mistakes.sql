@@ -4,11 +4,45 @@
 --   missing          a new row lacks what the column must hold
 --   moved            a variant of another product (other)
 --   unknown_product  a variant of a product that is neither in the file nor in the database
---   oversold         max_quantity is below sold + reserved
-with mistakes as (
+--   oversold         max_quantity (bound) is below sold + reserved
+--   undersold        sold_quantity is below what orders have of it (bound)
+--   unequal          a product's sold_quantity is below its variants' (bound), or a variant's above
+--                    what its product, which the file does not name, leaves it (bound)
+-- The last two look only at what the import changes: where it leaves sold_quantity alone, no order
+-- is read.
+with resold_products as materialized (
+    select row, id, sold_quantity
+      from merged_products
+     where not is_new and sold_quantity <> sold_before
+), resold_variants as materialized (
+    select row, part, id, product_id, sold_quantity
+      from merged_variants
+     where sold_quantity <> sold_before and product_id = coalesce(old_product_id, product_id)
+), resold as materialized (
+    select id as product_id from resold_products
+    union
+    select product_id from resold_variants
+), filled as materialized (
+    select product_id, variant_id, sum(filled_quantity) as units
+      from order_lines
+     where filled_quantity > 0 and product_id in (select product_id from resold)
+     group by product_id, variant_id
+), sold_of_variants as materialized (
+    select product_id, sum(sold_quantity) as units
+      from (select v.product_id, v.sold_quantity
+              from variants v
+             where v.product_id in (select product_id from resold)
+               and not exists (select from staged_variants s where s.id = v.id)
+            union all
+            (select distinct on (id) product_id, sold_quantity
+               from merged_variants
+              where product_id in (select product_id from resold)
+              order by id, row, part)) v
+     group by product_id
+), mistakes as (
     select row, null::integer as part, 'repeated' as kind, 'id' as column_name, id,
            first_row as other_row, null::integer as other_part, null as other,
-           null::integer as most, null::integer as sold, null::integer as reserved
+           null::bigint as bound, null::integer as sold, null::integer as reserved
       from (select row, id, first_value(row) over (partition by id order by row) as first_row
               from staged_products) s
      where row <> first_row
@@ -53,6 +87,35 @@ with mistakes as (
            null, null, null, max_quantity, sold_quantity, reserved_quantity
       from merged_variants
      where sold_quantity::bigint + reserved_quantity > max_quantity
+    union all
+    select p.row, null, 'undersold', 'sold_quantity', p.id, null, null, null,
+           f.units, p.sold_quantity, null
+      from resold_products p
+      join (select product_id, sum(units)::bigint as units from filled group by product_id) f
+        on f.product_id = p.id
+     where p.sold_quantity < f.units
+    union all
+    select v.row, v.part, 'undersold', 'sold_quantity', v.id, null, null, null,
+           f.units, v.sold_quantity, null
+      from resold_variants v
+      join filled f on f.variant_id = v.id
+     where v.sold_quantity < f.units
+    union all
+    select m.row, null, 'unequal', 'sold_quantity', m.id, null, null, null,
+           s.units, m.sold_quantity, null
+      from sold_of_variants s
+      join merged_products m on m.id = s.product_id
+     where m.sold_quantity < s.units
+    union all
+    (select distinct on (p.id)
+            v.row, v.part, 'unequal', 'sold_quantity', v.id, null, null, p.id,
+            greatest(0, v.sold_quantity + p.sold_quantity - s.units), v.sold_quantity, null
+       from sold_of_variants s
+       join products p on p.id = s.product_id
+       join resold_variants v on v.product_id = p.id
+      where p.sold_quantity < s.units
+        and not exists (select from staged_products named where named.id = p.id)
+      order by p.id, v.row desc, v.part desc)
 )
 select *, count(*) over () as all_of_them
   from mistakes

@@ -276,7 +276,7 @@ class _Import:
                 entry = dict(_parts(checked))[mistake["part"]]
                 other = references.get((mistake["other_row"], mistake["other_part"]), "")
                 column = mistake["column_name"]
-                if mistake["kind"] == "missing" and column in entry.keys:
+                if column in entry.keys and column not in entry.values:
                     continue  # it is there, but wrong: that has been said
                 key = entry.keys.get(column, camel(column))
                 reason = _reason(mistake, other)
@@ -293,7 +293,7 @@ def _parts(checked: Checked) -> Iterator[tuple[int | None, Entry]]:
 
 def _reason(mistake: Row, other: str) -> str:
     """What the database found, in words."""
-    most, sold, reserved = mistake["most"], mistake["sold"], mistake["reserved"]
+    bound, sold, reserved = mistake["bound"], mistake["sold"], mistake["reserved"]
     match mistake["kind"], mistake["column_name"]:
         case "missing", _:
             return "missing (the row is new)"
@@ -304,11 +304,18 @@ def _reason(mistake: Row, other: str) -> str:
             return f"expected an id of its own, got a variant of {mistake['other']!r}"
         case "unknown_product", _:
             return f"there is no product {mistake['other']!r}, neither here nor in the database"
+        case "undersold", _:
+            return f"expected at least {bound} (sold to orders), got {sold}"
+        case "unequal", _ if mistake["part"] is None:
+            return f"expected at least {bound} (sold of its variants), got {sold}"
+        case "unequal", _:
+            rest = f"what is sold of the product {mistake['other']!r} but not of its other variants"
+            return f"expected at most {bound} ({rest}), got {sold}"
         case _, "max_quantity":
             reason = f"expected at least {sold + reserved} ({sold} sold, {reserved} reserved)"
-            return f"{reason}, got {most}"
+            return f"{reason}, got {bound}"
         case _:
-            reason = f"expected at most {most - reserved} (of {most}, {reserved} are reserved)"
+            reason = f"expected at most {bound - reserved} (of {bound}, {reserved} are reserved)"
             return f"{reason}, got {sold}"
 
 

@@ -63,6 +63,13 @@ async def state(connection: Connection) -> list[list[Any]]:
     ]
 
 
+async def mistakes(pool: Pool, content: object) -> list[tuple[int | None, str]]:
+    """Line and reason of each mistake."""
+    with pytest.raises(ImportRejected) as raised:
+        await load(pool, content)
+    return [(row.line, row.reason) for row in raised.value.rows]
+
+
 class TestGoodFiles:
     async def test_every_field_arrives(self, pool: Pool, connection: Connection) -> None:
         imported = await load(pool, [UNIT, BRACKET])
@@ -228,11 +235,6 @@ class TestBrokenFiles:
         yield
         assert await state(connection) == before
 
-    async def rejections(self, pool: Pool, content: object) -> list[tuple[int | None, str]]:
-        with pytest.raises(ImportRejected) as raised:
-            await load(pool, content)
-        return [(row.line, row.reason) for row in raised.value.rows]
-
     @pytest.mark.parametrize(("key", "value", "reason"), WRONG_FIELDS)
     async def test_a_wrong_value_is_quoted_beside_what_was_expected(
         self, pool: Pool, key: str, value: object, reason: str
@@ -240,7 +242,7 @@ class TestBrokenFiles:
         good = BRACKET | {"name": "Changed"}
         bad = {"id": "New", "name": "New", "basePrice": 1} | {key: value}
         line = 9 + list(bad).index(key)  # behind the first row's six lines and the brackets
-        rejections = await self.rejections(pool, [good, bad])
+        rejections = await mistakes(pool, [good, bad])
         assert rejections == [(line, f"[1].{key}: expected {reason}")]
 
     async def test_each_bad_row_is_named_with_its_line_in_the_order_of_the_file(
@@ -259,7 +261,7 @@ class TestBrokenFiles:
             "C",
             {"name": "D", "name": "d", "base_price": 1, "basePrice": 1}
         ]}"""
-        assert await self.rejections(pool, file) == [
+        assert await mistakes(pool, file) == [
             (3, "[1].basePrice: missing (the row is new)"),
             (3, "[1].basePrise: no such field; did you mean basePrice?"),
             (3, "[1].colour: no such field"),
@@ -313,18 +315,18 @@ class TestBrokenFiles:
     async def test_a_file_that_is_no_catalogue_is_told_where(
         self, pool: Pool, file: bytes, line: int | None, reason: str
     ) -> None:
-        [(found, told)] = await self.rejections(pool, file)
+        [(found, told)] = await mistakes(pool, file)
         assert found == line
         assert told.startswith(reason)
 
     async def test_half_of_a_surrogate_pair_is_no_text(self, pool: Pool) -> None:
         file = rb'[{"id": "A", "name": "\ud83d", "basePrice": 1}]'
-        [(_, reason)] = await self.rejections(pool, file)
+        [(_, reason)] = await mistakes(pool, file)
         assert reason.startswith("[0].name: expected text without control characters")
 
     async def test_a_limit_below_what_the_file_says_is_sold(self, pool: Pool) -> None:
         new = {"id": "A", "name": "A", "basePrice": 1, "maxQuantity": 3, "soldQuantity": 4}
-        assert await self.rejections(pool, [BRACKET | {"name": "Changed"}, new]) == [
+        assert await mistakes(pool, [BRACKET | {"name": "Changed"}, new]) == [
             (12, "[1].maxQuantity: expected at least 4 (4 sold, 0 reserved), got 3")
         ]
 
@@ -351,6 +353,90 @@ class TestAgainstTheDatabase:
             "[1].soldQuantity: expected at most 17 (of 20, 3 are reserved), got 18"
         )
         assert await state(connection) == before
+
+    async def test_what_orders_have_stays_sold(self, pool: Pool, connection: Connection) -> None:
+        """Else it would be for sale again, and the order could not be cancelled any more."""
+        await load(pool, [UNIT, BRACKET | {"max_quantity": 20}])
+        oak = {"productId": "Unit-8x8x8", "variantId": "Unit-8x8x8-oak", "quantity": 2}
+        order = await ordered(connection, {"productId": "Bracket", "quantity": 5}, oak)
+        await ordered(connection, {"productId": "Bracket", "quantity": 2})
+        before = await state(connection)
+
+        file = [
+            {"id": "Bracket", "soldQuantity": 6},
+            {"id": "Unit-8x8x8", "variants": [{"id": "Unit-8x8x8-oak", "soldQuantity": 1}]},
+        ]
+        assert await mistakes(pool, file) == [
+            (4, "[0].soldQuantity: expected at least 7 (sold to orders), got 6"),
+            (
+                11,
+                "[1].variants[0].soldQuantity: expected at least 2 (sold to orders), got 1",
+            ),
+        ]
+        assert await state(connection) == before
+
+        await load(pool, [{"id": "Bracket", "soldQuantity": 7}, {"id": "Unit-8x8x8", "name": "U"}])
+        await connection.execute("select cancel_order($1)", order)
+        await load(pool, [{"id": "Bracket", "soldQuantity": 2}])
+        assert [each for each in await sold(connection) if each[0] != "Unit-8x8x8-white"] == [
+            ("Bracket", 2),
+            ("Unit-8x8x8", 3),
+            ("Unit-8x8x8-oak", 3),
+        ]
+
+    async def test_of_a_product_as_much_is_sold_as_of_its_variants(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        await load(pool, [UNIT])
+        before = await state(connection)
+        white = {"id": "Unit-8x8x8-white", "soldQuantity": 1}
+        for file, line, reason in (
+            ([{"id": "Unit-8x8x8", "soldQuantity": 2}], 4,
+             "[0].soldQuantity: expected at least 3 (sold of its variants), got 2"),
+            ([{"id": "Unit-8x8x8", "variants": [white]}], 2,
+             "[0].soldQuantity: expected at least 4 (sold of its variants), got 3"),
+            ([{"id": "New", "name": "New", "basePrice": 1, "soldQuantity": 1,
+               "variants": [{"id": "V", "variantValue": "V", "soldQuantity": 2}]}], 6,
+             "[0].soldQuantity: expected at least 2 (sold of its variants), got 1"),
+        ):  # fmt: skip
+            assert await mistakes(pool, file) == [(line, reason)]
+        assert await state(connection) == before
+        await load(pool, [{"id": "Unit-8x8x8", "soldQuantity": 4, "variants": [white]}])
+
+    async def test_a_list_of_variants_alone_sells_no_more_than_their_product(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        await load(pool, [UNIT | {"soldQuantity": 5}])
+        header = b"productId,variantId,soldQuantity\n"
+        file = header + b"Unit-8x8x8,Unit-8x8x8-oak,2\nUnit-8x8x8,Unit-8x8x8-white,4\n"
+        with pytest.raises(ImportRejected) as raised:
+            await import_catalogue(pool, file, format_name="csv", actor="tester", reason="test")
+        [row] = raised.value.rows
+        assert (row.line, row.column, row.id) == (3, 3, "Unit-8x8x8-white")
+        assert row.reason == (
+            "soldQuantity: expected at most 3 (what is sold of the product 'Unit-8x8x8' but not of"
+            " its other variants), got 4"
+        )
+        fits = file.replace(b"white,4", b"white,3")
+        await import_catalogue(pool, fits, format_name="csv", actor="tester", reason="test")
+        assert await sold(connection) == [
+            ("Unit-8x8x8", 5),
+            ("Unit-8x8x8-oak", 2),
+            ("Unit-8x8x8-white", 3),
+        ]
+
+    async def test_what_was_wrong_before_does_not_reject_a_file_that_leaves_it_alone(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        await load(pool, [UNIT])
+        await ordered(
+            connection,
+            {"productId": "Unit-8x8x8", "variantId": "Unit-8x8x8-oak", "quantity": 2},
+        )
+        await connection.execute("update products set sold_quantity = 0")
+        same = UNIT | {"name": "Cube", "soldQuantity": 0}
+        same["variants"] = [{"id": "Unit-8x8x8-oak", "sku": "U8"}]
+        assert (await load(pool, [same])).changed == 2
 
     async def test_a_variant_cannot_move_to_another_product(
         self, pool: Pool, connection: Connection
@@ -382,6 +468,21 @@ class TestAgainstTheDatabase:
         row = await connection.fetchrow("select name, sold_quantity from products")
         assert row is not None
         assert tuple(row) == ("Cube", 4)
+
+
+async def ordered(connection: Connection, *lines: dict[str, object]) -> int:
+    """The id of an order of these lines."""
+    order: str = await connection.fetchval("select complete_order(cart => $1)", json.dumps(lines))
+    return int(json.loads(order)["orderId"])
+
+
+async def sold(connection: Connection) -> list[tuple[str, int]]:
+    """What is sold of each product and variant."""
+    rows = await connection.fetch(
+        "select id, sold_quantity from products union all"
+        " select id, sold_quantity from variants order by id"
+    )
+    return [(row["id"], row["sold_quantity"]) for row in rows]
 
 
 async def _until_someone_waits(connection: Connection) -> None:
