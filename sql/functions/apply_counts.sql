@@ -17,7 +17,8 @@
 --   unknown     there is no such product, or no such variant of it
 --   too_old     the log does not reach back so far
 -- Locks: the source; products, then variants, each in the order of ids (lock_stock); alerts.
--- Raises: SS001 for a time more than a minute ahead, and past the largest integer.
+-- Raises: SS001 for a time more than a minute ahead, and for a count that is no whole number from 0,
+-- or past the largest integer together with what is sold and has come.
 create or replace function apply_counts(
     of_source text, taken_at timestamptz, counts jsonb, actor text default null)
 returns table (product_id text, variant_id text, outcome text, count integer, moved integer,
@@ -37,6 +38,7 @@ declare
     received  bigint;  -- units that came since, less those that went otherwise
     new_max   bigint;
     least     bigint;
+    most      bigint;
 begin
     if taken_at > clock_timestamp() + interval '1 minute' then
         perform refuse_field('occurredAt', 'in the past');
@@ -55,10 +57,13 @@ begin
 
     for line in
         select c ->> 'productId' as product_id, c ->> 'variantId' as variant_id,
-               (c ->> 'count')::integer as count
-          from jsonb_array_elements(counts) c
+               (c ->> 'count')::bigint as count, format('counts[%s].count', number - 1) as field
+          from jsonb_array_elements(counts) with ordinality given (c, number)
          order by 1, 2 nulls last  -- a count of the product itself has the last word
     loop
+        if (line.count between 0 and 2147483647) is not true then
+            perform refuse_field(line.field, 'a whole number from 0 to 2147483647');
+        end if;
         product_id := line.product_id;
         variant_id := line.variant_id;
         count := line.count;
@@ -121,13 +126,17 @@ begin
         end if;
         moved := received - sold;
         least := least_max(line.product_id, line.variant_id);
+        most := most_max(line.product_id, line.variant_id);
+        if new_max > most then
+            perform refuse_field(line.field, (most - new_max + line.count) || ' at most');
+        end if;
         outcome := case when new_max < least then 'clamped'
                         when new_max = max_before then 'unchanged'
                         else 'applied' end;
         max_after := greatest(new_max, least);
         if max_after <> max_before then
             perform change_max(line.product_id, line.variant_id, max_after);
-            available := available + max_after - max_before;
+            available := available + (max_after - max_before);
         end if;
         if outcome = 'clamped' then
             perform raise_alert(line.product_id, line.variant_id, 'sync', format(

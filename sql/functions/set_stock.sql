@@ -1,7 +1,8 @@
 -- set_stock(of_product, of_variant, stock, why, remark, expected_version, actor): makes `stock`
 -- units available (NULL: unlimited), whatever is sold and reserved. Gives the row as JSON.
 -- Locks: the product, then the variant.
--- Raises: as begin_adjustment; SS001 for a negative stock.
+-- Raises: as begin_adjustment; SS001 for a negative stock, and for one that is past the largest
+-- integer together with what is sold and reserved.
 create or replace function set_stock(
     of_product       text,
     of_variant       text,
@@ -19,6 +20,7 @@ as $$
 declare
     before text := current_setting('stream_server.actor', true);
     taken  bigint;
+    most   bigint;
 begin
     if stock < 0 then
         perform refuse_field('stock', 'a whole number from 0, or null');
@@ -30,6 +32,10 @@ begin
     else
         select sold_quantity::bigint + reserved_quantity into taken
           from variants where id = of_variant;
+    end if;
+    most := most_max(of_product, of_variant) - taken;
+    if stock > most then
+        perform refuse_field('stock', most || ' at most');
     end if;
     perform change_max(of_product, of_variant, stock + taken);
     perform set_config('stream_server.actor', coalesce(before, ''), true);

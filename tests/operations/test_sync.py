@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_server.database.pool import Pool
+from stream_server.database.pool import Pool, Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import sync
 from stream_server.inventory.sync import Count
@@ -21,6 +21,8 @@ from tests.operations.conftest import Office
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+
+MAX = 2**31 - 1  # Postgres's integer
 
 REPORT = """
 select outcome, max_after from apply_counts($1, $2,
@@ -218,6 +220,35 @@ class TestCorrection:
         assert tuple(row)[:4] == ("sync", "count", "scanner", "erp")
         assert row["note"].startswith("counted 2026-01-02 00:00:00")
 
+    async def test_a_count_that_no_column_holds_beside_what_is_sold_is_named(
+        self, pool: Pool, db: Connection
+    ) -> None:
+        await db.execute("update products set sold_quantity = 4 where id = 'shirt'")
+        await db.execute("update variants set sold_quantity = 4 where id = 'shirt-m'")
+        for counts, name, most in (
+            ([Count("shirt", None, 1), Count("cap", None, MAX)], "counts[1].count", MAX - 10),
+            # The other size's 10 belong to the product's maximum.
+            ([Count("shirt", "shirt-m", MAX)], "counts[0].count", MAX - 4 - 10),
+        ):
+            with pytest.raises(InvalidRequest) as raised:
+                await send(pool, db, *counts)
+            assert (raised.value.field, raised.value.expected) == (name, f"{most} at most")
+            fits = Count(counts[-1].product_id, counts[-1].variant_id, most)
+            assert [row["outcome"] for row in await send(pool, db, fits)] == ["applied"]
+        assert await available(db) == MAX - 10
+        assert (await send(pool, db, Count("cap", None, MAX - 11)))[0]["available"] == MAX - 11
+        assert await available(db, "shirt") == MAX - 4
+        await assert_log_replays(db)
+
+    @pytest.mark.parametrize("number", [-1, 2**31])
+    async def test_a_count_in_sql_that_is_out_of_bounds_is_named(
+        self, db: Connection, number: int
+    ) -> None:
+        counts = f'[{{"productId": "cap", "count": 1}}, {{"productId": "hat", "count": {number}}}]'
+        with pytest.raises(asyncpg.PostgresError, match=r"counts\[1\].count must be") as raised:
+            await db.execute("select apply_counts('erp', now(), $1)", counts)
+        assert raised.value.sqlstate == "SS001"
+
     async def test_reports_and_sales_at_the_same_time_neither_block_for_ever_nor_lose_a_sale(
         self, db: Connection, connect: Connect, pool: Pool
     ) -> None:
@@ -252,6 +283,12 @@ class TestCorrection:
             await db.fetchval("select sum(sold_quantity) from products where id like 'p%'") == 160
         )
         await assert_log_replays(db)
+
+
+async def send(pool: Pool, db: Connection, *counts: Count) -> list[Row]:
+    return await sync.apply_counts(
+        pool, source="erp", occurred_at=await now(db), counts=counts, actor="a"
+    )
 
 
 async def now_of(pool: Pool) -> datetime:

@@ -51,6 +51,25 @@ async def test_a_count_needs_the_version_that_it_was_made_with(api: Shop) -> Non
     assert (data["maxQuantity"], data["soldQuantity"], data["availableQuantity"]) == (52, 2, 50)
 
 
+async def test_a_stock_that_no_column_holds_beside_what_is_sold_is_named(api: Shop) -> None:
+    most = 2**31 - 1
+    sold = [{"productId": "lamp", "quantity": 2}]
+    sold += [{"productId": "shirt", "variantId": "shirt-s", "quantity": 1}]
+    await api.backend.post("/api/orders", json={"lines": sold})
+    for path, variant, version, highest in (
+        ("lamp", None, 2, most - 2),
+        ("shirt", "shirt-s", 5, most - 1 - 3),  # 3 of the other size are in the product's maximum
+    ):
+        body = {"variantId": variant, "expectedVersion": version}
+        answer = await change(api, f"{path}/adjustments", {**body, "stock": most})
+        assert answer.json()["error"]["details"] == {
+            "field": "stock",
+            "expected": f"{highest} at most",
+        }
+        answer = await change(api, f"{path}/adjustments", {**body, "stock": highest})
+        assert answer.json()["data"]["availableQuantity"] == highest
+
+
 async def test_what_is_taken_cannot_be_adjusted_away(api: Shop) -> None:
     await api.backend.post("/api/orders", json={"lines": [{"productId": "lamp", "quantity": 8}]})
     answer = await change(api, "lamp/adjustments", {"change": -3})
