@@ -50,6 +50,7 @@ def server(app: Starlette, settings: Settings) -> Server:
         app,
         host=settings.host,
         port=settings.port,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         http="stream_server.streaming.connection:StreamProtocol",
         ws="none",
         lifespan="on",

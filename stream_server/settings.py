@@ -7,6 +7,7 @@ error messages don't quote what was given for them.
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -54,6 +55,16 @@ def _payment_url(value: str) -> str:
     return value
 
 
+def _proxies(value: str) -> str:
+    """Checked here, because uvicorn would take what it cannot read for the name of a host."""
+    try:
+        for part in value.split(",") if value != "*" else ():
+            ip_network(part.strip())
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, or *") from None
+    return value
+
+
 def _rate(value: str) -> str:
     if value:
         try:
@@ -77,6 +88,7 @@ def _public_key(value: str) -> str:
     return value
 
 
+Proxies = Annotated[str, AfterValidator(_proxies)]
 Rate = Annotated[str, AfterValidator(_rate)]
 PostgresURL = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Origins = Annotated[
@@ -110,6 +122,11 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    forwarded_allow_ips: Proxies = Field(
+        "127.0.0.1,::1",
+        description="Proxies whose `X-Forwarded-For` says who the client is: addresses or "
+        "networks, comma-separated; `*`: anybody",
+    )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "", description="Where browsers reach this server, for links. Empty: as it listens"
     )

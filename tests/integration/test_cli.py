@@ -47,11 +47,15 @@ async def run(
 
 
 @contextmanager
-def serving(*arguments: str, database_url: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`serve` on a free port, and its URL as the log tells it; ended with the block."""
+def serving(
+    *arguments: str, database_url: str = "", **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`serve` on a free port, and its URL as the log tells it; ended with the block. `variables` of
+    the environment are named in lower case."""
+    settings = {name.upper(): value for name, value in variables.items()}
     with subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", *arguments],
-        env=environment(database_url),
+        env=environment(database_url) | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
