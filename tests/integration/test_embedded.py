@@ -20,8 +20,8 @@ import sys, time
 from pathlib import Path
 from stream_server.database.embedded import embedded_postgres
 with embedded_postgres(Path(sys.argv[1]), throwaway=True) as server:
-    print(server.url, flush=True)
     try:
+        print(server.url, flush=True)
         time.sleep(60)
     finally:
         print("inner", flush=True)
