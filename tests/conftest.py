@@ -1,7 +1,8 @@
 """A real Postgres for every test that asks for one.
 
 `TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE; without it, an embedded
-one runs for the session. Each test gets a database of its own, copied from a migrated template.
+one runs for the session, in memory where there is room. Each test gets a database of its own,
+copied from a migrated template. Where several processes run tests, each has an embedded one.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -17,11 +19,52 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import uvicorn.server
+from hypothesis import HealthCheck, settings
 
 from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
+from stream_server.web.client import ClientFiles
+from tests.ports import reserved_port
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
+
+# How long an example takes says something about what else the machine does, and nothing about us.
+settings.register_profile(
+    "ours", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ours")
+
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it, containers give it little
+ROOM = 2**30  # bytes that the databases of a process may take, with room to spare
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packed_once() -> Iterator[None]:
+    """Packing the browser client is most of the work of making an application, and always gives the
+    same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientFiles, "packaged", cache(ClientFiles.packaged))
+        yield
+
+
+class _Hasty:
+    """asyncio, as uvicorn shall see it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_end_quickly() -> Iterator[None]:
+    """Before it ends, uvicorn waits a tenth of a second for its connections, and as long again
+    while there are some: here, it looks every five milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn.server, "asyncio", _Hasty())
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +74,12 @@ def postgres() -> Iterator[str]:
         yield url
         return
     # Not pytest's own temporary folder: the next session closes that to other users.
-    folder = Path(tempfile.mkdtemp(prefix="stream-server-test-"))
+    has_room = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2 * ROOM
+    parent = IN_MEMORY if has_room else None
+    folder = Path(tempfile.mkdtemp(prefix="stream-server-test-", dir=parent))
     try:
-        settings = {"max_connections": "200", "deadlock_timeout": "50ms"}
-        with embedded_postgres(folder, settings=settings, throwaway=True) as server:
+        options = {"max_connections": "200", "deadlock_timeout": "50ms", "max_wal_size": "256MB"}
+        with embedded_postgres(folder, settings=options, throwaway=True) as server:
             yield server.url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -89,10 +134,21 @@ async def connect(database_url: str) -> AsyncIterator[Callable[[], Awaitable[Con
         yield connect
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of 127.0.0.1 that is kept for a server that the test starts, or starts again."""
+    with reserved_port() as port:
+        yield port
+
+
+# Copying files makes Postgres write what it has not yet written: quick in memory, slow on a disk.
+_COPY = "" if "TEST_DATABASE_URL" in os.environ else "strategy file_copy"
+
+
 @asynccontextmanager
 async def _database(postgres: str, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
-    await _administer(postgres, f'create database "{name}" template "{template}"')
+    await _administer(postgres, f'create database "{name}" template "{template}" {_COPY}')
     try:
         yield _url_of(postgres, name)
     finally:

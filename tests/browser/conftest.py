@@ -14,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.browser.browsers import options, path
 from tests.browser.site import Site, Stock, recorded
+from tests.ports import reserved_port
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,10 +46,11 @@ def overrides() -> dict[str, Any]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def live_server(database_url: str, overrides: dict[str, Any]) -> AsyncIterator[Site]:
     """The application, ready, with pages beside it. It can be stopped and started."""
-    site = Site(database_url, **overrides)
-    await site.start()
-    yield site
-    await site.stop()
+    with reserved_port() as port:
+        site = Site(database_url, port, **overrides)
+        await site.start()
+        yield site
+        await site.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import asyncpg
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from stream_server.server import Server as UvicornServer
 from stream_server.server import server as server_for
-from tests.integration.servers import app_on, until
+from tests.integration.servers import PromptServer, app_on, until
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -35,17 +35,15 @@ TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 
 
 class Site:
-    """The application on a database, with pages under /pages/, on one port for its life."""
+    """The application on a database, with pages under /pages/, on one port (a reserved one) for its
+    life."""
 
-    def __init__(self, database_url: str, **overrides: Any) -> None:
+    def __init__(self, database_url: str, port: int, **overrides: Any) -> None:
         self._database_url = database_url
         self._overrides = overrides
         self.pages: dict[str, str] = {}
         self.policy = POLICY
-        with socket.socket() as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = port
         self.url = f"http://127.0.0.1:{self.port}"
         self.app: Starlette | None = None
         self._server: UvicornServer | None = None
@@ -55,7 +53,7 @@ class Site:
         """Serves, on what the database says now."""
         app = app_on(self._database_url, **self._overrides)
         app.router.routes.insert(0, Route("/pages/{name}", self._page))
-        server = UvicornServer(server_for(app, app.state.settings).config, app)
+        server = PromptServer(server_for(app, app.state.settings).config, app)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.app, self._server = app, server
         self._task = asyncio.create_task(server._serve([listening]))
@@ -223,6 +221,29 @@ async def is_in_state(page: Page, state: str, within: float = 5.0) -> None:
 def literal(value: object) -> str:
     """A value as JavaScript source."""
     return json.dumps(value)
+
+
+@asynccontextmanager
+async def busy(browser: Browser, page: Page) -> AsyncIterator[list[float]]:
+    """The tasks of a page, by the milliseconds that its thread worked on each; filled in at the
+    block's end. What else the machine does meanwhile does not count, as it would in the times by
+    the clock that a page is told of ("longtask")."""
+    worked: list[float] = []
+    await browser.start_tracing(page=page, categories=["toplevel", "__metadata"])
+    try:
+        yield worked
+    finally:
+        events = json.loads(await browser.stop_tracing())["traceEvents"]
+    pages = {
+        (each["pid"], each["tid"])
+        for each in events
+        if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"
+    }
+    worked += [
+        each["tdur"] / 1000
+        for each in events
+        if "tdur" in each and (each["pid"], each["tid"]) in pages
+    ]
 
 
 @asynccontextmanager

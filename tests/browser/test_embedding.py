@@ -10,6 +10,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.npm import react_modules
 from tests.browser.site import TOP, Site, Stock, shows
+from tests.ports import reserved_port
 
 DOCUMENT = (TOP / "docs" / "embedding.md").read_text()
 PRODUCT = "Unit-8x8x8-Founder"
@@ -28,11 +29,12 @@ def overrides() -> dict[str, Any]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(database_url: str, live_server: Site) -> AsyncIterator[Site]:
     """Another origin: the shop whose page it is. Only its pages are used, not its API."""
-    other = Site(database_url)
-    other.policy = ""
-    await other.start()
-    yield other
-    await other.stop()
+    with reserved_port() as port:
+        other = Site(database_url, port)
+        other.policy = ""
+        await other.start()
+        yield other
+        await other.stop()
 
 
 async def test_three_lines_make_a_plain_page_live(

@@ -48,8 +48,8 @@ class PromptServer(UvicornServer):
     """The server as it is, but it looks every few milliseconds whether it shall end."""
 
     async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await until(lambda: self.should_exit, within=600)
+        while not await self.on_tick(0):  # noqa: ASYNC110  # uvicorn sets a flag, no event
+            await asyncio.sleep(0.005)
 
 
 @dataclass

@@ -3,7 +3,6 @@ nothing is found late; what happens when Postgres goes away."""
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -376,11 +375,9 @@ async def test_postgres_restarts_and_streams_stay_open(
 
 
 async def test_without_a_database_it_serves_says_so_and_is_ready_when_there_is_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """/healthz 200, all else 503 in the envelope; the log names the host and no password."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     url = f"postgresql://postgres:swordfish@127.0.0.1:{port}/postgres"
     with caplog.at_level(logging.DEBUG):
         async with started(app_on(url)) as server, calling(server.url) as client:

@@ -21,6 +21,7 @@ from stream_server.database.migrations import sql_folder
 from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
+from tests.integration.clients import calling
 from tests.integration.servers import until
 from tests.integration.test_cli import COMMAND, environment
 from tests.invariants import assert_consistent
@@ -300,13 +301,13 @@ class TestProcess:
             await asyncio.wait_for(process.wait(), 20)
 
     async def test_its_metrics_can_be_scraped(
-        self, database_url: str, db: Connection, unused_tcp_port: int
+        self, database_url: str, db: Connection, port: int
     ) -> None:
         await hold(db, 5)
-        async with working(database_url, WORKER_METRICS_PORT=str(unused_tcp_port)):
+        async with working(database_url, WORKER_METRICS_PORT=str(port)):
             await _until(lambda: _is_zero(db))
-            async with httpx.AsyncClient(trust_env=False) as client:
-                await _until(lambda: _says(client, unused_tcp_port))
+            async with calling(f"http://127.0.0.1:{port}") as client:
+                await _until(lambda: _says(client))
 
     async def test_killed_workers_leak_nothing_and_do_nothing_twice(
         self, database_url: str, db: Connection, connect: Connect
@@ -338,12 +339,15 @@ class TestProcess:
 
 
 async def _someone_waits(db: Connection) -> object:
-    return await db.fetchval("select exists (select from pg_locks where not granted)")
+    return await db.fetchval(
+        "select exists (select from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock')"
+    )
 
 
-async def _says(client: httpx.AsyncClient, port: int) -> bool:
+async def _says(client: httpx.AsyncClient) -> bool:
     try:
-        text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+        text = (await client.get("/metrics")).text
     except httpx.ConnectError:
         return False
     return "stream_server_expired_reservations_total 5.0" in text

@@ -16,6 +16,7 @@ from stream_server.database.pool import Pool
 from stream_server.inventory.imports import import_catalogue
 from stream_server.settings import Settings
 from stream_server.web.demo_payments import _signature, demo_payment_routes
+from tests.integration.clients import calling
 from tests.integration.servers import DIRECT, Server, serving, until
 
 SECRET = "whsec_pages"
@@ -34,7 +35,7 @@ async def shop(database_url: str) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def client(shop: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=shop.url, trust_env=False) as client:
+    async with calling(shop.url) as client:
         yield client
 
 

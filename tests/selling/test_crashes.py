@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -40,11 +39,10 @@ async def served(url: str, database_url: str) -> asyncio.subprocess.Process:
 
 
 async def test_a_killed_server_leaves_no_half_sale_and_a_repeat_sells_nothing_twice(
-    shop: Connection, database_url: str
+    shop: Connection, database_url: str, port: int
 ) -> None:
     await shop.execute("update products set max_quantity = 1000 where id = 'lamp'")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{port}"
     told: dict[str, int] = {}  # payment to order, as buyers were answered
     halfway = asyncio.Event()
 
