@@ -3,18 +3,14 @@
 import asyncio
 import json
 
-from playwright.async_api import Page, Request
+from playwright.async_api import Browser, Page, Request
 
-from tests.browser.site import Site, Stock, indicators, is_in_state, shows
+from tests.browser.site import Site, Stock, busy, indicators, is_in_state, shows
 
 STATUS = "<connection-status></connection-status>"
 
 OBSERVE = """
-window.tasks = [];
 window.shift = 0;
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) window.tasks.push(entry.duration);
-}).observe({ type: 'longtask' });
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.shift += entry.value;
 }).observe({ type: 'layout-shift' });
@@ -26,9 +22,9 @@ update products p set sold_quantity = sold_quantity + 1
 
 
 async def test_200_cards_and_100_changes_a_second_make_no_long_task_and_no_layout_shift(
-    live_server: Site, stock: Stock, page: Page
+    live_server: Site, stock: Stock, page: Page, browser: Browser
 ) -> None:
-    """Bar: no task over 50 ms (that is what a long task is), shift 0, for five seconds."""
+    """Bar: no task works for 50 ms (that is what a long task is), shift 0, for five seconds."""
     ids = await stock.add(*(f"unit-{number:03}" for number in range(200)), most=100)
     live_server.add("cards.css", "article > * { display: block }")
     head = '<link rel="stylesheet" href="/pages/cards.css">'
@@ -46,18 +42,19 @@ async def test_200_cards_and_100_changes_a_second_make_no_long_task_and_no_layou
         }"""
     )
     loop = asyncio.get_running_loop()
-    begun = loop.time()
-    for turn in range(50):
-        some = [ids[(turn * 10 + each) % 200] for each in range(10)]
-        await stock.connection.execute(CHANGE, some)
-        await asyncio.sleep(max(0.0, begun + (turn + 1) / 10 - loop.time()))
-    seconds = loop.time() - begun
-    await shows(page, "[product-id=unit-099] stock-indicator", "97 available")
+    async with busy(browser, page) as tasks:
+        begun = loop.time()
+        for turn in range(50):
+            some = [ids[(turn * 10 + each) % 200] for each in range(10)]
+            await stock.connection.execute(CHANGE, some)
+            await asyncio.sleep(max(0.0, begun + (turn + 1) / 10 - loop.time()))
+        seconds = loop.time() - begun
+        await shows(page, "[product-id=unit-099] stock-indicator", "97 available")
     changes = await page.evaluate("changes")
-    tasks = await page.evaluate("tasks")
     shift = await page.evaluate("shift")
     assert changes / seconds > 80, f"{changes} changes in {seconds:.1f} s are no load"
-    assert tasks == []
+    assert len(tasks) > 50
+    assert max(tasks) <= 50
     assert shift == 0
 
 

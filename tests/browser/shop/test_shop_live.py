@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.shop.conftest import Someone
-from tests.browser.site import Site, Stock, shows
+from tests.browser.site import Site, Stock, busy, shows
 
 BADGE = "main .buy stock-indicator"
 
@@ -124,10 +124,7 @@ async def test_a_cart_is_the_same_in_all_tabs(shop: Site, someone: Someone) -> N
 
 
 OBSERVE = """
-  window.longest = 0; window.shift = 0;
-  new PerformanceObserver((list) => {
-    for (const {duration} of list.getEntries()) window.longest = Math.max(window.longest, duration);
-  }).observe({type: 'longtask'});
+  window.shift = 0;
   new PerformanceObserver((list) => {
     for (const {value} of list.getEntries()) window.shift += value;
   }).observe({type: 'layout-shift', buffered: true});
@@ -135,19 +132,16 @@ OBSERVE = """
 
 
 async def test_200_cards_and_100_changes_a_second_hold_up_nothing(
-    shop: Site, someone: Someone, stock: Stock
+    shop: Site, someone: Someone, stock: Stock, browser: Browser
 ) -> None:
-    """No task over 50 ms while numbers change, and nothing moves, ever. What else runs on this
-    machine may hold up a page too, but hardly thrice in a row."""
+    """No task works for 50 ms while numbers change, and nothing moves, ever."""
     ids = [f"many-{number:03}" for number in range(200)]
     await stock.add(*ids, most=500)
     page = await someone("/products?q=many&limit=200", viewport={"width": 1280, "height": 900})
     await expect(page.locator(".card")).to_have_count(200)
     await shows(page, "[product-id='many-199'] stock-indicator", "500 available")
     await page.evaluate(OBSERVE)
-    rounds = []
-    for left in (7, 6, 5):
-        await page.evaluate("window.longest = 0")
+    async with busy(browser, page) as tasks:
         began = time.monotonic()
         for turn in range(150):
             await stock.connection.execute(
@@ -157,10 +151,8 @@ async def test_200_cards_and_100_changes_a_second_hold_up_nothing(
             )
             # the rate is what is tested: 100 a second
             await asyncio.sleep(max(0, began + (turn + 1) / 100 - time.monotonic()))
-        await stock.set("many-199", left)
-        await shows(page, "[product-id='many-199'] stock-indicator", f"Only {left} remaining!")
-        rounds.append(await page.evaluate("window.longest"))
-        if rounds[-1] <= 50:
-            break
-    assert min(rounds) <= 50, rounds
+        await stock.set("many-199", 7)
+        await shows(page, "[product-id='many-199'] stock-indicator", "Only 7 remaining!")
+    assert len(tasks) > 15
+    assert max(tasks) <= 50
     assert await page.evaluate("window.shift") == 0
