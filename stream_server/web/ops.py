@@ -32,6 +32,8 @@ async def _readyz(request: Request) -> Response:
     if not hub.is_live:
         known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
         return failure(503, "source_lost", f"The server does not follow Postgres; it {known}")
+    if not request.app.state.pool.is_connected:
+        return failure(503, "database_unavailable", "The server is about to connect to Postgres")
     return success(to_json({"status": "ready", "products": len(hub.entries)}))
 
 

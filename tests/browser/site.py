@@ -57,7 +57,9 @@ class Site:
         listening = socket.create_server(("127.0.0.1", self.port))
         self.app, self._server = app, server
         self._task = asyncio.create_task(server._serve([listening]))
-        await until(lambda: app.state.hub.is_live, "the server is ready")
+        await until(
+            lambda: app.state.hub.is_live and app.state.pool.is_connected, "the server is ready"
+        )
 
     async def stop(self) -> None:
         """Ends it as SIGTERM does."""

@@ -91,6 +91,11 @@ class Server:
     async def live(self) -> None:
         await until(lambda: self.hub.is_live, "the source is live")
 
+    async def ready(self) -> None:
+        """As `/readyz` says it: the source is live, and there are connections for all else."""
+        await self.live()
+        await until(lambda: self.app.state.pool.is_connected, "the pool is connected")
+
     async def published(self, connection: Connection) -> None:
         """Returns once all that is committed now has been written to every stream."""
         await caught_up(self.hub, connection)
@@ -120,7 +125,7 @@ async def serving(
     """The application on this database, ready, under uvicorn. `overrides` are settings."""
     app = app_on(database_url, **overrides)
     async with started(app, http=http, tls=tls, send_buffer=send_buffer) as server:
-        await server.live()
+        await server.ready()
         yield server
 
 

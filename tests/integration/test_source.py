@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, example, given, note, settings
 from stream_server.database import embedded
 from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
+from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
@@ -372,6 +373,27 @@ async def test_postgres_restarts_and_streams_stay_open(
         await assert_complete(server.hub, connection)
         assert "stale" not in (await client.get("/api/inventory/unit-00000")).json()
     connection.terminate()
+
+
+async def test_it_is_ready_when_it_has_connections_for_all_else_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody who is sent here gets a 503 for an order, as the source was quicker than the pool."""
+    allowed = asyncio.Event()
+    connect = Pool.connect
+
+    async def late(self: Pool, **options: Any) -> None:
+        await allowed.wait()
+        await connect(self, **options)
+
+    monkeypatch.setattr(Pool, "connect", late)
+    async with started(app_on(database_url)) as server, calling(server.url) as client:
+        await server.live()
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+        allowed.set()
+        await ready(client)
+        assert (await client.post("/api/reservations", json={})).status_code < 500
 
 
 async def test_without_a_database_it_serves_says_so_and_is_ready_when_there_is_one(
