@@ -28,6 +28,7 @@ declare
     moment   timestamptz;
     place    integer := 0;
     checkout text;
+    is_alone boolean;
     held     reservations;
     answer   jsonb;
     answers  jsonb := '[]';
@@ -45,8 +46,9 @@ begin
     foreach line in array lines loop
         checkout := carts -> place ->> 'checkoutToken';
         answer := 'null';
-        if not is_short(offer_stock(array[line], strictly => true))
-           and pg_try_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0))
+        is_alone := pg_try_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0));
+        -- A statement of its own, so that it sees what the last one to have the name has done.
+        if is_alone and not is_short(offer_stock(array[line], strictly => true))
            and not exists (select from reservations r
                             where r.checkout_token = checkout and r.status = 'active') then
             insert into reservations (checkout_token, created_at, expires_at)
