@@ -62,14 +62,12 @@ class Worker:
         }
 
     async def sweep(self) -> int:
-        """End every reservation that is over; their number."""
+        """End every reservation that is over and that nobody else works on; their number."""
         total = 0
-        while True:
-            ended = await retried(self._expire)
+        while ended := await retried(self._expire):
             self.metrics.expired_reservations.inc(ended)
             total += ended
-            if ended < SWEPT_AT_ONCE:
-                return total
+        return total
 
     async def _expire(self) -> int:
         return await reservations.expire(self.pool, most=SWEPT_AT_ONCE)
