@@ -428,8 +428,9 @@ async def test_a_new_epoch_ends_the_streams_and_resets_whoever_comes_back(
     await server.published(connection)
     async with reading(stream_of(server)) as stream:
         await stream.opened()
-        await connection.execute("update stream_epoch set epoch = 'beef'")
-        await sell(connection, "unit-00000")
+        async with connection.transaction():
+            await connection.execute("update stream_epoch set epoch = 'beef'")
+            await sell(connection, "unit-00000")
         rest = await stream.rest()
         assert [each.event for each in rest] == ["ping"]
         assert stream.retry is not None
