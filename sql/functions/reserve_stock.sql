@@ -80,8 +80,9 @@ begin
             overdue := overdue || each.id;
         end if;
     end loop;
-    if own = '{}' and overdue = '{}' then
-        perform check_offers(lines, glimpse, allow_partial);
+    if is_short(glimpse) and own = '{}' and overdue = '{}' then
+        -- Anew: since the glimpse, another one may have ended what was overdue.
+        perform check_offers(lines, offer_stock(lines, strictly => true), allow_partial);
     end if;
     insert into reservations (checkout_token, created_at, expires_at)
     values (checkout, moment, moment + hold)
