@@ -1,7 +1,7 @@
 -- acknowledge_alert(id, actor): notes that somebody has seen an alert; gives the alert as it is
 -- now, or no row if there is none. The first acknowledgement counts. Alerts of something that
--- happened (back, shortfall, payment) are closed by it; those of a state that lasts (low, out, sync, lag)
--- stay open until the state ends.
+-- happened (back, shortfall, payment) are closed by it; those of a state that lasts (low, out,
+-- sync, lag) stay open until the state ends.
 -- Locks: the alert's row.
 create or replace function acknowledge_alert(id bigint, actor text) returns setof stock_alerts
 language plpgsql as $$

@@ -1,7 +1,7 @@
 -- expire_reservations(most): ends reservations that are overdue, `most` at once, the oldest first;
--- gives their number, which is 0 when none is left that can be ended now. A reservation that
--- another one works on, or of which a product is locked, is left for another time, and the others
--- end. Safe to run from many places. The actor is `sweeper` unless the transaction names another.
+-- gives their number: 0 when none is left, or of the oldest none can be ended now. A reservation
+-- that another one works on, or of which a product is locked, is left for another time, and the
+-- others end. Safe to run from many places. The actor is `sweeper` unless the transaction names another.
 -- Locks: products, in the order of ids, because where a row has just been changed SKIP LOCKED waits
 -- all the same; then their reservations (both SKIP LOCKED); then variants (lock_stock).
 create or replace function expire_reservations(most integer default 100) returns integer
