@@ -22,7 +22,7 @@ __all__ = ["Settings"]
 
 def _postgres_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
-    if url and not url.startswith(("postgresql://", "postgres://")):
+    if url and not re.match(r"postgres(ql)?(\+\w+)?://", url):  # also SQLAlchemy's, with its driver
         raise ValueError("must start with postgresql:// or be empty")
     return value
 

@@ -22,12 +22,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, TypeVar
-from urllib.parse import parse_qsl
 
 import asyncpg
 import databases
 
 from stream_server.database.refusals import REFUSALS
+from stream_server.database.urls import redact
 from stream_server.errors import DatabaseUnavailable, StreamServerError, TransactionConflict
 
 __all__ = [
@@ -101,32 +101,6 @@ def _translated() -> Iterator[None]:
         if (known := translate(error)) is None:
             raise
         raise known from error
-
-
-ADDRESS = re.compile(
-    r"(?P<scheme>postgres(?:ql)?://)(?:(?P<user>[^:@/?#]*)(?P<secret>:[^/?#]*)?@)?"
-    r"(?P<hosts>[^@/?#]*)(?P<database>/[^@?#]*)?(?:\?(?P<options>[^@#]*))?"
-)
-HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d*)?")
-SAFE_OPTIONS = frozenset({"application_name", "dbname", "host", "port", "sslmode", "user"})
-
-
-def redact(url: str) -> str:
-    """The URL without what may be secret, for log lines and messages.
-
-    It shows what is known to be harmless instead of hiding what is known to be secret: a password
-    among the options or in the port's place is not shown either, and of a URL that is not well
-    formed (a password with an unescaped `/` in it) nothing is.
-    """
-    parts = ADDRESS.fullmatch(url)
-    if parts is None or not all(map(HOST.fullmatch, parts["hosts"].split(","))):
-        return "***"
-    options = parts["options"] or ""
-    if not {name for name, _ in parse_qsl(options, keep_blank_values=True)} <= SAFE_OPTIONS:
-        options = "***"
-    user = "" if parts["user"] is None else parts["user"] + (":***@" if parts["secret"] else "@")
-    query = "?" + options if options else ""
-    return parts["scheme"] + user + parts["hosts"] + (parts["database"] or "") + query
 
 
 class Queries(Protocol):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.database.pool import redact
+from stream_server.database.urls import redact
 
 SECRET = "swordfish"
 
@@ -27,6 +27,10 @@ SECRET = "swordfish"
         ),
         (f"postgresql://u:x@{SECRET}@db/shop", "postgresql://u:***@db/shop"),
         (f"postgresql://db/shop?sslpassword={SECRET}", "postgresql://db/shop?***"),
+        (
+            f"postgresql+asyncpg://shop:{SECRET}@db/shop?schema=stock",
+            "postgresql+asyncpg://shop:***@db/shop?schema=stock",
+        ),
     ],
 )
 def test_it_shows_the_place_and_no_password(url: str, shown: str) -> None:
