@@ -18,6 +18,8 @@ from starlette.responses import Response
 from stream_server.background import running
 from stream_server.database import migrations
 from stream_server.database.pool import Pool
+from stream_server.database.poolers import session_url
+from stream_server.database.shares import Work
 from stream_server.errors import (
     AlertNotFound,
     AlreadyExtended,
@@ -122,9 +124,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         ping=settings.stream_ping_seconds,
         stall=settings.stream_stall_seconds,
     )
-    listen_url = settings.listen_url.get_secret_value()
+    url = session_url(settings)
     source = Source(
-        listen_url,
+        url,
         hub,
         metrics,
         awake_read=settings.stream_awake_read_ms / 1000,
@@ -133,10 +135,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     )
 
     async def follow() -> None:
-        await migrations.until_current(listen_url)
+        await migrations.until_current(url)
         await source.run()
 
-    pool = Pool(settings.database_url.get_secret_value(), max_size=settings.database_pool_size)
+    pool = Pool.of(settings, shared=True)
 
     imports = ImportTasks()
 
@@ -203,7 +205,11 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool
-    app.state.group_commit = GroupCommit(pool, timedelta(minutes=settings.reservation_minutes))
+    app.state.group_commit = GroupCommit(
+        pool.doing(Work.CHANGING),
+        timedelta(minutes=settings.reservation_minutes),
+        patience=settings.database_wait_seconds,
+    )
     app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
     app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)

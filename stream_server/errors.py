@@ -26,7 +26,9 @@
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
         ├── TransactionConflict  other transactions won, as often as we tried
         └── SchemaError
+            ├── UnsupportedPostgres  the server is older than what this release needs
             ├── SchemaBehind     the database lacks what this release needs
+            ├── SchemaOccupied   the schema has tables or functions of our names, and not ours
             ├── SchemaTooNew     the database was migrated by a newer release
             ├── MigrationChanged a file was edited after it had been applied
             ├── MigrationFailed  Postgres refused a file; it left nothing behind
@@ -67,9 +69,11 @@ __all__ = [
     "ReservationReleased",
     "SchemaBehind",
     "SchemaError",
+    "SchemaOccupied",
     "SchemaTooNew",
     "StreamServerError",
     "TransactionConflict",
+    "UnsupportedPostgres",
     "VariantNotFound",
     "VersionConflict",
     "WebhookRejected",
@@ -301,13 +305,39 @@ class SchemaError(DatabaseError):
     code = "schema_error"
 
 
+class UnsupportedPostgres(SchemaError):
+    code = "unsupported_postgres"
+
+    def __init__(self, version: str, oldest: int) -> None:
+        super().__init__(
+            f"This is Postgres {version}; {oldest} or newer is needed. Nothing was changed",
+            {"version": version, "oldest": oldest},
+        )
+
+
 class SchemaBehind(SchemaError):
+    """`is_empty`: nothing of ours is in the schema."""
+
     code = "schema_behind"
 
-    def __init__(self, missing: Sequence[str]) -> None:
+    def __init__(self, missing: Sequence[str], schema: str, *, is_empty: bool = False) -> None:
+        lacks = "is empty" if is_empty else f"lacks {', '.join(missing)}"
         super().__init__(
-            f"The database lacks {', '.join(missing)}. Run: stream-server migrate",
-            {"missing": list(missing)},
+            f"The database {lacks} (in the schema {schema}). Run: stream-server migrate",
+            {"missing": list(missing), "schema": schema},
+        )
+
+
+class SchemaOccupied(SchemaError):
+    """`taken` are tables, views, types and functions that are not ours, such as `table orders`."""
+
+    code = "schema_occupied"
+
+    def __init__(self, schema: str, taken: Sequence[str]) -> None:
+        super().__init__(
+            f"The schema {schema} has things of our names that are not ours: {', '.join(taken)}."
+            " Nothing was changed. Set DATABASE_SCHEMA to another schema, such as stream_server",
+            {"schema": schema, "taken": list(taken)},
         )
 
 
@@ -350,4 +380,6 @@ class MigrationLocked(SchemaError):
     code = "migration_locked"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Another migration has been running for more than {seconds:g} s")
+        super().__init__(
+            f"Another migration, or whoever uses our tables, has held the locks for {seconds:g} s"
+        )

@@ -117,8 +117,26 @@ class Settings(BaseSettings):
         description="Where to LISTEN, if `DATABASE_URL` leads through a pooler such as PgBouncer. "
         "Empty: `DATABASE_URL`",
     )
+    database_schema: str = Field(
+        "",
+        max_length=63,
+        description="The schema that all our tables lie in; `migrate` makes it. "
+        "Empty: the URL's option `schema`, else `public`",
+    )
     database_pool_size: int = Field(
         10, ge=1, le=1000, description="Connections to Postgres at most, beside the listening one"
+    )
+    database_wait_seconds: float = Field(
+        5,
+        gt=0,
+        le=600,
+        description="So long a request waits for a free connection, then gets a 503",
+    )
+    database_lock_seconds: float = Field(
+        3, gt=0, le=600, description="So long a statement waits for a row that somebody else locked"
+    )
+    database_statement_seconds: float = Field(
+        10, gt=0, le=3600, description="So long a statement may take, imports apart"
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
@@ -220,6 +238,7 @@ class Settings(BaseSettings):
 
     @property
     def listen_url(self) -> SecretStr:
-        """Where the source listens: LISTEN_DATABASE_URL, else DATABASE_URL."""
+        """Where whatever needs a session of its own connects: the source, which listens, and the
+        migrations. LISTEN_DATABASE_URL, else DATABASE_URL."""
         own = self.listen_database_url
         return own if own.get_secret_value() else self.database_url

@@ -24,6 +24,7 @@ from typing import Final
 from stream_server.background import running
 from stream_server.database import migrations
 from stream_server.database.pool import Pool, Queries, in_transaction, retried
+from stream_server.database.poolers import session_url
 from stream_server.errors import StreamServerError
 from stream_server.inventory import batches, reservations, sync
 from stream_server.metrics import Metrics
@@ -133,11 +134,10 @@ class Worker:
 async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) -> None:
     """A worker on the database of the settings, until it is told to stop. Waits for the database
     and its schema as long as it takes."""
-    url = settings.database_url.get_secret_value()
 
     async def work() -> None:
-        await migrations.until_current(url)
-        async with Pool(url, max_size=4) as pool:
+        await migrations.until_current(session_url(settings))
+        async with Pool.of(settings, max_size=4) as pool:
             worker = Worker(pool, metrics, timedelta(minutes=settings.sync_lag_minutes))
             logger.info("Working on %s", pool.place)
             async with running(worker.loops, metrics):

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.web.client import ClientFiles
 from tests.ports import reserved_port
+from tests.surroundings import IS_PLAIN, SCHEMA, Surroundings, opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
@@ -85,38 +87,76 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Templates:
+    """Databases that others are copied from: with nothing of ours in it, and migrated."""
+
+    surroundings: Surroundings
+    empty: str
+    migrated: str
+
+
 @pytest.fixture(scope="session")
-def template(postgres: str) -> Iterator[str]:
-    """The name of a database with this checkout's schema and nothing in it."""
-    name = f"template_{uuid4().hex}"
+def templates(postgres: str) -> Iterator[Templates]:
+    """See `surroundings.py`. The decoys are made from what the first migration has made; the second
+    one runs among them."""
+    unique = uuid4().hex
+    first, empty, migrated = (f"{name}_{unique}" for name in ("first", "empty", "migrated"))
+    around = Surroundings(postgres)
 
     async def make() -> None:
-        await _administer(postgres, f'create database "{name}"')
-        await migrate(_url_of(postgres, name))
+        await around.settle()
+        await around.administer(f'create database "{first}"')
+        await around.furnish(first)
+        await migrate(around.url(first))
+        decoys = await around.decoys(first)
+        await around.administer(f'create database "{empty}"')
+        await around.furnish(empty)
+        await around.set_up(empty, [text for text, wants_ours in decoys if not wants_ours])
+        await around.administer(f'create database "{migrated}" template "{empty}"')
+        if IS_PLAIN:
+            await around.furnish(migrated)
+        await migrate(around.url(migrated))
+        await around.set_up(migrated, [text for text, wants_ours in decoys if wants_ours])
+
+    async def unmake() -> None:
+        for name in (first, empty, migrated):
+            await around.administer(f'drop database if exists "{name}" with (force)')
+        await around.leave()
 
     asyncio.run(make())
-    yield name
-    asyncio.run(_administer(postgres, f'drop database "{name}" with (force)'))
+    yield Templates(around, empty, migrated)
+    asyncio.run(unmake())
 
 
 @pytest.fixture
-async def database_url(postgres: str, template: str) -> AsyncIterator[str]:
+async def database_url(templates: Templates) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database, dropped after the test."""
-    async with _database(postgres, template) as url:
+    async with _database(templates.surroundings, templates.migrated) as url:
         yield url
 
 
 @pytest.fixture
-async def empty_database_url(postgres: str) -> AsyncIterator[str]:
-    """The URL of a fresh database without any schema, dropped after the test."""
-    async with _database(postgres, "template1") as url:
+async def empty_database_url(templates: Templates) -> AsyncIterator[str]:
+    """The URL of a fresh database with nothing of ours in it, dropped after the test."""
+    async with _database(templates.surroundings, templates.empty) as url:
         yield url
 
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[Connection]:
-    """A connection to the test's database, as psql would have it."""
-    connection: Connection = await asyncpg.connect(database_url)
+    """A connection to the test's database, whose search_path leads to our tables."""
+    connection = await opened(database_url)
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+async def superuser(templates: Templates, database_url: str) -> AsyncIterator[Connection]:
+    """A connection of whoever runs the server, whose search_path leads to our tables."""
+    database = urlsplit(database_url).path.strip("/")
+    connection = await asyncpg.connect(templates.surroundings.admin_url(database))
+    await connection.execute(f'set search_path = "{SCHEMA}"')
     yield connection
     connection.terminate()
 
@@ -127,7 +167,7 @@ async def connect(database_url: str) -> AsyncIterator[Callable[[], Awaitable[Con
     async with AsyncExitStack() as stack:
 
         async def connect() -> Connection:
-            connection: Connection = await asyncpg.connect(database_url)
+            connection = await opened(database_url)
             stack.callback(connection.terminate)
             return connection
 
@@ -146,22 +186,11 @@ _COPY = "" if "TEST_DATABASE_URL" in os.environ else "strategy file_copy"
 
 
 @asynccontextmanager
-async def _database(postgres: str, template: str) -> AsyncIterator[str]:
+async def _database(around: Surroundings, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
-    await _administer(postgres, f'create database "{name}" template "{template}" {_COPY}')
+    owner = f"owner {around.role}" if IS_PLAIN else ""
+    await around.administer(f'create database "{name}" {owner} template "{template}" {_COPY}')
     try:
-        yield _url_of(postgres, name)
+        yield around.url(name)
     finally:
-        await _administer(postgres, f'drop database "{name}" with (force)')
-
-
-async def _administer(url: str, statement: str) -> None:
-    connection: Connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _url_of(url: str, database: str) -> str:
-    return urlsplit(url)._replace(path=f"/{database}").geturl()
+        await around.administer(f'drop database "{name}" with (force)')

@@ -4,9 +4,13 @@
 -- sync, lag) stay open until the state ends.
 -- Locks: the alert's row.
 create or replace function acknowledge_alert(id bigint, actor text) returns setof stock_alerts
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 #variable_conflict use_column
 begin
+    perform refuse_strangers();
     update stock_alerts a
        set acknowledged_at = clock_timestamp(), acknowledged_by = acknowledge_alert.actor,
            closed_at = case when a.level in ('back', 'shortfall', 'payment')

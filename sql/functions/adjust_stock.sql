@@ -15,18 +15,18 @@ create or replace function adjust_stock(
     actor            text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'adjust'
-set stream_server.reason = ''
-set stream_server.note = ''
+security definer
+set search_path from current
 as $$
 declare
-    before  text := current_setting('stream_server.actor', true);
+    before  text[];
     now_max bigint;
 begin
     if coalesce(change, 0) = 0 then
         perform refuse_field('change', 'a whole number, not 0');
     end if;
-    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    before := begin_change('adjust', actor);
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version);
     if of_variant is null then
         select max_quantity into now_max from products where id = of_product;
     else
@@ -36,7 +36,7 @@ begin
         perform refuse_field('change', 'of limited stock: this is unlimited');
     end if;
     perform change_max(of_product, of_variant, now_max + change);
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return stock_row(of_product, of_variant);
 end
 $$;

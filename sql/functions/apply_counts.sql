@@ -24,14 +24,12 @@ create or replace function apply_counts(
 returns table (product_id text, variant_id text, outcome text, count integer, moved integer,
                max_before integer, max_after integer, available integer)
 language plpgsql
-set stream_server.operation = 'sync'
-set stream_server.reason = 'count'
-set stream_server.note = ''
-set stream_server.reference = ''
+security definer
+set search_path from current
 as $$
 #variable_conflict use_column
 declare
-    before    text := current_setting('stream_server.actor', true);
+    before    text[] := begin_change('sync', actor);
     line      record;
     since     bigint;  -- the product's version at that time
     sold      bigint;  -- units sold since
@@ -48,9 +46,9 @@ begin
         on conflict (source) do update
        set last_occurred_at = greatest(s.last_occurred_at, excluded.last_occurred_at),
            last_received_at = excluded.last_received_at, last_delay = excluded.last_delay;
-    perform act_as(actor);
-    perform set_config('stream_server.reference', of_source, true);
-    perform set_config('stream_server.note', 'counted ' || taken_at::text, true);
+    perform set_config('stream_server.reference', of_source, true),
+            set_config('stream_server.reason', 'count', true),
+            set_config('stream_server.note', 'counted ' || taken_at::text, true);
     perform lock_stock(array(
         select (c ->> 'productId', c ->> 'variantId', 0)::stock_line
           from jsonb_array_elements(counts) c));
@@ -152,6 +150,6 @@ begin
                received_at = now();
         return next;
     end loop;
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
 end
 $$;

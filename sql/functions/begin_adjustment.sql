@@ -1,12 +1,14 @@
--- begin_adjustment(of_product, of_variant, why, remark, expected_version, actor): what every change
--- by hand starts with: locks its row, checks that it is the one expected, and says who and why.
+-- begin_adjustment(of_product, of_variant, why, remark, expected_version): what every change by hand
+-- does first, after begin_change: locks its row, checks that it is the one expected, and says why.
 -- Locks: the product, then the variant.
 -- Raises: SS001 for a reason that is not on the list, or `other` without a note; SS002 for an
 -- unknown product or variant; SS013, with the row as it is, if the product's version is another.
 create or replace function begin_adjustment(
-    of_product text, of_variant text, why text, remark text, expected_version bigint, actor text
+    of_product text, of_variant text, why text, remark text, expected_version bigint
 ) returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     now_version bigint;
 begin
@@ -36,7 +38,6 @@ begin
             now_version, expected_version
             using errcode = 'SS013', detail = stock_row(of_product, of_variant);
     end if;
-    perform act_as(actor);
     perform set_config('stream_server.reason', why, true);
     perform set_config('stream_server.note', coalesce(remark, ''), true);
 end

@@ -4,17 +4,17 @@
 -- Raises: SS009 for an unknown order, SS011 if it is refunded.
 create or replace function cancel_order(of_order bigint, actor text default null) returns jsonb
 language plpgsql
-set stream_server.operation = 'cancel'
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[] := begin_change('cancel', actor);
     closed jsonb;
 begin
-    perform act_as(actor);
     closed := close_order(of_order, 'cancelled', true);
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return closed;
 end
 $$;

@@ -4,7 +4,9 @@
 -- Locks: none.
 -- Raises: SS001 for anything but 1 to 100 lines of that form with quantities from 1 to 2147483647.
 create or replace function cart_lines(cart jsonb) returns stock_line[]
-language plpgsql immutable as $$
+language plpgsql immutable
+set search_path from current
+as $$
 declare
     line   jsonb;
     place  text;

@@ -5,7 +5,8 @@
 create or replace function change_context(default_operation text)
 returns table (operation text, actor text, reason text, note text, reference text,
                idempotency_key text, batch_id bigint)
-language sql stable rows 1 as $$
+language sql stable rows 1
+begin atomic
     select coalesce(nullif(current_setting('stream_server.operation', true), ''),
                     lower(default_operation)),
            coalesce(nullif(current_setting('stream_server.actor', true), ''), session_user),
@@ -13,5 +14,5 @@ language sql stable rows 1 as $$
            nullif(current_setting('stream_server.note', true), ''),
            nullif(current_setting('stream_server.reference', true), ''),
            nullif(current_setting('stream_server.idempotency_key', true), ''),
-           nullif(current_setting('stream_server.batch_id', true), '')::bigint
-$$;
+           nullif(current_setting('stream_server.batch_id', true), '')::bigint;
+end;

@@ -5,7 +5,9 @@
 -- Raises: SS003 if more is sold and reserved than would be left, SS001 past the largest integer.
 create or replace function change_max(of_product text, of_variant text, new_max bigint)
 returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     product  products;
     variant  variants;

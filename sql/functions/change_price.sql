@@ -13,23 +13,23 @@ create or replace function change_price(
     actor            text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'price'
-set stream_server.reason = ''
-set stream_server.note = ''
+security definer
+set search_path from current
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[];
 begin
     if new_price < 0 or (new_price is null and of_variant is null) then
         perform refuse_field('price', 'a whole number of cents from 0');
     end if;
-    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    before := begin_change('price', actor);
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version);
     if of_variant is null then
         update products set base_price = new_price where id = of_product;
     else
         update variants set price = new_price where id = of_variant;
     end if;
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return stock_row(of_product, of_variant);
 end
 $$;

@@ -12,23 +12,23 @@ create or replace function change_status(
     actor            text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'status'
-set stream_server.reason = ''
-set stream_server.note = ''
+security definer
+set search_path from current
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[];
 begin
     if coalesce(new_status not in ('active', 'draft', 'discontinued'), true) then
         perform refuse_field('status', 'one of active, draft, discontinued');
     end if;
-    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    before := begin_change('status', actor);
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version);
     if of_variant is null then
         update products set status = new_status where id = of_product;
     else
         update variants set status = new_status where id = of_variant;
     end if;
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return stock_row(of_product, of_variant);
 end
 $$;

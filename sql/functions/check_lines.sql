@@ -3,7 +3,9 @@
 -- Raises: SS002 for a product or variant that does not exist (or is a draft, or the variant of
 -- another product), SS001 for a product with variants without variantId, SS012 over max_per_order.
 create or replace function check_lines(lines stock_line[]) returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     wrong record;
 begin

@@ -6,7 +6,9 @@ create or replace function check_offers(
     lines stock_line[], offers stock_offer[], allow_partial boolean
 )
 returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 begin
     if is_short(offers) then
         perform check_lines(lines);

@@ -4,11 +4,15 @@
 -- Locks: the alerts that it opens or closes.
 create or replace function check_sync_lag(default_limit interval)
 returns table (source text, lag interval, is_late boolean)
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 #variable_conflict use_column
 declare
     of_source sync_state;
 begin
+    perform refuse_strangers();
     for of_source in select * from sync_state s order by s.source loop
         source := of_source.source;
         lag := greatest(clock_timestamp() - of_source.last_occurred_at, interval '0');

@@ -4,11 +4,15 @@
 create or replace function close_alert(
     product_id text, variant_id text, level text, source text default null)
 returns boolean
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 #variable_conflict use_column
 declare
     closed bigint;
 begin
+    perform refuse_strangers();
     update stock_alerts a
        set closed_at = clock_timestamp(), changed_xid = pg_current_xact_id()
      where a.product_id is not distinct from close_alert.product_id

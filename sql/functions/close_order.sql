@@ -7,7 +7,7 @@
 create or replace function close_order(of_order bigint, new_status text, restock boolean)
 returns jsonb
 language plpgsql
-set stream_server.reference = ''
+set search_path from current
 as $$
 declare
     placed orders;

@@ -26,13 +26,13 @@ create or replace function complete_order(
     actor            text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'sale'
-set stream_server.reference = ''
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before  text := current_setting('stream_server.actor', true);
+    before  text[] := begin_change('sale', actor);
     moment  timestamptz := clock_timestamp();
     held    reservations;
     lines   stock_line[];
@@ -56,7 +56,8 @@ begin
         held := held_reservation(reservation);
         lines := lines_of_reservations(array[held.id]);
     end if;
-    select * into each from place_order(held, payment, act_as(actor));
+    select * into each from place_order(held, payment,
+                                          current_setting('stream_server.actor'));
     placed := each.placed;
     is_new := each.is_new;
     perform set_config('stream_server.reference', 'order ' || placed.id, true);
@@ -147,7 +148,7 @@ begin
             end if;
         end loop;
     end if;
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return order_data(placed.id);
 end
 $$;

@@ -6,17 +6,20 @@
 -- all the same; then their reservations (both SKIP LOCKED); then variants (lock_stock).
 create or replace function expire_reservations(most integer default 100) returns integer
 language plpgsql
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before  text := current_setting('stream_server.actor', true);
+    before  text[];
     moment  timestamptz := clock_timestamp();
     due     bigint[];
     passed  bigint[] := '{}';  -- of which not one product was free
     locked  text[];
     overdue bigint[];
 begin
+    perform refuse_strangers();
     loop
         due := array(select r.id from reservations r
                       where r.status = 'active' and r.expires_at <= moment
@@ -43,10 +46,11 @@ begin
     if overdue = '{}' then
         return 0;
     end if;
-    perform act_as(coalesce(nullif(before, ''), 'sweeper'));
+    before := begin_change('expire', coalesce(
+        nullif(current_setting('stream_server.actor', true), ''), 'sweeper'));
     perform lock_stock(lines_of_reservations(overdue));
     perform give_back(overdue, 'expired', moment, 'expire');
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return cardinality(overdue);
 end
 $$;

@@ -5,10 +5,15 @@
 create or replace function extend_reservation(
     of_token text, by interval default '10 minutes'
 ) returns jsonb
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 declare
-    held reservations := held_reservation(of_token);
+    held reservations;
 begin
+    perform refuse_strangers();
+    held := held_reservation(of_token);
     perform refuse_ended(held);
     if held.extended_at is not null then
         raise exception 'the reservation has been extended before' using errcode = 'SS008';

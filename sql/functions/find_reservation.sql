@@ -2,10 +2,14 @@
 -- Locks: none.
 -- Raises: SS004 unknown, SS005 expired, SS006 released.
 create or replace function find_reservation(of_token text) returns jsonb
-language plpgsql stable as $$
+language plpgsql stable
+security definer
+set search_path from current
+as $$
 declare
     held reservations;
 begin
+    perform refuse_strangers();
     select * into held from reservations where token = of_token;
     if not found then
         raise exception 'there is no such reservation' using errcode = 'SS004';

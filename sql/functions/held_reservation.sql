@@ -2,7 +2,9 @@
 -- Locks: the reservation.
 -- Raises: SS004 if there is none.
 create or replace function held_reservation(of_token text) returns reservations
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     held reservations;
 begin

@@ -2,7 +2,9 @@
 -- and reserved, of the variant, and of the product where its max is the sum of its variants'.
 -- Wants product and variant locked. Locks nothing more.
 create or replace function least_max(of_product text, of_variant text) returns bigint
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     product products;
     variant variants;

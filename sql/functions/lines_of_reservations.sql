@@ -1,7 +1,9 @@
 -- lines_of_reservations(ids): what these reservations hold, summed, in the order of ids.
 -- Locks: none.
 create or replace function lines_of_reservations(ids bigint[]) returns stock_line[]
-language sql stable as $$
+language sql stable
+set search_path from current
+as $$
     select coalesce(array_agg((s.product_id, s.variant_id, s.quantity)::stock_line
                               order by s.product_id, s.variant_id), '{}')
       from (select product_id, variant_id, sum(quantity)::integer as quantity

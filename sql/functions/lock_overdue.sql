@@ -2,7 +2,9 @@
 -- lines' products.
 -- Locks: those reservations (SKIP LOCKED: what another one ends is left to it).
 create or replace function lock_overdue(lines stock_line[], moment timestamptz) returns bigint[]
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 begin
     return array(
         select r.id from reservations r

@@ -3,7 +3,9 @@
 -- plan of each query is LockRows over Sort or an ordered index scan, and ids never change, so rows
 -- are locked in that order.
 create or replace function lock_stock(lines stock_line[]) returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     line     stock_line;
     products text[] := '{}';

@@ -6,6 +6,8 @@
 -- one row and would be quadratic in a later one of ten thousand.
 create or replace function log_product_changes() returns trigger
 language plpgsql
+security definer
+set search_path from current
 set enable_nestloop = off
 as $$
 declare
@@ -39,7 +41,9 @@ begin
                    threshold_before, threshold_after, price_before, price_after,
                    status_before, status_after, name_before, name_after,
                    reason, note, actor, reference, idempotency_key, batch_id, created_at)
-            select n.id, n.version, c.operation,
+            -- A version that has not moved: another trigger changed the row after ours had looked,
+            -- and products_renumber has given it the next number meanwhile.
+            select n.id, o.version + 1, c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
                         then o.sold_quantity + o.reserved_quantity
                              - n.sold_quantity - n.reserved_quantity
@@ -50,10 +54,9 @@ begin
                    o.low_stock_threshold, n.low_stock_threshold, o.base_price, n.base_price,
                    o.status, n.status, o.name, n.name,
                    c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id,
-                   n.updated_at
+                   case when n.version = o.version then clock_timestamp() else n.updated_at end
               from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
-             where n.version <> o.version
-               and (n.max_quantity, n.sold_quantity, n.reserved_quantity, n.status,
+             where (n.max_quantity, n.sold_quantity, n.reserved_quantity, n.status,
                     n.base_price, n.name, n.low_stock_threshold)
                    is distinct from
                    (o.max_quantity, o.sold_quantity, o.reserved_quantity, o.status,

@@ -1,15 +1,19 @@
 -- Trigger function, AFTER INSERT / AFTER UPDATE, each statement on variants, with the transition
 -- tables after_rows and (update) before_rows. As log_product_changes, for variants: the log row
 -- carries the number that the variant took from its product.
--- Rows are written in the order of their versions, so that the log's ids rise with them.
--- Locks: none.
+-- Rows are written in the order of their versions, so that the log's ids rise with them. A product
+-- whose maximum is the sum of its variants' then follows them (follow_variants).
+-- Locks: none beyond the products that number_variant_change has locked.
 create or replace function log_variant_changes() returns trigger
 language plpgsql
+security definer
+set search_path from current
 set enable_nestloop = off
 as $$
 declare
     changed text[];
     turned bigint[];  -- the log rows of those whose stock_level has turned
+    grown  bigint[];  -- of those whose max_quantity has changed
 begin
     if tg_op = 'INSERT' then
         with logged as (
@@ -27,9 +31,11 @@ begin
              order by n.product_id, n.version
             returning id, product_id,
                       stock_level(status_after, available_after, threshold_after) <> 'ok'
-                      as has_turned)
-        select array_agg(distinct product_id), array_agg(id) filter (where has_turned)
-          into changed, turned from logged;
+                      as has_turned,
+                      max_after is not null as has_grown)
+        select array_agg(distinct product_id), array_agg(id) filter (where has_turned),
+               array_agg(id) filter (where has_grown)
+          into changed, turned, grown from logged;
     else
         with logged as (
             insert into inventory_log
@@ -39,7 +45,13 @@ begin
                    threshold_before, threshold_after, price_before, price_after,
                    status_before, status_after, name_before, name_after,
                    reason, note, actor, reference, idempotency_key, batch_id, created_at)
-            select n.product_id, n.id, n.version, c.operation,
+            select n.product_id, n.id,
+                   -- Not moved: another trigger changed the row after ours had looked, and
+                   -- variants_renumber has given it a number meanwhile.
+                   case when n.version = o.version
+                        then (select v.version from variants v where v.id = n.id)
+                        else n.version end,
+                   c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
                         then o.sold_quantity + o.reserved_quantity
                              - n.sold_quantity - n.reserved_quantity
@@ -50,15 +62,24 @@ begin
                    o.low_stock_threshold, n.low_stock_threshold, o.price, n.price,
                    o.status, n.status, o.variant_value, n.variant_value,
                    c.reason, c.note, c.actor, c.reference, c.idempotency_key, c.batch_id,
-                   n.updated_at
+                   case when n.version = o.version then clock_timestamp() else n.updated_at end
               from change_context(tg_op) c, after_rows n join before_rows o on o.id = n.id
-             where n.version <> o.version
+             where (n.max_quantity, n.sold_quantity, n.reserved_quantity, n.status,
+                    n.price, n.variant_value, n.low_stock_threshold)
+                   is distinct from
+                   (o.max_quantity, o.sold_quantity, o.reserved_quantity, o.status,
+                    o.price, o.variant_value, o.low_stock_threshold)
              order by n.product_id, n.version
             returning id, product_id,
                       stock_level(status_before, available_before, threshold_before)
-                      <> stock_level(status_after, available_after, threshold_after) as has_turned)
-        select array_agg(distinct product_id), array_agg(id) filter (where has_turned)
-          into changed, turned from logged;
+                      <> stock_level(status_after, available_after, threshold_after) as has_turned,
+                      max_before is distinct from max_after as has_grown)
+        select array_agg(distinct product_id), array_agg(id) filter (where has_turned),
+               array_agg(id) filter (where has_grown)
+          into changed, turned, grown from logged;
+    end if;
+    if grown is not null then
+        perform follow_variants(grown);
     end if;
     if turned is not null then
         perform turn_alerts(turned);

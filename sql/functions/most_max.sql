@@ -2,7 +2,9 @@
 -- integer, less the other variants' where the product's max is the sum of all.
 -- Wants product and variant locked. Locks nothing more.
 create or replace function most_max(of_product text, of_variant text) returns bigint
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     most    constant bigint := 2147483647;
     product products;

@@ -3,7 +3,9 @@
 -- Wants the rows locked (lock_stock); locks nothing more.
 -- Raises: 23514 where a quantity would leave its bounds.
 create or replace function move_stock(moves stock_move[]) returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     move         stock_move;
     has_variants boolean := false;

@@ -5,7 +5,10 @@
 -- product before, so that two of them never wait for each other.
 -- Raises: 55000 if the id or the product is changed; 23503 if there is no such product.
 create or replace function number_variant_change() returns trigger
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 begin
     if tg_op = 'UPDATE' then
         if (new.id, new.product_id) is distinct from (old.id, old.product_id) then
@@ -17,7 +20,10 @@ begin
             new.price, new.variant_value, new.low_stock_threshold)
            is not distinct from
            (old.max_quantity, old.sold_quantity, old.reserved_quantity, old.status,
-            old.price, old.variant_value, old.low_stock_threshold) then
+            old.price, old.variant_value, old.low_stock_threshold)
+           and not (new.version > old.version
+                    and (pg_trigger_depth() > 1
+                         or current_setting('stream_server.renumbering', true) = 'on')) then
             new.version := old.version;
             new.updated_at := old.updated_at;
             return new;

@@ -8,7 +8,9 @@ create or replace function offer_stock(
     lines stock_line[], own stock_line[] default '{}', strictly boolean default false
 )
 returns stock_offer[]
-language sql stable as $$
+language sql stable
+set search_path from current
+as $$
     with room as (
         select l.product_id, l.variant_id, l.quantity,
                coalesce(v.price, p.base_price) as price,

@@ -1,6 +1,8 @@
 -- order_data(of_order): an order as the API gives it.
 create or replace function order_data(of_order bigint) returns jsonb
-language sql stable as $$
+language sql stable
+set search_path from current
+as $$
     select jsonb_build_object(
                'orderId', o.id, 'status', o.status, 'paymentReference', o.payment_reference,
                'createdAt', wire_time(o.created_at), 'updatedAt', wire_time(o.updated_at),

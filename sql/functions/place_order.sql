@@ -5,7 +5,9 @@
 create or replace function place_order(
     held reservations, payment text, by text, out placed orders, out is_new boolean
 )
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 begin
     insert into orders (reservation_id, payment_reference, created_by)
     values (held.id, payment, by)

@@ -4,13 +4,16 @@
 -- Locks: the deleted rows.
 create or replace function prune_inventory_log(older_than interval) returns bigint
 language plpgsql
-set stream_server.pruning = 'on'
+security definer
+set search_path from current
 as $$
 declare
     pruned bigint;
 begin
+    perform set_config('stream_server.pruning', 'on', true);
     delete from inventory_log where created_at < now() - older_than;
     get diagnostics pruned = row_count;
+    perform set_config('stream_server.pruning', '', true);
     return pruned;
 end
 $$;

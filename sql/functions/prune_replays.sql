@@ -2,10 +2,15 @@
 -- that are older than an age; gives their number. Stripe sends an event again for 3 days.
 -- Locks: the deleted rows.
 create or replace function prune_replays(older_than interval default '30 days') returns bigint
-language sql volatile as $$
+language sql volatile
+security definer
+set search_path from current
+as $$
     with keys as (
         delete from idempotency_keys where created_at < now() - older_than returning 1),
     events as (
         delete from webhook_events where received_at < now() - older_than returning 1)
     select (select count(*) from keys) + (select count(*) from events)
 $$;
+
+revoke execute on function prune_replays(interval) from public;

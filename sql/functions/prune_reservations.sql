@@ -6,7 +6,10 @@ create or replace function prune_reservations(
     older_than interval default '30 days', most integer default 10000
 )
 returns bigint
-language sql volatile as $$
+language sql volatile
+security definer
+set search_path from current
+as $$
     with old as materialized (
         select r.id from reservations r
          where r.status in ('released', 'expired') and r.ended_at < now() - older_than
@@ -20,3 +23,5 @@ language sql volatile as $$
         delete from reservations where id in (select id from old) returning 1)
     select count(*) from pruned
 $$;
+
+revoke execute on function prune_reservations(interval, integer) from public;

@@ -7,11 +7,15 @@
 create or replace function raise_alert(
     product_id text, variant_id text, level text, message text, source text default null)
 returns bigint
-language plpgsql as $$
+language plpgsql
+security definer
+set search_path from current
+as $$
 #variable_conflict use_column
 declare
     raised bigint;
 begin
+    perform refuse_strangers();
     insert into stock_alerts as a (product_id, variant_id, source, level, message)
     values (raise_alert.product_id, raise_alert.variant_id, raise_alert.source,
             raise_alert.level, raise_alert.message)

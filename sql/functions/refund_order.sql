@@ -6,17 +6,17 @@ create or replace function refund_order(
     of_order bigint, restock boolean default true, actor text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'refund'
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[] := begin_change('refund', actor);
     closed jsonb;
 begin
-    perform act_as(actor);
     closed := close_order(of_order, 'refunded', restock);
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return closed;
 end
 $$;

@@ -1,7 +1,9 @@
 -- refuse_ended(held): raises SS005 if the reservation is expired, SS006 if it was released, SS007
 -- if it has become an order.
 create or replace function refuse_ended(held reservations) returns void
-language plpgsql stable as $$
+language plpgsql stable
+set search_path from current
+as $$
 begin
     if held.status = 'converted' then
         raise exception 'the reservation has become an order' using errcode = 'SS007';

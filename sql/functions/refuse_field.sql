@@ -1,6 +1,8 @@
 -- refuse_field(field, expected): raises SS001, "<field> must be <expected>".
 create or replace function refuse_field(field text, expected text) returns void
-language plpgsql immutable as $$
+language plpgsql immutable
+set search_path from current
+as $$
 begin
     raise exception '% must be %', field, expected
         using errcode = 'SS001',

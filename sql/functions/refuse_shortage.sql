@@ -1,6 +1,8 @@
 -- refuse_shortage(offers): raises SS003, with requested and available units of each line.
 create or replace function refuse_shortage(offers stock_offer[]) returns void
-language plpgsql immutable as $$
+language plpgsql immutable
+set search_path from current
+as $$
 begin
     raise exception 'there is not enough in stock'
         using errcode = 'SS003',

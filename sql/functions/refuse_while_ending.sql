@@ -5,7 +5,9 @@
 -- Raises: 55P03 (lock_not_available) if so: the same call, made again, finds what they give back.
 create or replace function refuse_while_ending(lines stock_line[], moment timestamptz)
 returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 begin
     if exists (select from reservations r
                 where r.status = 'active' and r.expires_at <= moment

@@ -5,20 +5,21 @@
 create or replace function release_reservation(of_token text, actor text default null)
 returns jsonb
 language plpgsql
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[] := begin_change('release', actor);
     held   reservations := held_reservation(of_token);
 begin
     if held.status <> 'active' then
         perform refuse_ended(held);
     end if;
-    perform act_as(actor);
     perform lock_stock(lines_of_reservations(array[held.id]));
     perform give_back(array[held.id], 'released', clock_timestamp(), 'release');
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return reservation_data(held.id);
 end
 $$;

@@ -1,6 +1,8 @@
 -- reservation_data(id): a reservation as the API gives it.
 create or replace function reservation_data(reservation_id bigint) returns jsonb
-language sql stable as $$
+language sql stable
+set search_path from current
+as $$
     select jsonb_build_object(
                'token', r.token,
                'status', case when r.status = 'active' and r.expires_at <= clock_timestamp()

@@ -23,13 +23,13 @@ create or replace function reserve_stock(
     actor         text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'reserve'
-set stream_server.reference = ''
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before  text := current_setting('stream_server.actor', true);
+    before  text[];
     lines   stock_line[] := cart_lines(cart);
     moment  timestamptz;
     glimpse stock_offer[];
@@ -48,7 +48,7 @@ begin
     elsif hold is null or hold <= interval '0' then
         perform refuse_field('hold', 'longer than nothing');
     end if;
-    perform act_as(actor);
+    before := begin_change('reserve', actor);
 
     -- Two calls for one checkout come one after the other: if the second only waited for the
     -- first one's row, it would do so with locks in its hands that the first may want.
@@ -114,7 +114,7 @@ begin
     insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
     select held.id, product_id, variant_id, granted from unnest(offers) where granted > 0;
 
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return jsonb_build_object(
         'token', held.token, 'status', held.status, 'expiresAt', wire_time(held.expires_at),
         'isExtendable', true, 'lines', answer);

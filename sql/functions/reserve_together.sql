@@ -16,13 +16,13 @@ create or replace function reserve_together(
     hold    interval default '10 minutes'
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'reserve'
-set stream_server.reference = ''
+security definer
+set search_path from current
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare
-    before   text := coalesce(current_setting('stream_server.actor', true), '');
+    before   text[];
     lines    stock_line[];
     line     stock_line;
     moment   timestamptz;
@@ -33,6 +33,7 @@ declare
     answer   jsonb;
     answers  jsonb := '[]';
 begin
+    perform refuse_strangers();
     select array_agg((product, c.value ->> 'variantId', c.value ->> 'quantity')::stock_line
                      order by c.ordinality)
       into lines
@@ -41,6 +42,7 @@ begin
                     where not is_short(offer_stock(array[l], strictly => true))) then
         return (select jsonb_agg(null::jsonb) from unnest(lines));
     end if;
+    before := begin_change('reserve', null);
     perform lock_stock(lines);
     moment := clock_timestamp();
     foreach line in array lines loop
@@ -55,7 +57,8 @@ begin
             values (checkout, moment, moment + hold)
             returning * into held;
             perform set_config('stream_server.actor',
-                               coalesce(carts -> place ->> 'actor', before), true),
+                               coalesce(carts -> place ->> 'actor', before[2], session_user),
+                               true),
                     set_config('stream_server.reference', 'reservation ' || held.id, true);
             perform move_stock(array[(product, line.variant_id, 0, line.quantity)::stock_move]);
             insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
@@ -70,7 +73,7 @@ begin
         answers := answers || jsonb_build_array(answer);
         place := place + 1;
     end loop;
-    perform set_config('stream_server.actor', before, true);
+    perform end_change(before);
     return answers;
 end
 $$;

@@ -13,19 +13,19 @@ create or replace function set_stock(
     actor            text default null
 ) returns jsonb
 language plpgsql
-set stream_server.operation = 'adjust'
-set stream_server.reason = ''
-set stream_server.note = ''
+security definer
+set search_path from current
 as $$
 declare
-    before text := current_setting('stream_server.actor', true);
+    before text[];
     taken  bigint;
     most   bigint;
 begin
     if stock < 0 then
         perform refuse_field('stock', 'a whole number from 0, or null');
     end if;
-    perform begin_adjustment(of_product, of_variant, why, remark, expected_version, actor);
+    before := begin_change('adjust', actor);
+    perform begin_adjustment(of_product, of_variant, why, remark, expected_version);
     if of_variant is null then
         select sold_quantity::bigint + reserved_quantity into taken
           from products where id = of_product;
@@ -38,7 +38,7 @@ begin
         perform refuse_field('stock', most || ' at most');
     end if;
     perform change_max(of_product, of_variant, stock + taken);
-    perform set_config('stream_server.actor', coalesce(before, ''), true);
+    perform end_change(before);
     return stock_row(of_product, of_variant);
 end
 $$;

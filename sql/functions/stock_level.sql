@@ -1,10 +1,9 @@
 -- stock_level(status, available, threshold): 'out', 'low' or 'ok', of one row by its own numbers.
--- Only what can be bought is low or out (R4): a draft, a discontinued row, an unlimited row and
--- a row that does not exist (NULLs) are 'ok'. Locks nothing; inlined where it is called.
+-- Only what can be bought is low or out: a draft, a discontinued row, an unlimited row and a row that
+-- does not exist (NULLs) are 'ok'. Locks nothing; inlined where it is called (as is_short).
 create or replace function stock_level(status text, available integer, threshold integer)
 returns text
-language sql immutable parallel safe as $$
-    select case when status = 'active' and available <= 0 then 'out'
-                when status = 'active' and available <= threshold then 'low'
-                else 'ok' end
-$$;
+language sql immutable parallel safe
+return case when status = 'active' and available <= 0 then 'out'
+            when status = 'active' and available <= threshold then 'low'
+            else 'ok' end;

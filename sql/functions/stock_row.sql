@@ -1,7 +1,9 @@
 -- stock_row(of_product, of_variant): a product's own row, or a variant's (of_variant not NULL), as
 -- the admin API gives it. `version` is the product's: that is the one to expect.
 create or replace function stock_row(of_product text, of_variant text) returns jsonb
-language sql stable as $$
+language sql stable
+set search_path from current
+as $$
     select jsonb_build_object(
                'productId', p.id, 'variantId', v.id,
                'name', case when v.id is null then p.name else v.variant_value end,

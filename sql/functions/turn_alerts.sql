@@ -7,7 +7,9 @@
 -- Locks: the alerts that it closes. The product's row is locked already by the change itself, so
 -- two of these never work on the same product at once.
 create or replace function turn_alerts(log_ids bigint[]) returns void
-language plpgsql as $$
+language plpgsql
+set search_path from current
+as $$
 declare
     turned record;
 begin

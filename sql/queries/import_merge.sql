@@ -13,7 +13,7 @@ select s.row, s.id, old.id is null as is_new, s.max_quantity_given,
            (new.name, new.description, new.category, new.base_price, new.status,
             new.requires_assembly, new.max_quantity, new.sold_quantity,
             new.low_stock_threshold, new.max_per_order) as differs
-  from staged_products s
+  from pg_temp.staged_products s
   left join products old on old.id = s.id
  cross join lateral (
        select coalesce(s.name, old.name) as name,
@@ -41,7 +41,7 @@ select s.row, s.part, s.id, s.product_id, old.product_id as old_product_id,
            is distinct from
            (new.variant_value, new.sku, new.price, new.status, new.max_quantity,
             new.sold_quantity, new.low_stock_threshold) as differs
-  from staged_variants s
+  from pg_temp.staged_variants s
   left join variants old on old.id = s.id
  cross join lateral (
        select coalesce(s.variant_value, old.variant_value) as variant_value,
@@ -54,4 +54,4 @@ select s.row, s.part, s.id, s.product_id, old.product_id as old_product_id,
               coalesce(s.low_stock_threshold, old.low_stock_threshold, 10)
                   as low_stock_threshold) new;
 
-analyze merged_products, merged_variants;
+analyze pg_temp.merged_products, pg_temp.merged_variants;

@@ -12,11 +12,11 @@
 -- is read.
 with resold_products as materialized (
     select row, id, sold_quantity
-      from merged_products
+      from pg_temp.merged_products
      where not is_new and sold_quantity <> sold_before
 ), resold_variants as materialized (
     select row, part, id, product_id, sold_quantity
-      from merged_variants
+      from pg_temp.merged_variants
      where sold_quantity <> sold_before and product_id = coalesce(old_product_id, product_id)
 ), resold as materialized (
     select id as product_id from resold_products
@@ -32,10 +32,10 @@ with resold_products as materialized (
       from (select v.product_id, v.sold_quantity
               from variants v
              where v.product_id in (select product_id from resold)
-               and not exists (select from staged_variants s where s.id = v.id)
+               and not exists (select from pg_temp.staged_variants s where s.id = v.id)
             union all
             (select distinct on (id) product_id, sold_quantity
-               from merged_variants
+               from pg_temp.merged_variants
               where product_id in (select product_id from resold)
               order by id, row, part)) v
      group by product_id
@@ -44,48 +44,48 @@ with resold_products as materialized (
            first_row as other_row, null::integer as other_part, null as other,
            null::bigint as bound, null::integer as sold, null::integer as reserved
       from (select row, id, first_value(row) over (partition by id order by row) as first_row
-              from staged_products) s
+              from pg_temp.staged_products) s
      where row <> first_row
     union all
     select row, part, 'repeated', 'id', id, first_row, first_part, null, null, null, null
       from (select row, part, id,
                    first_value(row) over earlier as first_row,
                    first_value(part) over earlier as first_part
-              from staged_variants
+              from pg_temp.staged_variants
             window earlier as (partition by id order by row, part)) s
      where (row, part) <> (first_row, first_part)
     union all
     select row, null, 'missing', missing.name, id, null, null, null, null, null, null
-      from merged_products m
+      from pg_temp.merged_products m
      cross join lateral (values ('name', m.name is null), ('base_price', m.base_price is null))
            missing (name, is_so)
      where is_new and missing.is_so
     union all
     select row, part, 'missing', 'variant_value', id, null, null, null, null, null, null
-      from merged_variants
+      from pg_temp.merged_variants
      where is_new and variant_value is null
     union all
     select row, part, 'moved', 'id', id, null, null, old_product_id, null, null, null
-      from merged_variants
+      from pg_temp.merged_variants
      where old_product_id <> product_id
     union all
     select row, part, 'unknown_product', 'product_id', id, null, null, product_id,
            null, null, null
-      from merged_variants m
+      from pg_temp.merged_variants m
      where product_id is not null
        and not exists (select from products p where p.id = m.product_id)
-       and not exists (select from staged_products s where s.id = m.product_id)
+       and not exists (select from pg_temp.staged_products s where s.id = m.product_id)
     union all
     select row, null, 'oversold',
            case when max_quantity_given then 'max_quantity' else 'sold_quantity' end, id,
            null, null, null, max_quantity, sold_quantity, reserved_quantity
-      from merged_products
+      from pg_temp.merged_products
      where sold_quantity::bigint + reserved_quantity > max_quantity
     union all
     select row, part, 'oversold',
            case when max_quantity_given then 'max_quantity' else 'sold_quantity' end, id,
            null, null, null, max_quantity, sold_quantity, reserved_quantity
-      from merged_variants
+      from pg_temp.merged_variants
      where sold_quantity::bigint + reserved_quantity > max_quantity
     union all
     select p.row, null, 'undersold', 'sold_quantity', p.id, null, null, null,
@@ -104,7 +104,7 @@ with resold_products as materialized (
     select m.row, null, 'unequal', 'sold_quantity', m.id, null, null, null,
            s.units, m.sold_quantity, null
       from sold_of_variants s
-      join merged_products m on m.id = s.product_id
+      join pg_temp.merged_products m on m.id = s.product_id
      where m.sold_quantity < s.units
     union all
     (select distinct on (p.id)
@@ -114,7 +114,7 @@ with resold_products as materialized (
        join products p on p.id = s.product_id
        join resold_variants v on v.product_id = p.id
       where p.sold_quantity < s.units
-        and not exists (select from staged_products named where named.id = p.id)
+        and not exists (select from pg_temp.staged_products named where named.id = p.id)
       order by p.id, v.row desc, v.part desc)
 )
 select *, count(*) over () as all_of_them

@@ -27,6 +27,7 @@ from stream_server.cli.progress import ProgressLine
 from stream_server.database import migrations
 from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
 from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.database.poolers import session_url
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
 from stream_server.inventory.imports import import_catalogue
 from stream_server.inventory.models import Imported
@@ -76,7 +77,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     _log(logging.INFO)
     with _database(data_dir, _given(host=host, port=port)) as settings:
         if data_dir is not None:
-            asyncio.run(migrations.migrate(settings.database_url.get_secret_value()))
+            asyncio.run(migrations.migrate(session_url(settings)))
         listening = server.listen(settings.host, settings.port)
         logging.getLogger(__name__).info("Serving on %s", server.url_of(listening))
         code = server.run(create_app(settings), settings, listening)
@@ -131,7 +132,7 @@ def demo(
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database to this release's schema."""
     with _database(data_dir) as settings:
-        applied = asyncio.run(migrations.migrate(settings.database_url.get_secret_value()))
+        applied = asyncio.run(migrations.migrate(session_url(settings)))
     for name in applied:
         typer.echo(f"Applied {name}")
     if not applied:
@@ -157,9 +158,9 @@ def import_(
     name = Path(file.name).name
     by_name = "csv" if name.lower().endswith((".csv", ".tsv", ".txt")) else "json"
 
-    async def work(url: str) -> Imported:
-        await migrations.check(url)
-        async with Pool(url, max_size=2) as pool:
+    async def work(settings: Settings) -> Imported:
+        await migrations.check(session_url(settings))
+        async with Pool.of(settings, max_size=2) as pool:
             with ProgressLine(sys.stderr) as line:
                 return await import_catalogue(
                     pool,
@@ -174,7 +175,7 @@ def import_(
 
     try:
         with _database(data_dir) as settings:
-            done = asyncio.run(work(settings.database_url.get_secret_value()))
+            done = asyncio.run(work(settings))
     except ImportRejected as error:
         for row in error.rows:
             place = ":".join(str(part) for part in (file.name, row.line, row.column) if part)
@@ -222,13 +223,13 @@ def new_epoch(data_dir: DataDir = None) -> None:
         # Servers that run learn of it at once.
         await connection.execute("""select pg_notify('stock_changes', '["*"]')""")
 
-    async def work(url: str) -> None:
-        await migrations.check(url)
-        async with Pool(url, max_size=1) as pool:
+    async def work(settings: Settings) -> None:
+        await migrations.check(session_url(settings))
+        async with Pool.of(settings, max_size=1) as pool:
             await in_transaction(pool, renew)
 
     with _database(data_dir) as settings:
-        asyncio.run(work(settings.database_url.get_secret_value()))
+        asyncio.run(work(settings))
     typer.echo(
         f"The epoch of streams is now {epoch}.\n"
         "Every client that comes back gets a reset and the whole state. Do this after a restore:\n"

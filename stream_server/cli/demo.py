@@ -15,6 +15,7 @@ from stream_server.cli.shoppers import Shoppers
 from stream_server.database.embedded import EmbeddedPostgres
 from stream_server.database.migrations import migrate
 from stream_server.database.pool import Pool
+from stream_server.database.poolers import session_url
 from stream_server.inventory.imports import import_catalogue
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -38,7 +39,7 @@ def run(
     with_shoppers: bool,
 ) -> int:
     """Serve the demo until a signal comes; the exit code for it."""
-    asyncio.run(_prepare(postgres.url))
+    asyncio.run(_prepare(settings))
     url = server.url_of(listening)
 
     async def companion() -> None:
@@ -47,20 +48,20 @@ def run(
         async with asyncio.TaskGroup() as beside:
             beside.create_task(work_until(asyncio.Event(), settings, Metrics()))
             if with_shoppers:
-                beside.create_task(_shop(postgres.url))
+                beside.create_task(_shop(settings))
 
     return server.run(create_app(settings, is_demo=True), settings, listening, companion)
 
 
-async def _shop(database_url: str) -> None:
-    async with Pool(database_url, max_size=1) as pool:
+async def _shop(settings: Settings) -> None:
+    async with Pool.of(settings, max_size=1) as pool:
         await Shoppers(pool, random.Random()).run()
 
 
-async def _prepare(database_url: str) -> None:
+async def _prepare(settings: Settings) -> None:
     """The schema, and the sample catalogue where there is none yet."""
-    await migrate(database_url)
-    async with Pool(database_url, max_size=1) as pool:
+    await migrate(session_url(settings))
+    async with Pool.of(settings, max_size=1) as pool:
         if not await pool.fetch_val("select exists (select from products)"):
             sample = files("stream_server") / "sample" / "catalogue.json"
             await import_catalogue(

@@ -1,13 +1,21 @@
 """Brings a database to this release's schema, from the files in `sql/`.
 
-- `migrations/NNNN_*.sql` are append-only: each is applied once, in order, in its own transaction,
-  and never edited afterwards.
+- `migrations/NNNN_*.sql` are append-only: each is applied once, in order, and never edited
+  afterwards. On a database that has none of them all are applied in one transaction, so that an
+  interrupted first run leaves nothing; later ones each in their own, so that none holds its locks
+  for as long as the others take.
 - `functions/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): those whose text has
-  changed are applied again, all in one transaction, after the migrations.
+  changed are applied again, all in one transaction, after the migrations. A function whose
+  parameters have changed is another function to Postgres: the one before is dropped.
 
-`schema_migrations` keeps each file's name and checksum. A file's row is written first, in the
-file's own transaction: a racing migrator waits for that row, then sees it and does not apply the
-file a second time. The advisory lock before it is only there so that racers wait in peace.
+Everything lies in one schema, that of the URL's option `schema`; nothing outside of it is read or
+written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
+parameters it has. A file's row is written first, in the file's own transaction: a racing migrator
+waits for that row, then sees it and does not apply the file a second time. The advisory lock before
+it is only there so that racers wait in peace.
+
+Writers go on meanwhile. A file that cannot get its locks within half a second gives way, and is
+tried again: behind a migration that waits for a table, everybody would wait.
 
 Wants a connection of its own, not one through a pooler in transaction mode.
 """
@@ -16,14 +24,16 @@ import asyncio
 import hashlib
 import logging
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from stream_server.database.pool import redact, translate
+from stream_server.database import connections, urls
+from stream_server.database.pool import DRIVER_ERRORS, translate
 from stream_server.errors import (
     DatabaseUnavailable,
     MigrationChanged,
@@ -31,7 +41,9 @@ from stream_server.errors import (
     MigrationLocked,
     SchemaBehind,
     SchemaError,
+    SchemaOccupied,
     SchemaTooNew,
+    UnsupportedPostgres,
 )
 
 __all__ = ["check", "migrate", "sql_folder", "until_current"]
@@ -41,27 +53,68 @@ logger = logging.getLogger(__name__)
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 Sleep = Callable[[float], Awaitable[object]]
 
-LOCK = int.from_bytes(b"ss-migra")  # a key of pg_advisory_lock, nobody else's by its looks
-LOCK_PATIENCE = 120.0  # seconds to wait for another migrator
-# A migration waits no longer for a table that others use: behind it, everybody would wait.
-LOCK_TIMEOUT = 10.0  # seconds
+OLDEST_POSTGRES: Final = 15
+LOCK: Final = int.from_bytes(b"ss-migra")  # a key of pg_advisory_lock, nobody else's by its looks
+PATIENCE: Final = 120.0  # seconds to wait for another migrator, or for a table
+PARAMETERS: Final = {
+    "client_min_messages": "warning",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "500ms",  # less than deadlock_timeout: we give way, not those who sell
+    "statement_timeout": "0",
+}
 
-TABLE = """
-create table if not exists schema_migrations (
+# Errors that any file would meet: no connection, read-only, full, cancelled, broken.
+NOT_THE_FILE: Final = ("08", "25006", "53", "57", "58")
+
+TABLE: Final = """
+create table if not exists stream_server_migrations (
     name       text primary key,
     checksum   text not null,
+    -- of a function: the parameters of each that the file makes
+    makes      text[] not null default '{}',
     applied_at timestamptz not null default now()
 )"""
+# What the releases before 0.1 called it, in a database that was theirs alone.
+ADOPT: Final = """
+alter table schema_migrations rename to stream_server_migrations;
+alter table stream_server_migrations rename constraint schema_migrations_pkey
+    to stream_server_migrations_pkey;
+alter table stream_server_migrations add column makes text[] not null default '{}';
+update stream_server_migrations m
+   set makes = array(
+       select pg_get_function_identity_arguments(p.oid) from pg_proc p
+        where p.pronamespace = quote_ident(current_schema())::regnamespace
+          and m.name = 'functions/' || p.proname || '.sql')
+ where m.name like 'functions/%'
+"""
+MADE: Final = re.compile(
+    r"^create (?:or replace )?(?:unlogged )?(?P<kind>table|view|type|function)"
+    r" (?!if not exists)(?P<name>\w+)",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     name: str
     text: str
+    schema: str
+
+    @property
+    def is_repeatable(self) -> bool:
+        return not self.name.startswith("migrations/")
 
     @property
     def checksum(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """A function has its schema in it, so it changes with the schema's name."""
+        text = f"{self.schema}\n{self.text}" if self.is_repeatable else self.text
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def makes(self) -> set[tuple[str, str]]:
+        """Kind and name of what the file makes, where it must not be there already."""
+        return {(found["kind"], found["name"]) for found in MADE.finditer(self.text)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +123,30 @@ class _Plan:
 
     migrations: Sequence[_File]
     repeatables: Sequence[_File]
+    is_first: bool
 
     @property
-    def missing(self) -> list[str]:
-        return [file.name for file in (*self.migrations, *self.repeatables)]
+    def files(self) -> Sequence[_File]:
+        return (*self.migrations, *self.repeatables)
+
+    @property
+    def transactions(self) -> Sequence[Sequence[_File]]:
+        if self.is_first:
+            return [self.files]
+        return [*([file] for file in self.migrations), self.repeatables]
 
     @classmethod
-    def of(cls, folder: Path, applied: Mapping[str, str]) -> "_Plan":
+    def of(cls, folder: Path, schema: str, applied: Mapping[str, str]) -> "_Plan":
         """Raises SchemaTooNew, MigrationChanged."""
-        migrations = [_read(folder, path) for path in sorted(folder.glob("migrations/*.sql"))]
-        repeatables = [_read(folder, path) for path in sorted(folder.glob("functions/*.sql"))]
+
+        def read(path: Path) -> _File:
+            name = path.relative_to(folder).as_posix()
+            return _File(name, path.read_text(encoding="utf-8"), schema)
+
+        migrations = [read(path) for path in sorted(folder.glob("migrations/*.sql"))]
+        repeatables = [read(path) for path in sorted(folder.glob("functions/*.sql"))]
         if (triggers := folder / "triggers.sql").exists():
-            repeatables.append(_read(folder, triggers))
+            repeatables.append(read(triggers))
         known = {file.name for file in migrations}
         unknown = sorted(
             name for name in applied if name.startswith("migrations/") and name not in known
@@ -94,11 +159,8 @@ class _Plan:
         return cls(
             [file for file in migrations if file.name not in applied],
             [file for file in repeatables if applied.get(file.name) != file.checksum],
+            is_first=not applied,
         )
-
-
-def _read(folder: Path, path: Path) -> _File:
-    return _File(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def sql_folder() -> Path:
@@ -121,24 +183,15 @@ async def migrate(
 
     Safe to run at the same time from many places: one works, the others wait and find it done.
 
-    Raises SchemaTooNew and MigrationChanged before anything is applied; MigrationFailed when
-    Postgres refuses a file (the files before it stay applied, of it nothing does); MigrationLocked
-    when another migrator takes longer than two minutes; DatabaseUnavailable.
+    Raises UnsupportedPostgres, SchemaTooNew, MigrationChanged and SchemaOccupied before anything is
+    applied; MigrationFailed when Postgres refuses a file (the files before it stay applied, of it
+    nothing does); MigrationLocked when another migrator or a table takes longer than two minutes;
+    DatabaseUnavailable.
     """
-    folder = folder or sql_folder()
-    connection = await _connect(url)
-    try:
-        await _lock(connection, sleep, rng or random.Random())
-        await connection.execute(TABLE)
-        plan = _Plan.of(folder, await _applied(connection))
-        names: list[str] = []
-        for file in plan.migrations:
-            names += await _apply(connection, [file])
-        if plan.repeatables:
-            names += await _apply(connection, plan.repeatables)
-        return names
-    finally:
-        await connection.close(timeout=5)
+    migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
+    async with _Connected(url) as connection:
+        await migrator.lock(connection)
+        return await migrator.run(connection)
 
 
 async def check(url: str, *, folder: Path | None = None) -> None:
@@ -147,13 +200,12 @@ async def check(url: str, *, folder: Path | None = None) -> None:
     Raises SchemaBehind (it names what is missing), SchemaTooNew, MigrationChanged,
     DatabaseUnavailable.
     """
-    connection = await _connect(url)
-    try:
-        plan = _Plan.of(folder or sql_folder(), await _applied(connection))
-    finally:
-        await connection.close(timeout=5)
-    if plan.missing:
-        raise SchemaBehind(plan.missing)
+    schema = urls.parse(url).schema or "public"
+    async with _Connected(url) as connection:
+        applied = await _applied(connection, await _bookkeeping(connection, schema))
+    plan = _Plan.of(folder or sql_folder(), schema, applied)
+    if plan.files:
+        raise SchemaBehind([file.name for file in plan.files], schema, is_empty=plan.is_first)
 
 
 async def until_current(
@@ -165,86 +217,233 @@ async def until_current(
         try:
             return await check(url, folder=folder)
         except (DatabaseUnavailable, SchemaError) as error:
-            logger.warning("Waiting for Postgres at %s: %s", redact(url), error.message)
+            logger.warning("Waiting for Postgres at %s: %s", urls.redact(url), error.message)
         await sleep(pause)
         pause = min(5.0, pause * 2)
 
 
-async def _connect(url: str) -> Connection:
-    try:
-        return await asyncpg.connect(
-            url,
-            server_settings={
-                "application_name": "stream-server migrate",
-                "client_min_messages": "warning",
-                "lock_timeout": f"{LOCK_TIMEOUT:g}s",
-            },
+class _Connected:
+    """A connection; what the driver raises while it is used comes out as an error of ours."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await connections.connect(
+                self._url,
+                application_name="stream-server migrate",
+                parameters=PARAMETERS,
+                timeout=10,
+            )
+        except DRIVER_ERRORS as error:
+            raise DatabaseUnavailable(f"{urls.redact(self._url)}: {translate(error)}") from error
+        return self._connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            await self._connection.close(timeout=5)
+        except DRIVER_ERRORS:
+            self._connection.terminate()
+        if isinstance(error, DRIVER_ERRORS):
+            raise translate(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Migrator:
+    """One run of `migrate`."""
+
+    url: str
+    folder: Path
+    sleep: Sleep
+    rng: random.Random
+
+    @property
+    def schema(self) -> str:
+        return urls.parse(self.url).schema or "public"
+
+    async def lock(self, connection: Connection) -> None:
+        """Try and try again: waiting inside Postgres would hold a snapshot, which blocks the other
+        migrator's CREATE INDEX CONCURRENTLY. The lock ends with the connection."""
+        waited = 0.0
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
+            if waited == 0:
+                logger.info("Another migration is running; waiting for it")
+            if waited > PATIENCE:
+                raise MigrationLocked(PATIENCE)
+            pause = self.rng.uniform(0.05, 0.2)
+            await self.sleep(pause)
+            waited += pause
+
+    async def run(self, connection: Connection) -> list[str]:
+        if connection.get_server_version().major < OLDEST_POSTGRES:
+            version = await connection.fetchval("show server_version")
+            raise UnsupportedPostgres(version, OLDEST_POSTGRES)
+        table = await _bookkeeping(connection, self.schema)
+        plan = _Plan.of(self.folder, self.schema, await _applied(connection, table))
+        await self._refuse_strangers_things(connection, plan, table)
+        names: list[str] = []
+        for files in plan.transactions:
+            if files:
+                names += await self._apply_patiently(connection, files)
+        return names
+
+    async def _refuse_strangers_things(
+        self, connection: Connection, plan: _Plan, table: str | None
+    ) -> None:
+        """Raises SchemaOccupied if something is there that the files make for the first time."""
+        applied = await _applied(connection, table)
+        made = {thing for file in plan.files if file.name not in applied for thing in file.makes}
+        rows = await connection.fetch(
+            """
+            select case relkind when 'v' then 'view' when 'c' then 'type' else 'table' end as kind,
+                   relname as name
+              from pg_class
+             where relnamespace = to_regnamespace($1) and relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+            union
+            select 'type', typname from pg_type
+             where typnamespace = to_regnamespace($1) and typtype in ('d', 'e')
+            union
+            select 'function', proname from pg_proc where pronamespace = to_regnamespace($1)
+            """,
+            connections.quote_identifier(self.schema),
         )
-    except ValueError:  # its text may quote a password
-        raise DatabaseUnavailable(f"{redact(url)} is no address of a Postgres") from None
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        reason = translate(error) or error
-        raise DatabaseUnavailable(f"{redact(url)}: {reason}") from error
+        # Tables, views and types share their names.
+        wanted = {(kind == "function", name) for kind, name in made}
+        taken = [f"{kind} {name}" for kind, name in rows if (kind == "function", name) in wanted]
+        if taken:
+            raise SchemaOccupied(self.schema, sorted(taken))
+
+    async def _apply_patiently(
+        self, connection: Connection, files: Sequence[_File]
+    ) -> Sequence[str]:
+        """Again and again while others have the locks: they work on."""
+        waited = 0.0
+        while True:
+            try:
+                return await self._apply(connection, files)
+            except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+                if waited > PATIENCE:
+                    raise MigrationLocked(PATIENCE) from error
+                logger.info("%s waits for its turn: %s", files[0].name, error)
+            pause = self.rng.uniform(0.2, 1.0)
+            await self.sleep(pause)
+            waited += pause + 0.5
+
+    async def _apply(self, connection: Connection, files: Sequence[_File]) -> list[str]:
+        """Apply the files in one transaction; the names of those that nobody else had just
+        applied."""
+        names = []
+        async with connection.transaction():
+            await self._prepare(connection)
+            # A function may name another one whose file comes later.
+            await connection.execute("set local check_function_bodies = off")
+            for file in files:
+                if (made_before := await _claim(connection, file)) is None:
+                    continue
+                try:
+                    await connection.execute(file.text)
+                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+                    raise
+                except asyncpg.PostgresError as error:
+                    raise _failure(file, error) from error
+                if file.name.startswith("functions/"):
+                    await self._drop_overloads(connection, file, made_before)
+                logger.info("Applied %s", file.name)
+                names.append(file.name)
+        return names
+
+    async def _prepare(self, connection: Connection) -> None:
+        """The schema and the table of what was applied, where they are missing."""
+        schema = connections.quote_identifier(self.schema)
+        user = await connection.fetchval("select quote_ident(current_user)")
+        try:
+            # Not `if not exists`: that wants the right to create one, even if it exists.
+            if await connection.fetchval("select to_regnamespace($1)", schema) is None:
+                await connection.execute(f"create schema {schema}")
+            table = await _bookkeeping(connection, self.schema)
+            if table is None:
+                await connection.execute(TABLE)
+            elif table == "schema_migrations":
+                await connection.execute(ADOPT)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise DatabaseUnavailable(
+                f"{user} may not make tables in the schema {self.schema}: {error}. As its owner:"
+                f" grant create on schema {schema} to {user}; or set DATABASE_SCHEMA to a schema"
+                f" that {user} may make, or owns"
+            ) from error
+
+    async def _drop_overloads(
+        self, connection: Connection, file: _File, made_before: Sequence[str]
+    ) -> None:
+        """Functions that the file made when it was applied last, and makes no more."""
+        name = Path(file.name).stem
+        made = await connection.fetchval(
+            """
+            select array_agg(pg_get_function_identity_arguments(oid))
+              from pg_proc
+             where pronamespace = quote_ident(current_schema())::regnamespace and proname = $1
+               and xmin = pg_current_xact_id()::xid
+            """,
+            name,
+        )
+        for parameters in set(made_before) - set(made or ()):
+            await connection.execute(f"drop function if exists {name}({parameters})")
+        await connection.execute(
+            "update stream_server_migrations set makes = $2 where name = $1", file.name, made or []
+        )
 
 
-async def _lock(connection: Connection, sleep: Sleep, rng: random.Random) -> None:
-    """Try and try again: waiting inside Postgres would hold a snapshot, which blocks the other
-    migrator's CREATE INDEX CONCURRENTLY. The lock ends with the connection."""
-    waited = 0.0
-    while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
-        if waited == 0:
-            logger.info("Another migration is running; waiting for it")
-        if waited > LOCK_PATIENCE:
-            raise MigrationLocked(LOCK_PATIENCE)
-        pause = rng.uniform(0.05, 0.2)
-        await sleep(pause)
-        waited += pause
+async def _bookkeeping(connection: Connection, schema: str) -> str | None:
+    """The table that says what was applied: ours, or ours of before 0.1; None if there is none."""
+    found = await connection.fetch(
+        """
+        select c.relname,
+               array(select a.attname from pg_attribute a
+                      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                      order by a.attnum)::text[] as columns
+          from pg_class c
+         where c.relnamespace = to_regnamespace($1) and c.relkind = 'r'
+           and c.relname in ('stream_server_migrations', 'schema_migrations')
+        """,
+        connections.quote_identifier(schema),
+    )
+    tables = {row["relname"]: row["columns"] for row in found}
+    if "stream_server_migrations" in tables:
+        return "stream_server_migrations"
+    if tables.get("schema_migrations") == ["name", "checksum", "applied_at"]:
+        return "schema_migrations"
+    return None
 
 
-async def _applied(connection: Connection) -> dict[str, str]:
-    if await connection.fetchval("select to_regclass('schema_migrations')") is None:
+async def _applied(connection: Connection, table: str | None) -> dict[str, str]:
+    if table is None:
         return {}
-    rows = await connection.fetch("select name, checksum from schema_migrations")
+    rows = await connection.fetch(f"select name, checksum from {table}")  # noqa: S608  # one of two
     return {row["name"]: row["checksum"] for row in rows}
 
 
-async def _apply(connection: Connection, files: Sequence[_File]) -> list[str]:
-    """Apply the files in one transaction; the names of those that nobody else had just applied."""
-    names = []
-    async with connection.transaction():
-        # A function may name another one whose file comes later.
-        await connection.execute("set local check_function_bodies = off")
-        for file in files:
-            if not await _claim(connection, file):
-                continue
-            try:
-                await connection.execute(file.text)
-            except asyncpg.PostgresError as error:
-                if isinstance(lost := translate(error), DatabaseUnavailable):
-                    raise lost from error
-                position = getattr(error, "position", None)
-                line = file.text.count("\n", 0, int(position) - 1) + 1 if position else None
-                hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
-                raise MigrationFailed(file.name, f"{error}{hint}", line) from error
-            logger.info("Applied %s", file.name)
-            names.append(file.name)
-    return names
+async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
+    """Write the file's row, and say what it had made before; None if another migrator has, and
+    applied this same file."""
+    made_before: Sequence[str] | None = await connection.fetchval(
+        """
+        insert into stream_server_migrations as old (name, checksum) values ($1, $2)
+        on conflict (name) do update
+        set checksum = excluded.checksum, applied_at = excluded.applied_at
+        where old.checksum <> excluded.checksum
+        returning makes
+        """,
+        file.name,
+        file.checksum,
+    )
+    return made_before
 
 
-async def _claim(connection: Connection, file: _File) -> bool:
-    """Write the file's row; False if another migrator has, and applied this same file."""
-    try:
-        claimed = await connection.fetchval(
-            """
-            insert into schema_migrations as old (name, checksum) values ($1, $2)
-            on conflict (name) do update
-            set checksum = excluded.checksum, applied_at = excluded.applied_at
-            where old.checksum <> excluded.checksum
-            returning true
-            """,
-            file.name,
-            file.checksum,
-        )
-    except asyncpg.LockNotAvailableError as error:
-        raise MigrationLocked(LOCK_TIMEOUT) from error
-    return claimed is not None
+def _failure(file: _File, error: asyncpg.PostgresError) -> Exception:
+    if (error.sqlstate or "").startswith(NOT_THE_FILE):
+        return translate(error)
+    position = getattr(error, "position", None)
+    line = file.text.count("\n", 0, int(position) - 1) + 1 if position else None
+    hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
+    return MigrationFailed(file.name, f"{error}{hint}", line)

@@ -11,8 +11,14 @@
 
 Values are named with a colon and never formatted into the SQL; a cast is `cast(:x as jsonb)`.
 Inside a transaction's task, the pool's own methods take part in that transaction. What Postgres or
-the network refuses comes out as an error of `errors.py`, by the table below. Passwords stay in
-here: log lines and messages show `redact(url)`.
+the network refuses comes out as an error of `errors.py`, by the table below.
+
+The session is set, not assumed: isolation, search_path and time-outs, once a connection. Where the
+URL leads through a pooler, a session belongs to nobody: then all is set in each transaction, and
+every statement is in one.
+
+Waiting has bounds: for a connection, for a lock, for a statement. No kind of work can take all
+connections (`shares.py`).
 """
 
 import asyncio
@@ -21,22 +27,32 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
 import databases
 
+from stream_server.database import connections, urls
+from stream_server.database.poolers import is_pooled, pool_url, session_url
 from stream_server.database.refusals import REFUSALS
-from stream_server.database.urls import redact
-from stream_server.errors import DatabaseUnavailable, StreamServerError, TransactionConflict
+from stream_server.database.shares import Shares, Work
+from stream_server.errors import (
+    DatabaseUnavailable,
+    ImpossibleChange,
+    StreamServerError,
+    TransactionConflict,
+)
+from stream_server.settings import Settings
 
 __all__ = [
+    "AnyPool",
     "Pool",
     "Queries",
     "Row",
+    "Share",
     "Transaction",
     "in_transaction",
-    "redact",
     "retried",
     "translate",
 ]
@@ -49,16 +65,25 @@ Row = Mapping[str, Any]  # a column's type is known to its query only
 Values = Mapping[str, object]
 
 # SQLSTATE to error: https://www.postgresql.org/docs/current/errcodes-appendix.html
-# A key of five characters is one code, one of two characters is its whole class.
+# A key of five characters is one code, one of three or two is all that begin so; any other code is
+# a database that cannot do it now.
 ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
     **REFUSALS,
     "40P01": lambda _: TransactionConflict(),  # deadlock_detected
     "40001": lambda _: TransactionConflict(),  # serialization_failure
     "55P03": lambda _: TransactionConflict(),  # lock_not_available
+    "23505": lambda _: TransactionConflict(),  # unique_violation: another one has just done it
+    "22": lambda error: ImpossibleChange(str(error)),  # data_exception
+    "23": lambda error: ImpossibleChange(str(error)),  # integrity_constraint_violation
+    "44": lambda error: ImpossibleChange(str(error)),  # with_check_option_violation
+    "P0001": lambda error: ImpossibleChange(str(error)),  # raised by a function of the shop's
     "08": lambda error: DatabaseUnavailable(f"The connection to Postgres broke: {error}"),
+    "25006": lambda error: DatabaseUnavailable(f"Postgres takes no changes now: {error}"),
     "28": lambda error: DatabaseUnavailable(f"Postgres does not let us in: {error}"),
     "3D000": lambda error: DatabaseUnavailable(f"Postgres has no such database: {error}"),
-    "53300": lambda error: DatabaseUnavailable(f"Postgres is full: {error}"),
+    "42501": lambda error: DatabaseUnavailable(f"We lack a right in Postgres: {error}"),
+    "53": lambda error: DatabaseUnavailable(f"Postgres is full: {error}"),
+    "57014": lambda error: DatabaseUnavailable(f"Postgres took too long: {error}"),
     "57P": lambda error: DatabaseUnavailable(f"Postgres is not ready: {error}"),
 }
 # At a start, these won't get better by waiting.
@@ -71,26 +96,32 @@ DRIVER_ERRORS = (
     OSError,
 )
 
-COMMAND_TIMEOUT = 60.0  # seconds for one statement; a dead peer must not hold a connection for ever
+# Seconds. What one statement may take, wait for a lock, and wait for a connection.
+STATEMENT_SECONDS = 10.0
+LOCK_SECONDS = 3.0
+WAIT_SECONDS = 5.0
+CONNECT_SECONDS = 10.0
+BACKSTOP_SECONDS = 5.0  # Postgres ends a statement that takes too long; this much later, we do
 
 
-def translate(error: Exception) -> StreamServerError | None:
-    """The domain's error for one of the driver or the network; None if it is none of these."""
-    if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
-        for key in (error.sqlstate, error.sqlstate[:3], error.sqlstate[:2]):
+def translate(error: BaseException) -> StreamServerError:
+    """The domain's error for one of DRIVER_ERRORS: each of Postgres' errors has one."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        for key in (state, state[:3], state[:2]):
             if key in ERRORS:
                 return ERRORS[key](error)
-        return None
+        return DatabaseUnavailable(f"Postgres refuses it ({state}): {error}")
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("Postgres did not answer in time")
     if isinstance(error, OSError):
         return DatabaseUnavailable(f"Postgres cannot be reached: {error.strerror or error}")
-    if isinstance(error, asyncpg.InternalClientError) or (
-        # Of a connection that Postgres ended while it was idle, asyncpg may say any of these.
-        type(error) is asyncpg.InterfaceError and re.search("closed|closing|released", str(error))
+    # asyncpg's own: of a connection that Postgres ended while it was idle it may say many things.
+    if re.search("closed|closing|released", str(error)) or isinstance(
+        error, asyncpg.InternalClientError
     ):
         return DatabaseUnavailable("The connection to Postgres is closed")
-    return None
+    return DatabaseUnavailable(f"The driver cannot do it: {error}")
 
 
 @contextmanager
@@ -98,9 +129,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except DRIVER_ERRORS as error:
-        if (known := translate(error)) is None:
-            raise
-        raise known from error
+        raise translate(error) from error
 
 
 class Queries(Protocol):
@@ -119,18 +148,20 @@ class Queries(Protocol):
 class Transaction(Queries, Protocol):
     """What a transaction can do besides: bulk work, and parts of it that are undone alone."""
 
-    async def run_query(
-        self, query: str, *values: object, timeout: float = COMMAND_TIMEOUT
-    ) -> list[Row]:
-        """The rows of a query whose values are `$1`, `$2`, …; it may take `timeout` seconds."""
+    async def run_query(self, query: str, *values: object) -> list[Row]:
+        """The rows of a query whose values are `$1`, `$2`, …."""
 
-    async def run_script(self, script: str, *, timeout: float = COMMAND_TIMEOUT) -> None:
-        """Statements without values, one after the other; all may take `timeout` seconds."""
+    async def run_script(self, script: str) -> None:
+        """Statements without values, one after the other."""
 
     async def copy_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
-        """COPY rows into a table: the fastest way in."""
+        """COPY rows into a temporary table: the fastest way in."""
+
+    async def wait_longer(self, *, statement: float, lock: float) -> None:
+        """From here on a statement of this transaction may take so many seconds, and wait so many
+        for a lock."""
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Undo the block if it raises, and only that; locks taken in it are given back."""
@@ -149,6 +180,7 @@ class _Connection:
 
     def __init__(self, connection: databases.core.Connection) -> None:
         self._connection = connection
+        self._timeout: float | None = None  # seconds; None: as the connection has it
 
     @property
     def raw(self) -> Any:  # asyncpg's own; `databases` does not type it
@@ -172,22 +204,30 @@ class _Connection:
         with _translated():
             await self._connection.execute(query, dict(values or {}))
 
-    async def run_query(
-        self, query: str, *values: object, timeout: float = COMMAND_TIMEOUT
-    ) -> list[Row]:
+    async def run_query(self, query: str, *values: object) -> list[Row]:
         with _translated():
-            records = await self.raw.fetch(query, *values, timeout=timeout)
+            records = await self.raw.fetch(query, *values, timeout=self._timeout)
         return [dict(record) for record in records]
 
-    async def run_script(self, script: str, *, timeout: float = COMMAND_TIMEOUT) -> None:
+    async def run_script(self, script: str) -> None:
         with _translated():
-            await self.raw.execute(script, timeout=timeout)
+            await self.raw.execute(script, timeout=self._timeout)
 
     async def copy_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
         with _translated():
-            await self.raw.copy_records_to_table(table, columns=columns, records=rows)
+            await self.raw.copy_records_to_table(
+                table, schema_name="pg_temp", columns=columns, records=rows
+            )
+
+    async def wait_longer(self, *, statement: float, lock: float) -> None:
+        limits = {
+            "statement_timeout": _milliseconds(statement),
+            "lock_timeout": _milliseconds(lock),
+        }
+        await self.run_script(connections.set_statements(limits, local=True))
+        self._timeout = statement + BACKSTOP_SECONDS
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -196,77 +236,11 @@ class _Connection:
                 yield
 
 
-class Pool:
-    """At most `max_size` connections to the database at `url` (asyncpg's URLs, so also a Unix
-    socket's: `postgresql://user:@/db?host=/dir`). Opened by `connect`, closed by `disconnect`.
-    """
+class AnyPool:
+    """What can be asked of a pool, and of a share of it."""
 
-    def __init__(self, url: str, *, max_size: int = 10) -> None:
-        self.place = redact(url)
-        # The URL goes past `databases`, straight to asyncpg: all of its options count then, not
-        # only the few that `databases` parses, and `databases` logs an address without a password.
-        self._database = databases.Database(
-            "postgresql://",
-            dsn=url,
-            database=None,
-            min_size=1,
-            max_size=max_size,
-            command_timeout=COMMAND_TIMEOUT,
-            reset=_keep_session,
-            server_settings={"application_name": "stream-server"},
-        )
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether `connect` has succeeded. It does not say that Postgres still answers."""
-        return self._database.is_connected
-
-    async def connect(
-        self,
-        *,
-        patience: float | None = 0.0,
-        sleep: Sleep = asyncio.sleep,
-        rng: random.Random | None = None,
-    ) -> None:
-        """Open the pool. While Postgres does not answer, try again for `patience` seconds (None:
-        for ever), waiting from 0.1 to 5 s in between with jitter, and log each try's failure.
-
-        Raises DatabaseUnavailable, at once for what waiting won't mend: a wrong password, an
-        unknown database.
-        """
-        rng = rng or random.Random()
-        delay, waited = 0.1, 0.0
-        while True:
-            try:
-                await self._database.connect()
-            except ValueError:
-                # Its text may quote the URL, and with it the password: no cause is chained.
-                raise DatabaseUnavailable(f"{self.place} is no address of a Postgres") from None
-            except DRIVER_ERRORS as error:
-                reason = translate(error) or DatabaseUnavailable(str(error))
-                failure = DatabaseUnavailable(f"{self.place}: {reason.message}")
-                state = getattr(error, "sqlstate", None) or ""
-                hopeless = state.startswith(HOPELESS)
-                if hopeless or (patience is not None and waited >= patience):
-                    raise failure from error
-            else:
-                logger.info("Connected to %s", self.place)
-                return
-            pause = rng.uniform(delay / 2, delay)
-            logger.warning("%s; next try in %.1f s", failure.message, pause)
-            await sleep(pause)
-            waited, delay = waited + pause, min(delay * 2, 5.0)
-
-    async def disconnect(self) -> None:
-        """Close all connections, waiting for those in use."""
-        await self._database.disconnect()
-
-    async def __aenter__(self) -> "Pool":
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.disconnect()
+    def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
+        raise NotImplementedError
 
     async def fetch_all(self, query: str, values: Values | None = None) -> list[Row]:
         async with self._borrowed() as connection:
@@ -286,44 +260,260 @@ class Pool:
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """`work` in one transaction, once; `in_transaction` is for when it may be tried again."""
-        async with self._borrowed() as borrowed:
-            # asyncpg's transaction: `databases` never gives back a connection whose COMMIT failed.
-            raw: asyncpg.Connection[Any] = borrowed.raw
-            if raw.is_in_transaction():
-                raise RuntimeError("transactions don't nest: a part of one cannot be tried again")
-            transaction = raw.transaction()
-            with _translated():
-                await transaction.start()
+        raise NotImplementedError
+
+
+class Share(AnyPool):
+    """The pool, for one kind of work."""
+
+    def __init__(self, pool: "Pool", work: Work) -> None:
+        self._pool = pool
+        self._work = work
+
+    def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
+        return self._pool._borrow(self._work)
+
+    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._pool._run(work, self._work)
+
+
+class Pool(AnyPool):
+    """At most `max_size` connections to the database at `url` (see `urls.py`). Opened by `connect`,
+    closed by `disconnect`. Times are seconds. With `shared` no kind of work can take all of them
+    (`doing`); what is asked of the pool itself is reading.
+
+    `pooled`: whether the URL leads through a pooler; None: `connect` finds out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_size: int = 10,
+        statement: float = STATEMENT_SECONDS,
+        lock: float = LOCK_SECONDS,
+        wait: float = WAIT_SECONDS,
+        shared: bool = False,
+        pooled: bool | None = None,
+    ) -> None:
+        self._address = urls.parse(url)
+        self.place = urls.redact(url)
+        self._max_size = max_size
+        self._wait = wait
+        self._pooled = self._address.is_pooled or pooled
+        self._shares = Shares(self._max_size, shared=shared)
+        self._timeout = statement + BACKSTOP_SECONDS
+        self._parameters = {
+            **self._address.parameters,
+            "search_path": urls.format_names(self._address.schema or "public", "pg_temp"),
+            "default_transaction_isolation": "read committed",
+            "statement_timeout": _milliseconds(statement),
+            "lock_timeout": _milliseconds(lock),
+            "idle_in_transaction_session_timeout": _milliseconds(3600),
+        }
+        self._database: databases.Database | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, max_size: int | None = None, shared: bool = False) -> "Pool":
+        """The pool of the settings; `max_size` None: as large as they say. What is set wins over
+        what the URL says (`connection_limit`, `pool_timeout`)."""
+        url = pool_url(settings)
+        address, given = urls.parse(url), settings.model_fields_set
+        size, wait = settings.database_pool_size, settings.database_wait_seconds
+        if address.pool_size is not None and "database_pool_size" not in given:
+            size = address.pool_size
+        if address.pool_timeout and "database_wait_seconds" not in given:
+            wait = address.pool_timeout
+        return cls(
+            url,
+            max_size=max_size or size,
+            statement=settings.database_statement_seconds,
+            lock=settings.database_lock_seconds,
+            wait=wait,
+            shared=shared,
+            pooled=True if session_url(settings) != url else None,
+        )
+
+    def doing(self, work: Work) -> Share:
+        """The pool for one kind of work."""
+        return Share(self, work)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether `connect` has succeeded. It does not say that Postgres still answers."""
+        return self._database is not None and self._database.is_connected
+
+    async def connect(
+        self,
+        *,
+        patience: float | None = 0.0,
+        sleep: Sleep = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Open the pool. While Postgres does not answer, try again for `patience` seconds (None:
+        for ever), waiting from 0.1 to 5 s in between with jitter, and log each try's failure.
+
+        Raises DatabaseUnavailable, at once for what waiting won't mend: a wrong password, an
+        unknown database.
+        """
+        rng = rng or random.Random()
+        delay, waited = 0.1, 0.0
+        while True:
             try:
-                result = await work(borrowed)
-            except BaseException:
-                with suppress(*DRIVER_ERRORS):
-                    await transaction.rollback()
-                raise
-            with _translated():
-                await transaction.commit()
-            return result
+                await self._open()
+            except DRIVER_ERRORS as error:
+                failure = DatabaseUnavailable(f"{self.place}: {translate(error).message}")
+                state = getattr(error, "sqlstate", None) or ""
+                hopeless = state.startswith(HOPELESS)
+                if hopeless or (patience is not None and waited >= patience):
+                    raise failure from error
+            else:
+                logger.info("Connected to %s", self.place)
+                return
+            pause = rng.uniform(delay / 2, delay)
+            logger.warning("%s; next try in %.1f s", failure.message, pause)
+            await sleep(pause)
+            waited, delay = waited + pause, min(delay * 2, 5.0)
+
+    async def _open(self) -> None:
+        if self._pooled is None:
+            self._pooled = await is_pooled(self._address)
+            if self._pooled:
+                logger.info("%s is a pooler: each statement is a transaction", self.place)
+        # The address goes past `databases`, which would parse few of its options, and log it.
+        self._database = databases.Database(
+            "postgresql://",
+            database=None,
+            min_size=1,
+            max_size=self._max_size,
+            connect=self._connect,
+            reset=_keep_session,
+        )
+        await self._database.connect()
+
+    async def _connect(self, *_: object, **__: object) -> "asyncpg.Connection[Any]":
+        """What asyncpg's pool calls for a new connection."""
+        address = self._address
+        if self._pooled:
+            address = replace(address, is_pooled=True, statement_cache_size=0)
+        return await connections.connect(
+            address,
+            application_name="stream-server",
+            parameters=self._parameters,
+            timeout=CONNECT_SECONDS,
+            command_timeout=self._timeout,
+        )
+
+    async def disconnect(self) -> None:
+        """Close all connections, waiting for those in use."""
+        if self._database is not None:
+            await self._database.disconnect()
+
+    async def __aenter__(self) -> "Pool":
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.disconnect()
+
+    async def refuses_changes(self) -> bool:
+        """Whether Postgres takes no changes now: a standby, or read-only."""
+        is_read_only: bool = await self.fetch_val(
+            "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
+        )
+        return is_read_only
+
+    def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
+        return self._borrow(Work.READING)
+
+    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._run(work, Work.READING)
+
+    async def _run(self, work: Callable[[Transaction], Awaitable[T]], kind: Work) -> T:
+        async with self._connection(kind) as borrowed:
+            if borrowed.raw.is_in_transaction():
+                raise RuntimeError("transactions don't nest: a part of one cannot be tried again")
+            async with self._transaction(borrowed):
+                return await work(borrowed)
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[_Connection]:
+    async def _borrow(self, kind: Work) -> AsyncIterator[_Connection]:
+        """For one statement."""
+        async with self._connection(kind) as borrowed:
+            if self._pooled and not borrowed.raw.is_in_transaction():
+                async with self._transaction(borrowed):
+                    yield borrowed
+            else:
+                yield borrowed
+
+    @asynccontextmanager
+    async def _transaction(self, borrowed: _Connection) -> AsyncIterator[None]:
+        # asyncpg's transaction: `databases` never gives back a connection whose COMMIT failed.
+        raw: asyncpg.Connection[Any] = borrowed.raw
+        transaction = raw.transaction(isolation="read_committed")
+        with _translated():
+            await transaction.start()
+        try:
+            if self._pooled:
+                await borrowed.run_script(connections.set_statements(self._local, local=True))
+            yield
+        except BaseException:
+            with suppress(*DRIVER_ERRORS):
+                await transaction.rollback()
+            raise
+        with _translated():
+            await transaction.commit()
+
+    @property
+    def _local(self) -> dict[str, str]:
+        """What a transaction through a pooler has to set; its isolation is in its BEGIN."""
+        return {
+            name: value
+            for name, value in self._parameters.items()
+            if name not in ("default_transaction_isolation", "idle_in_transaction_session_timeout")
+        }
+
+    @asynccontextmanager
+    async def _connection(self, kind: Work) -> AsyncIterator[_Connection]:
         """The connection of this task, if it has one already; else a free one."""
-        if not self.is_connected:
+        if self._database is None or not self._database.is_connected:
             raise DatabaseUnavailable(f"{self.place}: not connected yet")
         connection = self._database.connection()
-        with _translated():
-            await connection.__aenter__()
-        try:
+        if connection._connection_counter:
             yield _Connection(connection)
-        finally:
+            return
+        async with self._seat(kind):
+            with _translated():
+                await connection.__aenter__()
             try:
-                await connection.__aexit__()
-            except DRIVER_ERRORS:
-                # It is dead, and asyncpg has thrown it away; `databases` would go on using it.
-                self._database._connection = None
+                yield _Connection(connection)
+            finally:
+                try:
+                    await connection.__aexit__()
+                except DRIVER_ERRORS:
+                    # It is dead, and asyncpg has thrown it away; `databases` would go on using it.
+                    self._database._connection = None
+
+    @asynccontextmanager
+    async def _seat(self, kind: Work) -> AsyncIterator[None]:
+        try:
+            await self._shares.take(kind, self._wait)
+        except TimeoutError:
+            raise DatabaseUnavailable(
+                f"All connections to Postgres were busy for {self._wait:g} s"
+            ) from None
+        try:
+            yield
+        finally:
+            self._shares.give(kind)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"
 
 
 async def in_transaction(
-    pool: Pool,
+    pool: AnyPool,
     work: Callable[[Transaction], Awaitable[T]],
     *,
     attempts: int = 5,
@@ -352,11 +542,14 @@ async def retried(
     """As `in_transaction`, for a call that is a whole transaction itself: one statement of a pool
     is one, without the round trips of BEGIN and COMMIT in which its locks would be held.
     """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     for attempt in range(1, attempts + 1):
         try:
             return await transact()
         except TransactionConflict:
-            if attempt == attempts:
+            # Whoever has waited for a lock until its time was up waits no longer.
+            if attempt == attempts or loop.time() - began >= LOCK_SECONDS / 2:
                 raise
             logger.info("Transaction met a conflict; attempt %d of %d", attempt + 1, attempts)
         await sleep((rng or random).uniform(0, 0.02 * 2 ** (attempt - 1)))

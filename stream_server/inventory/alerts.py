@@ -8,7 +8,7 @@ Alerts are opened and closed in the database, by transitions (`sql/functions/tur
 from collections.abc import Sequence
 from typing import Final
 
-from stream_server.database.pool import Pool, Queries, Row, in_transaction
+from stream_server.database.pool import AnyPool, Queries, Row, in_transaction
 from stream_server.errors import AlertNotFound
 
 __all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts", "payment_refunded", "payment_unplaced"]
@@ -68,7 +68,7 @@ async def payment_refunded(queries: Queries, reference: str) -> bool:
     return closed
 
 
-async def acknowledge(pool: Pool, alert_id: int, actor: str) -> Row:
+async def acknowledge(pool: AnyPool, alert_id: int, actor: str) -> Row:
     """Note that `actor` has seen the alert, unless somebody had before; the alert as it is now.
 
     Raises AlertNotFound.

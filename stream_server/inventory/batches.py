@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from stream_server.database.pool import Pool, Queries, Row, in_transaction
+from stream_server.database.pool import AnyPool, Queries, Row, in_transaction
 from stream_server.errors import (
     BatchNotFound,
     ImportRejected,
@@ -50,14 +50,14 @@ class Progress:
 class Batch:
     """One import while it runs."""
 
-    pool: Pool
+    pool: AnyPool
     id: int
     progress: Progress
 
     @classmethod
     async def begin(
         cls,
-        pool: Pool,
+        pool: AnyPool,
         *,
         name: str,
         format_name: str,
@@ -209,7 +209,7 @@ async def list_batches(queries: Queries, *, before: int, limit: int) -> list[Row
     return [{**row, "errors": []} for row in rows]
 
 
-async def close_abandoned(pool: Pool, *, patience: float = PATIENCE_SECONDS) -> int:
+async def close_abandoned(pool: AnyPool, *, patience: float = PATIENCE_SECONDS) -> int:
     """Mark as failed what says `running` though no transaction holds its lock; gives the number.
 
     Imports younger than `patience` seconds are left alone: they may be about to take it.

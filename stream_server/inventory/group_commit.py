@@ -4,6 +4,9 @@ A row that everybody wants stays locked until its transaction is on disk: with o
 hold, all wait in line for one flush each. Here those who come while a product's transaction is
 under way go into its next one together. Nobody waits to be joined: alone, a hold is a transaction
 of its own.
+
+Whoever waits for a product waits here, and takes a connection only when it is his turn: a row that
+somebody has locked for long takes one connection, however many want it.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from stream_server.database.pool import Pool, retried
-from stream_server.errors import DatabaseUnavailable
+from stream_server.database.pool import AnyPool, retried
+from stream_server.errors import DatabaseError, StreamServerError
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
+from stream_server.inventory.turns import Turns
 
 __all__ = ["GroupCommit"]
 
@@ -49,9 +53,10 @@ class _Request:
 class GroupCommit:
     """Reserves through `pool`, for `hold` each time. One for all requests of a process."""
 
-    def __init__(self, pool: Pool, hold: timedelta) -> None:
+    def __init__(self, pool: AnyPool, hold: timedelta, *, patience: float = 5.0) -> None:
         self._pool = pool
         self._hold = hold
+        self._turns = Turns(patience)
         self._waiting: dict[str, deque[_Request]] = {}  # of the products that are being reserved
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,6 +71,8 @@ class GroupCommit:
         """As `reservations.reserve`, which it calls for all but the most frequent cart: units of
         one product or variant, enough of them there, by a checkout that holds nothing yet.
 
+        Raises DatabaseUnavailable, too, when its turn at a product does not come in time.
+
         A caller who is cancelled while the transaction is under way may leave a hold behind.
         """
         if len(lines) == 1:
@@ -74,16 +81,17 @@ class GroupCommit:
             self._enqueue(line["productId"], request)
             if (reservation := await request.answer) is not None:
                 return reservation
-        return await retried(
-            lambda: reservations.reserve(
-                self._pool,
-                checkout_token,
-                lines,
-                hold=self._hold,
-                allow_partial=allow_partial,
-                actor=actor,
+        async with self._turns.at(line["productId"] for line in lines):
+            return await retried(
+                lambda: reservations.reserve(
+                    self._pool,
+                    checkout_token,
+                    lines,
+                    hold=self._hold,
+                    allow_partial=allow_partial,
+                    actor=actor,
+                )
             )
-        )
 
     def _enqueue(self, product_id: str, request: _Request) -> None:
         if (waiting := self._waiting.get(product_id)) is not None:
@@ -107,14 +115,17 @@ class GroupCommit:
 
     async def _commit(self, product_id: str, group: Sequence[_Request]) -> None:
         """One transaction, and its answers. When it fails, each has to ask alone, as it may be the
-        fault of only one; but not of a database that does not answer."""
+        fault of only one; but not of a database that does not answer, or of a locked row."""
         answers: Sequence[Reservation | None] = [None] * len(group)
         try:
-            answers = await retried(lambda: self._reserve_together(product_id, group))
-        except DatabaseUnavailable as error:
+            async with self._turns.at([product_id]):
+                answers = await retried(lambda: self._reserve_together(product_id, group))
+        except DatabaseError as error:
             _refuse(group, error)
+        except StreamServerError as error:
+            logger.warning("%d holds of %s: one by one (%s)", len(group), product_id, error.message)
         except Exception:
-            logger.warning("%d holds of %s: one by one", len(group), product_id, exc_info=True)
+            logger.exception("%d holds of %s: one by one", len(group), product_id)
         finally:
             _answer(group, answers)
 
@@ -137,10 +148,10 @@ class GroupCommit:
         return answers
 
 
-def _refuse(group: Sequence[_Request], error: DatabaseUnavailable) -> None:
+def _refuse(group: Sequence[_Request], error: DatabaseError) -> None:
     for request in group:
         if not request.answer.done():
-            request.answer.set_exception(DatabaseUnavailable(error.message))
+            request.answer.set_exception(type(error)(error.message))
 
 
 def _answer(group: Sequence[_Request], answers: Sequence[Reservation | None]) -> None:

@@ -24,7 +24,7 @@ from io import SEEK_END, BytesIO
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
-from stream_server.database.pool import Pool, Row, Transaction
+from stream_server.database.pool import AnyPool, Row, Transaction
 from stream_server.database.queries import query
 from stream_server.errors import ImportRejected, RejectedRow, TransactionConflict
 from stream_server.inventory.batches import Batch, Progress
@@ -39,10 +39,12 @@ Reader = Callable[[BinaryIO], Iterator[tuple[entries.Row, Checked]]]
 
 FORMATS: Final[Mapping[str, Reader]] = {"json": entries.read_json, "csv": entries.read_csv}
 
+TURN: Final = int.from_bytes(b"imports")  # the advisory lock of the import whose turn it is
 ROWS_AT_ONCE: Final = 1000
 KEPT_MISTAKES: Final = 10_000  # more are only counted
 ATTEMPTS: Final = 5
 LONGEST: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
+LOCK_SECONDS: Final = 60.0  # to wait for a row that somebody else has locked
 
 PRODUCT_COLUMNS: Final = tuple(entries.PRODUCT_FIELDS)
 VARIANT_COLUMNS: Final = tuple(entries.VARIANT_FIELDS)
@@ -52,7 +54,7 @@ NULLABLE_OF_VARIANTS: Final = ("max_quantity", "price")
 
 
 async def import_catalogue(
-    pool: Pool,
+    pool: AnyPool,
     file: BinaryIO | bytes,
     *,
     name: str = "catalogue",
@@ -177,6 +179,7 @@ class _Import:
 
     async def run(self, connection: Transaction) -> Imported:
         """Raises _Undone after a dry run, ImportRejected."""
+        await connection.wait_longer(statement=LONGEST, lock=LONGEST)
         await self.batch.hold(connection)
         await connection.execute(
             "select set_config('stream_server.operation', 'import', true),"
@@ -194,14 +197,17 @@ class _Import:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with connection.savepoint():
-                    await connection.run_script(query("import_lock"), timeout=LONGEST)
+                    await connection.execute("select pg_advisory_xact_lock(:lock)", {"lock": TURN})
+                    await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
+                    await connection.run_script(query("import_lock"))
                     imported = await self._merge(connection, mistakes)
                     self.batch.progress.phase = "writing"
-                    await connection.run_script(query("import_write"), timeout=LONGEST)
+                    await connection.run_script(query("import_write"))
                 break
             except TransactionConflict:
                 if attempt == ATTEMPTS:
                     raise
+                await connection.wait_longer(statement=LONGEST, lock=LONGEST)
                 await asyncio.sleep(rng.uniform(0, 0.05 * 2**attempt))
         await self.batch.complete(connection, created=imported.added, updated=imported.changed)
         return imported
@@ -221,7 +227,7 @@ class _Import:
                     await connection.copy_rows(table, columns, taken)
             self.batch.progress.rows = self.products + self.variants
             self.batch.progress.bytes_read = self.file.tell()
-        await connection.run_script("analyze staged_products, staged_variants", timeout=LONGEST)
+        await connection.run_script("analyze pg_temp.staged_products, pg_temp.staged_variants")
         return mistakes
 
     def _take(
@@ -243,13 +249,13 @@ class _Import:
 
     async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
         """Raises ImportRejected with the mistakes so far and those that show now."""
-        await connection.run_script(query("import_merge"), timeout=LONGEST)
-        found = await connection.run_query(query("import_mistakes"), KEPT_MISTAKES, timeout=LONGEST)
+        await connection.run_script(query("import_merge"))
+        found = await connection.run_query(query("import_mistakes"), KEPT_MISTAKES)
         if found:
             await asyncio.to_thread(self._locate, found, mistakes)
         if mistakes.count:
             raise mistakes.rejection()
-        [counts] = await connection.run_query(COUNTS, timeout=LONGEST)
+        [counts] = await connection.run_query(COUNTS)
         return Imported(
             products=self.products,
             variants=self.variants,
@@ -333,8 +339,8 @@ STAGED_VARIANTS: Final = (
 )
 COUNTS: Final = """
 select count(*) filter (where is_new) as added, count(*) filter (where differs) as changed
-  from (select is_new, differs from merged_products
-        union all select is_new, differs from merged_variants) merged
+  from (select is_new, differs from pg_temp.merged_products
+        union all select is_new, differs from pg_temp.merged_variants) merged
 """
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stream_server.database.pool import Pool, Queries, Row, retried
+from stream_server.database.pool import AnyPool, Queries, Row, retried
 from stream_server.metrics import Metrics
 
 __all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
@@ -25,7 +25,7 @@ class Count:
 
 
 async def apply_counts(
-    pool: Pool, *, source: str, occurred_at: datetime, counts: Sequence[Count], actor: str
+    pool: AnyPool, *, source: str, occurred_at: datetime, counts: Sequence[Count], actor: str
 ) -> list[Row]:
     """What became of each count; their order is that of ids. One transaction.
 

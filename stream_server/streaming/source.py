@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from stream_server.database.pool import redact
+from stream_server.database.connections import connect
 from stream_server.database.queries import query
+from stream_server.database.urls import redact
 from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.snapshot import Snapshot
@@ -42,7 +43,6 @@ _WAKE_UPS = 20  # a second, past which the source stays awake
 _QUERY_SECONDS = 5.0
 _BACKOFF_SECONDS = (0.1, 5.0)
 _SETTINGS = {
-    "application_name": "stream-server source",
     # The log is read by index whatever the planner guesses of a snapshot's selectivity.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -132,10 +132,13 @@ class Source:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        connection = await asyncpg.connect(
-            self._url, timeout=_QUERY_SECONDS, command_timeout=_QUERY_SECONDS,
-            server_settings=_SETTINGS,
-        )  # fmt: skip
+        connection = await connect(
+            self._url,
+            application_name="stream-server source",
+            parameters=_SETTINGS,
+            timeout=_QUERY_SECONDS,
+            command_timeout=_QUERY_SECONDS,
+        )
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
             await connection.add_listener(CHANNEL, self._notified)

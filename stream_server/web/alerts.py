@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream_server.database.pool import Pool, Row
+from stream_server.database.shares import Work
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import alerts
 from stream_server.streaming.frames import to_json
@@ -61,7 +62,8 @@ async def _list(request: Request) -> Response:
 async def _acknowledge(request: Request) -> Response:
     identity = authenticated(request)
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
-    alert = await alerts.acknowledge(request.app.state.pool, alert_id, identity.subject)
+    pool: Pool = request.app.state.pool
+    alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)
     return success(to_json(_alert(alert)), headers=_PRIVATE)
 
 

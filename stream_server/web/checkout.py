@@ -10,7 +10,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, retried
+from stream_server.database.pool import Pool, Share, retried
+from stream_server.database.shares import Work
 from stream_server.errors import InsufficientStock, InvalidRequest, ReservationNotFound
 from stream_server.inventory import reservations
 from stream_server.inventory.group_commit import GroupCommit
@@ -76,7 +77,7 @@ async def _reserve(request: Request) -> Response:
 
 
 async def _get(request: Request) -> Response:
-    return _answer(await reservations.find(_pool(request), _token(request)))
+    return _answer(await reservations.find(request.app.state.pool, _token(request)))
 
 
 async def _extend(request: Request) -> Response:
@@ -124,6 +125,6 @@ def _hold(request: Request) -> timedelta:
     return timedelta(minutes=request.app.state.settings.reservation_minutes)
 
 
-def _pool(request: Request) -> Pool:
+def _pool(request: Request) -> Share:
     pool: Pool = request.app.state.pool
-    return pool
+    return pool.doing(Work.CHANGING)

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream_server.database.pool import Pool, Transaction, in_transaction
+from stream_server.database.shares import Work
 from stream_server.errors import DatabaseError, IdempotencyKeyReused, StreamServerError
 from stream_server.web import inputs
 from stream_server.web.auth import Identity
@@ -42,9 +43,12 @@ async def once(
     identity: Identity,
     body: bytes,
     work: Callable[[Transaction], Awaitable[Response]],
+    *,
+    kind: Work = Work.CHANGING,
 ) -> Response:
     """The answer of `work`, run in a transaction, or the one that it gave before."""
-    pool: Pool = request.app.state.pool
+    whole: Pool = request.app.state.pool
+    pool = whole.doing(kind)
     given = request.headers.get("idempotency-key")
     if given is None:
         return await in_transaction(pool, work)

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream_server.database.pool import Pool, Row
+from stream_server.database.shares import Work
 from stream_server.errors import InvalidRequest
 from stream_server.inventory.batches import Progress, find_batch, list_batches
 from stream_server.inventory.imports import FORMATS, import_catalogue
@@ -88,10 +89,12 @@ async def _import(request: Request) -> Response:
         if not began.done():
             began.set_result(now.batch_id)
 
+    pool: Pool = request.app.state.pool
+
     async def work() -> Imported:
         with file:
             return await import_catalogue(
-                request.app.state.pool,
+                pool.doing(Work.CHANGING),
                 file,
                 name=name,
                 format_name=format_name,

@@ -6,7 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Transaction, in_transaction
+from stream_server.database.pool import Pool, Share, Transaction, in_transaction
+from stream_server.database.shares import Work
 from stream_server.errors import InvalidRequest, OrderNotFound, WebhookRejected
 from stream_server.inventory import orders
 from stream_server.inventory.orders import Order
@@ -62,7 +63,7 @@ async def _complete(request: Request) -> Response:
         )
         return _answer(order, status=201)
 
-    return await once(request, identity, raw, work)
+    return await once(request, identity, raw, work, kind=Work.SELLING)
 
 
 async def _get(request: Request) -> Response:
@@ -78,7 +79,7 @@ async def _cancel(request: Request) -> Response:
     async def work(connection: Transaction) -> Response:
         return _answer(await orders.cancel(connection, order_id, actor=identity.subject))
 
-    return await once(request, identity, raw, work)
+    return await once(request, identity, raw, work, kind=Work.SELLING)
 
 
 async def _refund(request: Request) -> Response:
@@ -94,7 +95,7 @@ async def _refund(request: Request) -> Response:
             await orders.refund(connection, order_id, restock=restock, actor=identity.subject)
         )
 
-    return await once(request, identity, raw, work)
+    return await once(request, identity, raw, work, kind=Work.SELLING)
 
 
 async def _stripe(request: Request) -> Response:
@@ -131,6 +132,6 @@ def _order_id(request: Request) -> int:
     return int(given)
 
 
-def _pool(request: Request) -> Pool:
+def _pool(request: Request) -> Share:
     pool: Pool = request.app.state.pool
-    return pool
+    return pool.doing(Work.SELLING)

@@ -7,7 +7,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Row
+from stream_server.database.pool import Pool, Row, Share
+from stream_server.database.shares import Work
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import sync
 from stream_server.inventory.sync import Count
@@ -34,7 +35,7 @@ async def _report(request: Request) -> Response:
     identity = authenticated(request, "shop")
     body = inputs.fields(await inputs.json_body(request), "source", "occurredAt", "counts")
     results = await sync.apply_counts(
-        request.app.state.pool,
+        _pool(request),
         source=inputs.text(body.get("source"), "source", MAX_SOURCE),
         occurred_at=inputs.moment(body.get("occurredAt"), "occurredAt"),
         counts=_counts(body.get("counts")),
@@ -71,3 +72,8 @@ def _result(row: Row) -> dict[str, object]:
         "maxQuantity": row["max_after"],
         "availableQuantity": row["available"],
     }
+
+
+def _pool(request: Request) -> Share:
+    pool: Pool = request.app.state.pool
+    return pool.doing(Work.CHANGING)

@@ -7,7 +7,6 @@ test has a database, a server and a browser context of its own.
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
@@ -15,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from tests.browser.browsers import options, path
 from tests.browser.site import Site, Stock, recorded
 from tests.ports import reserved_port
+from tests.surroundings import opened
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,7 +56,7 @@ async def live_server(database_url: str, overrides: dict[str, Any]) -> AsyncIter
 @pytest_asyncio.fixture(loop_scope="session")
 async def stock(database_url: str) -> AsyncIterator[Stock]:
     """Changes the test's stock, past the server."""
-    connection = await asyncpg.connect(database_url)
+    connection = await opened(database_url)
     yield Stock(connection)
     connection.terminate()
 

@@ -11,11 +11,11 @@ from stream_server.inventory.imports import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
-# As written in A, "Verify Phase 2.4.5 completion".
+# As written in A, "Verify Phase 2.4.5 completion"; but others may have a table of this name, too.
 COLUMNS = """
 SELECT column_name, data_type
 FROM information_schema.columns
-WHERE table_name = 'products'
+WHERE table_name = 'products' AND table_schema = current_schema()
   AND column_name IN ('max_quantity', 'sold_quantity', 'available_quantity', 'is_available');
 """
 FOUNDER = """

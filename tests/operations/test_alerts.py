@@ -13,6 +13,7 @@ import pytest
 from stream_server.database.migrations import sql_folder
 from tests.invariants import assert_log_replays
 from tests.operations.conftest import Office
+from tests.surroundings import psql_url
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -143,7 +144,7 @@ class TestTransitions:
 
     async def test_psql_is_a_writer_like_any_other(self, db: Connection, database_url: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            PSQL, database_url, "-qc", "update products set sold_quantity = 20"
+            PSQL, psql_url(database_url), "-qc", "update products set sold_quantity = 20"
         )
         assert await process.wait() == 0
         assert await opened(db) == [("cap", None, "out", "Sold Out")]

@@ -24,6 +24,7 @@ from stream_server.inventory.imports import KEPT_MISTAKES, import_catalogue
 from tests.integration.servers import until
 from tests.integration.test_cli import COMMAND, environment, run
 from tests.invariants import assert_log_replays
+from tests.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -191,7 +192,7 @@ async def _reject_one(
     url: str, position: int, of_variant: bool, kind: str, in_csv: bool, seed: int
 ) -> None:
     async with Pool(url, max_size=2) as pool:
-        connection: Connection = await asyncpg.connect(url)
+        connection: Connection = await opened(url)
         try:
             existing = catalogue(20)
             await load(pool, as_json(existing))

@@ -18,6 +18,7 @@ from stream_server.inventory import sync
 from stream_server.inventory.sync import Count
 from tests.invariants import assert_log_replays
 from tests.operations.conftest import Office
+from tests.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -348,7 +349,7 @@ def test_whenever_and_in_whatever_order_reports_come_the_shelf_is_as_a_plain_mod
 
 
 async def _compare(url: str, actions: list[tuple[str, int]], of_variant: bool) -> None:
-    db: Connection = await asyncpg.connect(url)
+    db: Connection = await opened(url)
     try:
         id_ = f"shelf-{next(numbers)}"
         await db.execute(

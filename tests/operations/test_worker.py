@@ -22,7 +22,6 @@ from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
 from tests.integration.clients import calling
-from tests.integration.servers import until
 from tests.integration.test_cli import COMMAND, environment
 from tests.invariants import assert_consistent
 
@@ -160,13 +159,17 @@ class TestSweep:
             assert await db.fetchval(OPEN) == 0
             await db.execute(
                 "create or replace function expire_reservations(most integer default 100)"
-                " returns integer language plpgsql as $$ begin raise exception 'no'; end $$"
+                " returns integer language plpgsql as $$ begin"
+                " raise exception 'no' using errcode = 'XX000'; end $$"
             )
-            with caplog.at_level(logging.ERROR):
+            with caplog.at_level(logging.WARNING):
                 wake.put_nowait(None)
-                await until(lambda: "'sweep' failed" in caplog.text)
+                await asleep.get()
+            assert "Postgres refuses it (XX000): no" in caplog.text
+            assert "Traceback" not in caplog.text
             await db.execute((sql_folder() / "functions" / "expire_reservations.sql").read_text())
             await hold(db, 3)
+            wake.put_nowait(None)
             await asleep.get()
             assert await db.fetchval(OPEN) == 0
 

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from tests.invariants import assert_consistent
+from tests.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 T = TypeVar("T")
@@ -273,7 +274,7 @@ class Selling(RuleBasedStateMachine):
         self.model = Model()
         self.tokens_there: list[str] = []
         self.runner = asyncio.Runner()
-        self.connection: Connection = self.run(asyncpg.connect(self.url))
+        self.connection: Connection = self.run(opened(self.url))
         self.sql("select expire_reservations(100000)")  # of the shops before
         for product, (size, variants) in SHOP.items():
             self.model.rows[product, None] = Row(size)

@@ -1,0 +1,50 @@
+"""Turns at a product: those of one process that want the same row come one after the other.
+
+Postgres would have them wait in the same order, each with a connection in its hands.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from stream_server.errors import DatabaseUnavailable
+
+__all__ = ["Turns"]
+
+
+class Turns:
+    """One turn a product at a time; whoever waits longer than `patience` seconds is refused."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._wanted: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def at(self, product_ids: Iterable[str]) -> AsyncIterator[None]:
+        """The turn at each of these products, taken in the order of ids, for the block.
+
+        Raises DatabaseUnavailable.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._patience):
+                    for product_id in sorted(set(product_ids)):
+                        await stack.enter_async_context(self._turn(product_id))
+            except TimeoutError:
+                raise DatabaseUnavailable(
+                    f"Others have waited for the same products for {self._patience:g} s"
+                ) from None
+            yield
+
+    @asynccontextmanager
+    async def _turn(self, product_id: str) -> AsyncIterator[None]:
+        self._wanted[product_id] += 1
+        try:
+            async with self._locks.setdefault(product_id, asyncio.Lock()):
+                yield
+        finally:
+            self._wanted[product_id] -= 1
+            if not self._wanted[product_id]:
+                del self._wanted[product_id], self._locks[product_id]
