@@ -263,3 +263,72 @@ class TestBadFiles:
         rejections = await self.rejections(pool, data)
         assert [line for line, _, _ in rejections] == [2, 4, 5]
         assert rejections[-1] == (5, 1, "expected UTF-8, got byte 0xff")
+
+
+class TestIdsThatLookTheSame:
+    """An import adds no product or variant that the eye cannot tell from another."""
+
+    CAFE = "Caf\u00e9"
+    SAME = "Cafe\u0301"
+
+    async def rejections(self, pool: Pool, data: bytes) -> list[tuple[Any, ...]]:
+        with pytest.raises(ImportRejected) as raised:
+            await load(pool, data)
+        return [(row.line, row.column, row.reason) for row in raised.value.rows]
+
+    @pytest.mark.parametrize(
+        ("there", "added"),
+        [(CAFE, SAME), (SAME, CAFE), ("B", "\u0412"), ("\u0412", "B"), ("A B", "A\u00a0B")],
+    )
+    async def test_a_new_product_that_looks_like_one_in_the_database_is_named(
+        self, pool: Pool, there: str, added: str
+    ) -> None:
+        await load(pool, f"productId,name,basePrice\n{there},A,1\n".encode())
+        data = f"productId,name,basePrice\nHat,A,1\n{added},A,1\n".encode()
+        assert await self.rejections(pool, data) == [
+            (3, 1, f"productId: expected an id that the eye can tell from {there!a}"
+                   f" (in the database), got {added!a}"),
+        ]  # fmt: skip
+
+    async def test_of_two_in_the_file_the_second_is_named_with_the_line_of_the_first(
+        self, pool: Pool
+    ) -> None:
+        data = f"productId,name,basePrice\n{self.CAFE},A,1\nHat,A,1\n{self.SAME},A,1\n"
+        assert await self.rejections(pool, data.encode()) == [
+            (4, 1, f"productId: expected an id that the eye can tell from {self.CAFE!a}"
+                   f" (in line 2), got {self.SAME!a}"),
+        ]  # fmt: skip
+
+    async def test_variants_are_told_apart_from_variants_only(self, pool: Pool) -> None:
+        header = "productId,variantId,name,basePrice,variantValue\n"
+        await load(pool, f"{header}B,,B,1,\nB,{self.CAFE},,,V\n".encode())
+        await load(pool, f"{header}B,\u0412,,,V\n".encode())
+        told = await self.rejections(pool, f"{header}B,{self.SAME},,,V\n".encode())
+        assert [(line, column) for line, column, _ in told] == [(2, 2)]
+
+    async def test_a_character_that_cannot_be_seen_is_named(self, pool: Pool) -> None:
+        data = "productId,name,basePrice\nA\u200bB,A,1\nA\u0378,A,1\n".encode()
+        assert await self.rejections(pool, data) == [
+            (2, 1, "productId: expected characters that can be seen, got U+200B ZERO WIDTH SPACE"),
+            (3, 1, "productId: expected characters that can be seen, got U+0378"),
+        ]
+
+    async def test_rows_that_are_there_already_are_imported_whatever_they_look_like(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        ids = ["B", "\u0412", self.CAFE, self.SAME, "A\u200bB", "A\u2000B", "A\ufe0fB"]
+        await connection.execute(
+            "insert into products (id, name, base_price)"
+            " select id, 'A', 1 from unnest($1::text[]) id",
+            ids,
+        )
+        data = "productId,basePrice\n" + "".join(f"{id_},2\n" for id_ in ids)
+        imported = await load(pool, data.encode())
+        assert (imported.added, imported.changed) == (0, len(ids))
+
+    async def test_of_many_ids_beyond_ascii_each_may_be_new(self, pool: Pool) -> None:
+        rows = "".join(f"Стол {number},A,1\n" for number in range(20_500))
+        data = ("productId,name,basePrice\n" + rows).encode()
+        assert (await load(pool, data)).added == 20_500
+        told = await self.rejections(pool, data + "Cтoл 20499,A,1\nСтол 20500,A,1\n".encode())
+        assert [line for line, _, _ in told] == [20_502]
