@@ -19,8 +19,8 @@ MAX_BIG_INTEGER = 2**63 - 1
 
 
 def refuse_wrapped(request: Request) -> None:
-    """A body is what it says, and not packed or a part of a form. Raises HTTPException 415 (RFC 9110,
-    sections 8.4 and 15.5.16)."""
+    """A body is what it says, and neither packed nor a part of a form. Raises HTTPException 415
+    (RFC 9110, sections 8.4 and 15.5.16)."""
     encoding = (header(request, b"content-encoding") or "").strip().lower()
     if encoding not in ("", "identity"):
         reason = f"The body must not be encoded; its Content-Encoding is {encoding[:50]}"
@@ -60,8 +60,8 @@ def parsed(body: bytes) -> Any:
 
 
 async def json_body(request: Request) -> Any:
-    """The body as JSON. Raises HTTPException 413 past 1 MiB and 415 if it is wrapped, InvalidRequest
-    if it is no JSON."""
+    """The body as JSON. Raises HTTPException 413 past 1 MiB and 415 if it is wrapped,
+    InvalidRequest if it is no JSON."""
     return parsed(await raw_body(request))
 
 
