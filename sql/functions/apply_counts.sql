@@ -17,7 +17,7 @@
 --               (an adjustment with the reason `count`)
 --   unlimited   the row has no limit that a count could correct
 --   unknown     there is no such product, or no such variant of it
---   too_old     the log does not reach back so far
+--   too_old     the log does not reach back so far (prune_inventory_log)
 -- Locks: the source; products, then variants, each in the order of ids (lock_stock); alerts.
 -- Raises: SS001 for a time more than a minute ahead; for a count that is no whole number from 0,
 -- or past the largest integer together with what is sold and has come; for a soldOnShelf above it;
@@ -39,6 +39,7 @@ declare
     since     bigint;  -- the product's version at that time
     sold      bigint;  -- units sold since
     received  bigint;  -- units that came since, less those that went otherwise
+    pruned    timestamptz;  -- the log is whole after this; null: it was never pruned
     new_max   bigint;
     least     bigint;
     most      bigint;
@@ -112,24 +113,27 @@ begin
                       and s.variant_id is not distinct from line.variant_id
                       and s.occurred_at >= taken_at)
            or exists (select from inventory_log l
-                       where l.product_id = line.product_id and l.version > since
+                       where l.product_id = line.product_id and l.version > coalesce(since, 0)
                          and l.variant_id is not distinct from line.variant_id
                          and l.reason = 'count' and l.operation <> 'sync') then
             outcome := 'superseded';
             return next;
             continue;
-        elsif since is null then
+        end if;
+
+        -- In one statement: a row that is pruned before it is told of by the setting.
+        select coalesce(sum(l.sold_after - l.sold_before), 0),
+               coalesce(sum(l.max_after - l.max_before) filter (where l.operation <> 'sync'), 0),
+               (select value::timestamptz from stream_settings where name = 'log_pruned_before')
+          into sold, received, pruned
+          from inventory_log l
+         where l.product_id = line.product_id and l.version > coalesce(since, 0)
+           and l.variant_id is not distinct from line.variant_id;
+        if taken_at < pruned or since is null and pruned is null then
             outcome := 'too_old';
             return next;
             continue;
         end if;
-
-        select coalesce(sum(l.sold_after - l.sold_before), 0),
-               coalesce(sum(l.max_after - l.max_before) filter (where l.operation <> 'sync'), 0)
-          into sold, received
-          from inventory_log l
-         where l.product_id = line.product_id and l.version > since
-           and l.variant_id is not distinct from line.variant_id;
         if variant_id is null then
             select line.count - line.sold + p.sold_quantity - sold + received into new_max
               from products p where p.id = line.product_id;
