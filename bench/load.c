@@ -6,9 +6,9 @@
  * a * in PATH stands for the stream's number, modulo PRODUCTS. Then it answers commands, a line
  * each on standard input, with a JSON line each, while it goes on reading:
  *
- *   report   what came since the last report: updates, bytes, lag of each update in ms (from its
- *            "timestamp" to its arrival), and age of what each stream last got, sampled every
- *            100 ms
+ *   report   what came since the last report: updates, bytes without those of pings, pings, lag of
+ *            each update in ms (from its "timestamp" to its arrival), and age of what each stream
+ *            last got, sampled every 100 ms
  *   wait N S the same, as soon as there are N updates, or after S seconds
  *   state    for each stream, the sum over all products ("p0" to "p<PRODUCTS-1>") of the newest
  *            version that it got: smallest, largest
@@ -47,7 +47,7 @@ static struct stream *streams;
 static int count, products, port, poller, unanswered;
 static const char *path;
 static char buffer[1 << 20];
-static long lag[BUCKETS], age[BUCKETS], updates, bytes, opened;
+static long lag[BUCKETS], age[BUCKETS], updates, bytes, pings, opened;
 
 static double now(void) {
     struct timespec t;
@@ -119,10 +119,24 @@ static void close_stream(int index, int by_reset) {
     unanswered -= !s->has_head;
 }
 
+/* Takes pings off the bytes: whole chunks, each of which is `SIZE in hex CR LF`, so many bytes, and
+ * CR LF. However long the pause between pings, a stream's turn may come while changes are counted. */
+static void take_off_pings(char *at, char *end) {
+    static const char ping[] = "\nevent: ping\n";
+    char *p = at;
+    while ((p = memmem(p, end - p, ping, sizeof ping - 1))) {
+        char *line = p++;
+        while (line > at && line[-1] != '\n') line--;
+        pings++;
+        bytes -= p - line + strtol(line, NULL, 16) + 2;
+    }
+}
+
 /* Whole events: each product in them, with its version. */
 static void read_events(struct stream *s, char *at, char *end, long arrived) {
     static const char product[] = "\"productId\":\"p", version[] = "\"version\":",
                       update[] = "event: inventory_updated", stamp[] = "\"timestamp\":\"";
+    take_off_pings(at, end);
     char *p = at;
     while ((p = memmem(p, end - p, update, sizeof update - 1))) {
         updates++;
@@ -211,11 +225,11 @@ static void sample_age(void) {
 }
 
 static void report(void) {
-    printf("{\"updates\":%ld,\"bytes\":%ld,\"open\":%d,\"lag_p50\":%ld,\"lag_p99\":%ld,"
-           "\"lag_max\":%ld,\"age_p50\":%ld,\"age_p99\":%ld}\n",
-           updates, bytes, alive(), percentile(lag, 0.5), percentile(lag, 0.99),
+    printf("{\"updates\":%ld,\"bytes\":%ld,\"pings\":%ld,\"open\":%d,\"lag_p50\":%ld,"
+           "\"lag_p99\":%ld,\"lag_max\":%ld,\"age_p50\":%ld,\"age_p99\":%ld}\n",
+           updates, bytes, pings, alive(), percentile(lag, 0.5), percentile(lag, 0.99),
            percentile(lag, 1), percentile(age, 0.5), percentile(age, 0.99));
-    updates = bytes = 0;
+    updates = bytes = pings = 0;
     memset(lag, 0, sizeof lag);
     memset(age, 0, sizeof age);
 }

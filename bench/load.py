@@ -16,10 +16,12 @@ from bench.processes import BenchError, compiled, environment_with, stop
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came since the last report; lag and age in milliseconds."""
+    """What came since the last report; `bytes` without those of pings; lag and age in
+    milliseconds."""
 
     updates: int
     bytes: int
+    pings: int
     open: int
     lag_p50: int
     lag_p99: int

@@ -65,6 +65,13 @@ def _proxies(value: str) -> str:
     return value
 
 
+def _order_days(value: int) -> int:
+    """Longer than a payment provider sends its events again, and than those are remembered."""
+    if 0 < value < 30:
+        raise ValueError("must be 0, or 30 at least")
+    return value
+
+
 def _rate(value: str) -> str:
     if value:
         try:
@@ -162,6 +169,21 @@ class Settings(BaseSettings):
     )
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port for the worker's own `/metrics`, on `HOST`; 0: none"
+    )
+
+    log_keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="The worker forgets rows of the log that are older, but for each one's newest; "
+        "0: none",
+    )
+    order_keep_days: Annotated[int, AfterValidator(_order_days)] = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="The worker forgets orders that were last changed so long ago, 30 days at "
+        "least, but for shortfalls; 0: none",
     )
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(

@@ -4,10 +4,12 @@
     lag     every 15 s   the age of each external system's counts: a metric, an alert past its limit
     tidy    every 60 s   imports whose process is gone are marked as failed
     prune   every hour   forgets old answers to repeated requests, events of payment providers,
-                         closed alerts, holds that ended without an order
+                         closed alerts, holds that ended without an order; the log and orders,
+                         too, if LOG_KEEP_DAYS and ORDER_KEEP_DAYS say so
 
-Reservations are ended and forgotten in portions (SKIP LOCKED). All else is done by whichever worker
-gets the loop's advisory lock, in one transaction: a worker that is killed gives lock and work back.
+Reservations are ended, and they, orders and the log forgotten, in portions (SKIP LOCKED). All else
+is done by whichever worker gets the loop's advisory lock, in one transaction: a worker that is
+killed gives lock and work back.
 Everything here is due at a time and not at an event, so nothing waits for a notification.
 """
 
@@ -26,7 +28,7 @@ from stream_server.database import migrations
 from stream_server.database.pool import Pool, Queries, in_transaction, retried
 from stream_server.database.poolers import session_url
 from stream_server.errors import StreamServerError
-from stream_server.inventory import batches, reservations, sync
+from stream_server.inventory import batches, orders, reservations, sync
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
 SWEPT_AT_ONCE: Final = 100
 PRUNED_AT_ONCE: Final = 10_000
+ORDERS_AT_ONCE: Final = 1_000
 KEEP_REPLAYS: Final = timedelta(days=30)
 KEEP_RESERVATIONS: Final = timedelta(days=30)
 KEEP_ALERTS: Final = timedelta(days=90)
@@ -49,6 +52,8 @@ class Worker:
     pool: Pool
     metrics: Metrics
     lag_limit: timedelta
+    keep_log: timedelta | None = None  # None: for ever
+    keep_orders: timedelta | None = None
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     rng: random.Random = field(default_factory=random.Random)
 
@@ -103,11 +108,36 @@ class Worker:
         await self._alone(2, work)
         while await retried(self._prune_reservations) == PRUNED_AT_ONCE:
             pass
+        while await retried(self._prune_orders) == ORDERS_AT_ONCE:
+            pass
+        while await self._prune_log() == PRUNED_AT_ONCE:
+            pass
 
     async def _prune_reservations(self) -> int:
         return await reservations.prune(
             self.pool, older_than=KEEP_RESERVATIONS, most=PRUNED_AT_ONCE
         )
+
+    async def _prune_orders(self) -> int:
+        if self.keep_orders is None:
+            return 0
+        return await orders.prune(self.pool, older_than=self.keep_orders, most=ORDERS_AT_ONCE)
+
+    async def _prune_log(self) -> int:
+        """One portion; 0 if another worker is at it, for it would only wait for its rows."""
+        if self.keep_log is None:
+            return 0
+        pruned = 0
+
+        async def work(connection: Queries) -> None:
+            nonlocal pruned
+            pruned = await connection.fetch_val(
+                "select prune_inventory_log(:older_than, :most)",
+                {"older_than": self.keep_log, "most": PRUNED_AT_ONCE},
+            )
+
+        await self._alone(3, work)
+        return pruned
 
     async def _alone(self, number: int, work: Callable[[Queries], Awaitable[None]]) -> None:
         """`work` in a transaction, unless another worker is at it."""
@@ -138,10 +168,20 @@ async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) 
     async def work() -> None:
         await migrations.until_current(session_url(settings))
         async with Pool.of(settings, max_size=4) as pool:
-            worker = Worker(pool, metrics, timedelta(minutes=settings.sync_lag_minutes))
+            worker = Worker(
+                pool,
+                metrics,
+                timedelta(minutes=settings.sync_lag_minutes),
+                keep_log=_age(settings.log_keep_days),
+                keep_orders=_age(settings.order_keep_days),
+            )
             logger.info("Working on %s", pool.place)
             async with running(worker.loops, metrics):
                 await asyncio.Event().wait()
 
     async with running({"worker": work}, metrics):
         await stop.wait()
+
+
+def _age(days: int) -> timedelta | None:
+    return timedelta(days=days) if days else None

@@ -54,7 +54,7 @@ def measure(context: Context) -> list[Figure]:
     opened_with_state: list[float] = []
     with ExitStack() as stack:
         database = stack.enter_context(context.database(products=100))
-        # No pings while we count: each would be a delivery that nobody counts.
+        # Few pings while we count. Some come all the same: a slot of streams every 24 s.
         quiet = {"STREAM_PING_SECONDS": "3600"}
         own = stack.enter_context(ours(database, context.folder, quiet))
         frame = real_frame(own.port, database)

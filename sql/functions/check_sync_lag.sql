@@ -1,6 +1,6 @@
 -- check_sync_lag(default_limit): each external system, and how old its newest count is. Opens the
 -- alert 'lag' of a source that is past its limit (sync_state.lag_limit, else default_limit), and
--- closes it once it is not.
+-- closes it once it is not, or once there is no such source any more.
 -- Locks: the alerts that it opens or closes.
 create or replace function check_sync_lag(default_limit interval)
 returns table (source text, lag interval, is_late boolean)
@@ -27,5 +27,9 @@ begin
         end if;
         return next;
     end loop;
+    perform close_alert(null, null, 'lag', a.source)
+       from stock_alerts a
+      where a.level = 'lag' and a.closed_at is null
+        and not exists (select from sync_state s where s.source = a.source);
 end
 $$;

@@ -1,19 +1,49 @@
--- prune_inventory_log(older_than): deletes log rows older than an age; gives their number.
--- The only way to delete from the log. What it deletes can no longer be replayed, or resumed
--- in the admin room.
--- Locks: the deleted rows.
-create or replace function prune_inventory_log(older_than interval) returns bigint
+-- prune_inventory_log(older_than, most): deletes log rows older than an age, `most` at once, the
+-- oldest first; gives their number. The only way to delete from the log. It keeps the newest row of
+-- each product and of each variant, however old. What it deletes can no longer be replayed, or
+-- resumed in the admin room; counts taken before it are `too_old` (apply_counts): the time of the
+-- newest row that was ever deleted is `log_pruned_before` in stream_settings.
+-- Locks: the deleted rows; that setting.
+create or replace function prune_inventory_log(older_than interval, most integer default 10000)
+returns bigint
 language plpgsql
 security definer
 set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 as $$
 declare
+    moment timestamptz := now() - older_than;
+    until  bigint := first_id_since('inventory_log', moment);
+    old    bigint[];
     pruned bigint;
+    newest timestamptz;
 begin
     perform set_config('stream_server.pruning', 'on', true);
-    delete from inventory_log where created_at < now() - older_than;
-    get diagnostics pruned = row_count;
+    old := array(select l.id from inventory_log l
+                  where l.id < until and l.created_at < moment
+                    and case when l.variant_id is null
+                             then exists (select from inventory_log n
+                                           where n.product_id = l.product_id
+                                             and n.version > l.version and n.variant_id is null)
+                             -- A variant knows the version of its newest row.
+                             else exists (select from variants v
+                                           where v.id = l.variant_id and v.version > l.version)
+                        end
+                  order by l.id
+                  limit most);
+    with gone as (
+        delete from inventory_log where id = any (old) returning created_at)
+    select count(*), max(created_at) into pruned, newest from gone;
     perform set_config('stream_server.pruning', '', true);
+    if pruned > 0 then
+        insert into stream_settings as s (name, value)
+        values ('log_pruned_before',
+                to_char(newest at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+            on conflict (name) do update set value = greatest(s.value, excluded.value);
+    end if;
     return pruned;
 end
 $$;
+
+revoke execute on function prune_inventory_log(interval, integer) from public;

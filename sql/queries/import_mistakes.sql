@@ -1,6 +1,9 @@
 -- What is wrong with the rows of an import, as far as only the database can tell, in the order of
 -- the file; the first $1 of them, each with the number of all. `part` NULL: the row's product.
 --   repeated         an id that an earlier row or part has (other_row, other_part)
+--   unseen           the id of a new row has a character (other) that cannot be seen
+--   lookalike        the id of a new row looks like another one (other): of a row that is there, or
+--                    of an earlier one of the file (other_row, other_part)
 --   missing          a new row lacks what the column must hold
 --   moved            a variant of another product (other)
 --   unknown_product  a variant of a product that is neither in the file nor in the database
@@ -39,6 +42,34 @@ with resold_products as materialized (
               where product_id in (select product_id from resold)
               order by id, row, part)) v
      group by product_id
+), looks as materialized (
+    select distinct is_variant, id, skeleton, unseen from pg_temp.staged_looks
+), alike as materialized (
+    select is_variant, id, skeleton from looks
+    union
+    select is_variant, skeleton, skeleton from looks
+), added as materialized (
+    select false as is_variant, m.row, null::integer as part, m.id, l.unseen,
+           coalesce(l.skeleton, m.id) as skeleton
+      from pg_temp.merged_products m left join looks l on l.id = m.id and not l.is_variant
+     where m.is_new and exists (select from looks)
+    union all
+    select true, m.row, m.part, m.id, l.unseen, coalesce(l.skeleton, m.id)
+      from pg_temp.merged_variants m left join looks l on l.id = m.id and l.is_variant
+     where m.is_new and exists (select from looks)
+), lookalikes as (
+    select distinct on (n.is_variant, n.row, n.part)
+           n.row, n.part, n.id, f.row as other_row, f.part as other_part, a.id as other
+      from added n
+      join alike a on a.is_variant = n.is_variant and a.skeleton = n.skeleton and a.id <> n.id
+      left join added f
+        on f.is_variant = a.is_variant and f.id = a.id
+       and (f.row, coalesce(f.part, 0)) < (n.row, coalesce(n.part, 0))
+     where n.unseen is null
+       and (f.row is not null
+            or not n.is_variant and exists (select from products p where p.id = a.id)
+            or n.is_variant and exists (select from variants v where v.id = a.id))
+     order by n.is_variant, n.row, n.part, f.row, f.part
 ), mistakes as (
     select row, null::integer as part, 'repeated' as kind, 'id' as column_name, id,
            first_row as other_row, null::integer as other_part, null as other,
@@ -54,6 +85,13 @@ with resold_products as materialized (
               from pg_temp.staged_variants
             window earlier as (partition by id order by row, part)) s
      where (row, part) <> (first_row, first_part)
+    union all
+    select row, part, 'unseen', 'id', id, null, null, unseen, null, null, null
+      from added
+     where unseen is not null
+    union all
+    select row, part, 'lookalike', 'id', id, other_row, other_part, other, null, null, null
+      from lookalikes
     union all
     select row, null, 'missing', missing.name, id, null, null, null, null, null, null
       from pg_temp.merged_products m

@@ -13,3 +13,9 @@ create temporary table staged_variants (
     price integer, price_given boolean, status text, max_quantity integer,
     max_quantity_given boolean, sold_quantity integer, low_stock_threshold integer
 ) on commit drop;
+
+-- Ids that are not their own skeleton (files/looks.py): those of the file, and once they are needed
+-- those of the database. `unseen`: a character in it that shows nothing.
+create temporary table staged_looks (
+    is_variant boolean, id text, skeleton text, unseen text
+) on commit drop;

@@ -30,6 +30,7 @@ from stream_server.errors import ImportRejected, RejectedRow, TransactionConflic
 from stream_server.inventory.batches import Batch, Progress
 from stream_server.inventory.files import entries
 from stream_server.inventory.files.entries import Checked, Mistake, camel
+from stream_server.inventory.files.looks import is_plain, skeleton, unseen
 from stream_server.inventory.files.text import Unreadable
 from stream_server.inventory.models import Entry, Imported, Value
 
@@ -41,6 +42,7 @@ FORMATS: Final[Mapping[str, Reader]] = {"json": entries.read_json, "csv": entrie
 
 TURN: Final = int.from_bytes(b"imports")  # the advisory lock of the import whose turn it is
 ROWS_AT_ONCE: Final = 1000
+LOOKED_AT_ONCE: Final = 10_000
 KEPT_MISTAKES: Final = 10_000  # more are only counted
 ATTEMPTS: Final = 5
 LONGEST: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
@@ -145,6 +147,7 @@ class _Staged:
 
     products: list[Sequence[object]] = field(default_factory=list)
     variants: list[Sequence[object]] = field(default_factory=list)
+    looks: list[Sequence[object]] = field(default_factory=list)
 
     def add(self, row: entries.Row, checked: Checked) -> None:
         """Rows that are wrong, too, as far as their id is known: it may be somebody else's."""
@@ -153,10 +156,16 @@ class _Staged:
                 self.products.append(
                     (row.index, *_values(product, PRODUCT_COLUMNS, NULLABLE_OF_PRODUCTS))
                 )
+                self.look(product.id, is_variant=False)
         for part, (product_id, variant) in enumerate(checked.variants):
             if "id" in variant.values:
                 values = _values(variant, VARIANT_COLUMNS, NULLABLE_OF_VARIANTS)
                 self.variants.append((row.index, part, product_id, *values))
+                self.look(variant.id, is_variant=True)
+
+    def look(self, id_: str, *, is_variant: bool) -> None:
+        if not is_plain(id_):
+            self.looks.append((is_variant, id_, skeleton(id_), unseen(id_)))
 
 
 def _values(entry: Entry, columns: Sequence[str], nullable: Sequence[str]) -> Iterator[Value]:
@@ -222,6 +231,7 @@ class _Import:
             for table, columns, taken in (
                 ("staged_products", STAGED_PRODUCTS, staged.products),
                 ("staged_variants", STAGED_VARIANTS, staged.variants),
+                ("staged_looks", STAGED_LOOKS, staged.looks),
             ):
                 if taken:
                     await connection.copy_rows(table, columns, taken)
@@ -250,6 +260,7 @@ class _Import:
     async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
         """Raises ImportRejected with the mistakes so far and those that show now."""
         await connection.run_script(query("import_merge"))
+        await self._look_around(connection)
         found = await connection.run_query(query("import_mistakes"), KEPT_MISTAKES)
         if found:
             await asyncio.to_thread(self._locate, found, mistakes)
@@ -263,6 +274,19 @@ class _Import:
             changed=counts["changed"],
             batch_id=self.batch.id,
         )
+
+    async def _look_around(self, connection: Transaction) -> None:
+        """What the ids look like that are there already, if the file adds others."""
+        for table, is_variant in (("products", False), ("variants", True)):
+            last = ""
+            while ids := await connection.run_query(
+                LOOKED_AT.format(table=table), last, LOOKED_AT_ONCE
+            ):
+                seen, last = _Staged(), ids[-1]["id"]
+                for row in ids:
+                    seen.look(row["id"], is_variant=is_variant)
+                await connection.copy_rows("staged_looks", STAGED_LOOKS, seen.looks)
+        await connection.run_script("analyze pg_temp.staged_looks")
 
     def _locate(self, found: Sequence[Row], mistakes: _Mistakes) -> None:
         """Read the file again, for the places of what the database found."""
@@ -306,6 +330,11 @@ def _reason(mistake: Row, other: str) -> str:
         case "repeated", _:
             kind = "product" if mistake["part"] is None else "variant"
             return f"expected an id of its own, got that of the {kind} {other}"
+        case "unseen", _:
+            return f"expected characters that can be seen, got {mistake['other']}"
+        case "lookalike", _:
+            whose = f"{mistake['other']!a} ({other or 'in the database'})"
+            return f"expected an id that the eye can tell from {whose}, got {mistake['id']!a}"
         case "moved", _:
             return f"expected an id of its own, got a variant of {mistake['other']!r}"
         case "unknown_product", _:
@@ -337,6 +366,16 @@ STAGED_VARIANTS: Final = (
     *VARIANT_COLUMNS,
     *(f"{column}_given" for column in NULLABLE_OF_VARIANTS),
 )
+STAGED_LOOKS: Final = ("is_variant", "id", "skeleton", "unseen")
+# Ids that may not be plain, if the file adds any.
+LOOKED_AT: Final = """
+select id
+  from {table}
+ where id > $1 and (octet_length(id) <> length(id) or position('  ' in id) > 0)
+   and exists (select from pg_temp.merged_{table} where is_new)
+ order by id
+ limit $2
+"""
 COUNTS: Final = """
 select count(*) filter (where is_new) as added, count(*) filter (where differs) as changed
   from (select is_new, differs from pg_temp.merged_products

@@ -6,13 +6,14 @@ transaction it takes part in that. What comes back is the order as the API gives
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from stream_server.database.pool import Queries
 from stream_server.errors import OrderNotFound
 from stream_server.inventory.reservations import CartLine
 
-__all__ = ["Order", "OrderLine", "cancel", "complete", "find", "find_by_payment", "refund"]
+__all__ = ["Order", "OrderLine", "cancel", "complete", "find", "find_by_payment", "prune", "refund"]
 
 
 class OrderLine(TypedDict):
@@ -106,6 +107,15 @@ async def find_by_payment(queries: Queries, payment_reference: str) -> int | Non
         "select id from orders where payment_reference = :payment", {"payment": payment_reference}
     )
     return order_id
+
+
+async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
+    """Forget orders that were last changed so long ago and have no shortfall, so many at most; how
+    many."""
+    pruned: int = await queries.fetch_val(
+        "select prune_orders(:older_than, :most)", {"older_than": older_than, "most": most}
+    )
+    return pruned
 
 
 async def _json(queries: Queries, query: str, **values: object) -> Any:  # the caller's type

@@ -17,11 +17,13 @@ __all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`count` units of a product, or of one of its variants."""
+    """`count` units of a product, or of one of its variants; `sold_on_shelf` of them are sold
+    already, but still there."""
 
     product_id: str
     variant_id: str | None
     count: int
+    sold_on_shelf: int = 0
 
 
 async def apply_counts(
@@ -29,10 +31,16 @@ async def apply_counts(
 ) -> list[Row]:
     """What became of each count; their order is that of ids. One transaction.
 
-    Raises InvalidRequest for a time in the future.
+    Raises InvalidRequest for a time in the future, for a count out of bounds, and for a new source
+    where there are too many.
     """
     lines: list[dict[str, Any]] = [  # JSON
-        {"productId": each.product_id, "variantId": each.variant_id, "count": each.count}
+        {
+            "productId": each.product_id,
+            "variantId": each.variant_id,
+            "count": each.count,
+            "soldOnShelf": each.sold_on_shelf,
+        }
         for each in counts
     ]
 
@@ -57,10 +65,16 @@ async def check_lag(queries: Queries, limit: timedelta) -> None:
 
 
 async def measure_lag(queries: Queries, metrics: Metrics) -> None:
-    """Set each source's gauge: how old its newest count is, in seconds."""
+    """Set each source's gauge: how old its newest count is, in seconds. That of a source which has
+    been deleted goes."""
     rows = await queries.fetch_all(
         "select source, extract(epoch from clock_timestamp() - last_occurred_at) as lag"
         " from sync_state"
     )
     for row in rows:
         metrics.sync_lag.labels(row["source"]).set(max(0.0, float(row["lag"])))
+    gone = {
+        sample.labels["source"] for each in metrics.sync_lag.collect() for sample in each.samples
+    }
+    for source in gone - {row["source"] for row in rows}:
+        metrics.sync_lag.remove(source)

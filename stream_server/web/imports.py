@@ -75,6 +75,7 @@ async def _import(request: Request) -> Response:
     """`?dryRun=true`, `?name=` of the file, `?format=json|csv` (else by Content-Type), `?reason=`,
     `?wait=` seconds. 200 when done, 422 with each mistake when rejected, 202 while it runs."""
     identity = authenticated(request)
+    inputs.refuse_wrapped(request)
     format_name = _format(request)
     name = inputs.text(request.query_params.get("name", "upload"), "name")
     reason = inputs.text(request.query_params.get("reason", f"import of {name}"), "reason", 1000)

@@ -18,8 +18,21 @@ MAX_INTEGER = 2**31 - 1
 MAX_BIG_INTEGER = 2**63 - 1
 
 
+def refuse_wrapped(request: Request) -> None:
+    """A body is what it says, and neither packed nor a part of a form. Raises HTTPException 415
+    (RFC 9110, sections 8.4 and 15.5.16)."""
+    encoding = (header(request, b"content-encoding") or "").strip().lower()
+    if encoding not in ("", "identity"):
+        reason = f"The body must not be encoded; its Content-Encoding is {encoding[:50]}"
+        raise HTTPException(415, reason, headers={"Accept-Encoding": "identity"})
+    media_type = (header(request, b"content-type") or "").strip().lower()
+    if media_type.startswith("multipart/"):
+        raise HTTPException(415, "The body must be the data or the file itself, not a form with it")
+
+
 async def raw_body(request: Request) -> bytes:
-    """The body as it came. Raises HTTPException 413 past 1 MiB."""
+    """The body as it came. Raises HTTPException 413 past 1 MiB, and 415 if it is wrapped."""
+    refuse_wrapped(request)
     body = bytearray()
     length = request.headers.get("content-length") or "0"
     if not length.isdecimal() or int(length) > MAX_BODY:
@@ -47,7 +60,8 @@ def parsed(body: bytes) -> Any:
 
 
 async def json_body(request: Request) -> Any:
-    """The body as JSON. Raises HTTPException 413 past 1 MiB, InvalidRequest if it is no JSON."""
+    """The body as JSON. Raises HTTPException 413 past 1 MiB and 415 if it is wrapped,
+    InvalidRequest if it is no JSON."""
     return parsed(await raw_body(request))
 
 

@@ -20,6 +20,7 @@ from stream_server.web.routing import Resource
 
 __all__ = ["sync_routes"]
 
+COUNT_FIELDS: Final = frozenset({"productId", "variantId", "count", "soldOnShelf"})
 MAX_COUNTS: Final = 5000
 MAX_SOURCE: Final = 100  # characters
 
@@ -31,7 +32,8 @@ def sync_routes() -> list[Resource]:
 
 async def _report(request: Request) -> Response:
     """`source`, `occurredAt` (when the units were counted) and `counts`, each with productId,
-    variantId? and count. Answers with what became of each; a report may be sent again."""
+    variantId?, count and soldOnShelf? (units of them that are sold already). Answers with what
+    became of each; a report may be sent again."""
     identity = authenticated(request, "shop")
     body = inputs.fields(await inputs.json_body(request), "source", "occurredAt", "counts")
     results = await sync.apply_counts(
@@ -50,12 +52,14 @@ def _counts(given: Any) -> list[Count]:
     counts: dict[tuple[str, str | None], Count] = {}
     for index, each in enumerate(given):
         place = f"counts[{index}]"
-        if not isinstance(each, dict) or not each.keys() <= {"productId", "variantId", "count"}:
-            raise InvalidRequest(place, "an object of productId, variantId and count")
+        if not isinstance(each, dict) or not each.keys() <= COUNT_FIELDS:
+            raise InvalidRequest(place, "an object of productId, variantId, count and soldOnShelf")
+        units = inputs.whole(each.get("count"), f"{place}.count", 0)
         count = Count(
             inputs.text(each.get("productId"), f"{place}.productId"),
             inputs.optional_text(each.get("variantId"), f"{place}.variantId"),
-            inputs.whole(each.get("count"), f"{place}.count", 0),
+            units,
+            inputs.whole(each.get("soldOnShelf", 0), f"{place}.soldOnShelf", 0, units),
         )
         if counts.setdefault((count.product_id, count.variant_id), count) is not count:
             raise InvalidRequest(place, "of a product or variant that is not counted before")

@@ -294,6 +294,21 @@ async def test_a_body_over_a_mebibyte_is_413_however_it_comes(server: Server) ->
         assert (await raw.read_until(b"body_too_large")).startswith(b"HTTP/1.1 413 ")
 
 
+async def test_an_encoded_body_or_a_form_is_415(server: Server) -> None:
+    body = b'{"productIds": []}'
+    async with calling(server.url) as client:
+        for headers in (
+            {"Content-Encoding": "gzip"},
+            {"Content-Encoding": "identity, br"},
+            {"Content-Type": "Multipart/Form-Data; boundary=x"},
+        ):
+            answer = await client.post("/api/inventory/batch", content=body, headers=headers)
+            error(answer, 415, "unsupported_media_type")
+        plain = {"Content-Encoding": "identity", "Content-Type": "application/json"}
+        answer = await client.post("/api/inventory/batch", content=body, headers=plain)
+        assert answer.status_code == 200
+
+
 async def test_a_wrong_method_is_told_the_right_ones(server: Server) -> None:
     async with calling(server.url) as client:
         for method, path, allowed in (

@@ -50,7 +50,7 @@ async def state(connection: Connection) -> list[list[Any]]:
 
 class TestGoodFiles:
     @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
     @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
     @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     async def test_however_it_is_written_it_says_the_same(
@@ -182,7 +182,6 @@ class TestBadFiles:
             (b"productId|name\nA|A", 1, 1, "productId|name: no such field"),
             (b'productId,name\n"A,A\nB,B\n', 2, 1, "expected CSV: unexpected end of data"),
             (b'productId,name\nA,A\n"B"x,B\n', 3, 1, "expected CSV: ',' expected after '\"'"),
-            (b"productId,name\nA,A\rB,B\r", 2, 1, "expected CSV: new-line character seen"),
             (b"productId,name\nA," + b"x" * 200_000, 2, 1, "expected CSV: field larger than"),
             (b"productId,name\nA," + b"x" * 2**21, 2, 1, "expected lines of at most 1048576"),
             ("productId,name\nA,A\nB,Stück\n".encode("latin-1"), 3, 5, "expected UTF-8, got"),
@@ -237,6 +236,17 @@ class TestBadFiles:
         rejections = await self.rejections(pool, data)
         assert [(line, column) for line, column, _ in rejections] == [(2, 6), (5, 4)]
 
+    @pytest.mark.parametrize("ends", ["\r", "\r\n\r", "\n\r\r\n", "\r\r\r\n"])
+    async def test_each_line_counts_once_whatever_it_ends_with(self, pool: Pool, ends: str) -> None:
+        """`ends` are those of the lines 2 and, if there is more than one, of empty lines behind."""
+        empty = len(ends.replace("\r\n", "\n")) - 1
+        lines = "productId,description,basePrice\rCap,A,1" + ends + 'B,"B\rb",x\r\nC,C,y\r'
+        told = await self.rejections(pool, lines.encode())
+        wrong = [(line, column) for line, column, reason in told if "got" in reason]
+        assert wrong == [(3 + empty, 3), (5 + empty, 3)]
+        latin = lines.encode() + "D,Stück,1".encode("latin-1")
+        assert (await self.rejections(pool, latin))[-1][:2] == (6 + empty, 5)
+
     async def test_an_id_that_is_given_twice_is_told_with_the_line_of_the_first(
         self, pool: Pool
     ) -> None:
@@ -253,3 +263,72 @@ class TestBadFiles:
         rejections = await self.rejections(pool, data)
         assert [line for line, _, _ in rejections] == [2, 4, 5]
         assert rejections[-1] == (5, 1, "expected UTF-8, got byte 0xff")
+
+
+class TestIdsThatLookTheSame:
+    """An import adds no product or variant that the eye cannot tell from another."""
+
+    CAFE = "Caf\u00e9"
+    SAME = "Cafe\u0301"
+
+    async def rejections(self, pool: Pool, data: bytes) -> list[tuple[Any, ...]]:
+        with pytest.raises(ImportRejected) as raised:
+            await load(pool, data)
+        return [(row.line, row.column, row.reason) for row in raised.value.rows]
+
+    @pytest.mark.parametrize(
+        ("there", "added"),
+        [(CAFE, SAME), (SAME, CAFE), ("B", "\u0412"), ("\u0412", "B"), ("A B", "A\u00a0B")],
+    )
+    async def test_a_new_product_that_looks_like_one_in_the_database_is_named(
+        self, pool: Pool, there: str, added: str
+    ) -> None:
+        await load(pool, f"productId,name,basePrice\n{there},A,1\n".encode())
+        data = f"productId,name,basePrice\nHat,A,1\n{added},A,1\n".encode()
+        assert await self.rejections(pool, data) == [
+            (3, 1, f"productId: expected an id that the eye can tell from {there!a}"
+                   f" (in the database), got {added!a}"),
+        ]  # fmt: skip
+
+    async def test_of_two_in_the_file_the_second_is_named_with_the_line_of_the_first(
+        self, pool: Pool
+    ) -> None:
+        data = f"productId,name,basePrice\n{self.CAFE},A,1\nHat,A,1\n{self.SAME},A,1\n"
+        assert await self.rejections(pool, data.encode()) == [
+            (4, 1, f"productId: expected an id that the eye can tell from {self.CAFE!a}"
+                   f" (in line 2), got {self.SAME!a}"),
+        ]  # fmt: skip
+
+    async def test_variants_are_told_apart_from_variants_only(self, pool: Pool) -> None:
+        header = "productId,variantId,name,basePrice,variantValue\n"
+        await load(pool, f"{header}B,,B,1,\nB,{self.CAFE},,,V\n".encode())
+        await load(pool, f"{header}B,\u0412,,,V\n".encode())
+        told = await self.rejections(pool, f"{header}B,{self.SAME},,,V\n".encode())
+        assert [(line, column) for line, column, _ in told] == [(2, 2)]
+
+    async def test_a_character_that_cannot_be_seen_is_named(self, pool: Pool) -> None:
+        data = "productId,name,basePrice\nA\u200bB,A,1\nA\u0378,A,1\n".encode()
+        assert await self.rejections(pool, data) == [
+            (2, 1, "productId: expected characters that can be seen, got U+200B ZERO WIDTH SPACE"),
+            (3, 1, "productId: expected characters that can be seen, got U+0378"),
+        ]
+
+    async def test_rows_that_are_there_already_are_imported_whatever_they_look_like(
+        self, pool: Pool, connection: Connection
+    ) -> None:
+        ids = ["B", "\u0412", self.CAFE, self.SAME, "A\u200bB", "A\u2000B", "A\ufe0fB"]
+        await connection.execute(
+            "insert into products (id, name, base_price)"
+            " select id, 'A', 1 from unnest($1::text[]) id",
+            ids,
+        )
+        data = "productId,basePrice\n" + "".join(f"{id_},2\n" for id_ in ids)
+        imported = await load(pool, data.encode())
+        assert (imported.added, imported.changed) == (0, len(ids))
+
+    async def test_of_many_ids_beyond_ascii_each_may_be_new(self, pool: Pool) -> None:
+        rows = "".join(f"Стол {number},A,1\n" for number in range(20_500))
+        data = ("productId,name,basePrice\n" + rows).encode()
+        assert (await load(pool, data)).added == 20_500
+        told = await self.rejections(pool, data + "Cтoл 20499,A,1\nСтол 20500,A,1\n".encode())
+        assert [line for line, _, _ in told] == [20_502]

@@ -1,6 +1,7 @@
 """Bulk imports by admins over HTTP (R26)."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
@@ -206,6 +207,25 @@ async def test_a_file_past_the_limit_is_refused(
     content: Any = chunks() if is_chunked else file
     answer = await office.admin.post(IMPORTS, content=content, headers=CSV)
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert await connection.fetchval("select count(*) from import_batches") == 0
+
+
+async def test_a_form_or_an_encoded_file_is_415_and_no_import(
+    office: Office, connection: Connection
+) -> None:
+    for query in ("", "?format=csv"):
+        form = await office.admin.post(IMPORTS + query, files={"file": GOOD})
+        packed = await office.admin.post(
+            IMPORTS + query,
+            content=gzip.compress(GOOD),
+            headers={**CSV, "Content-Encoding": "GZip"},
+        )
+        for answer in (form, packed):
+            assert answer.status_code == 415
+            assert answer.json()["error"]["code"] == "unsupported_media_type"
+        assert "file itself" in form.json()["error"]["message"]
+        assert "Content-Encoding is gzip" in packed.json()["error"]["message"]
+        assert packed.headers["Accept-Encoding"] == "identity"
     assert await connection.fetchval("select count(*) from import_batches") == 0
 
 

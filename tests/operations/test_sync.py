@@ -1,6 +1,7 @@
 """Counts of external systems that come late, twice, or in any order (R24)."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from stream_server.database.pool import Pool, Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import sync
 from stream_server.inventory.sync import Count
+from stream_server.metrics import Metrics
 from tests.invariants import assert_log_replays
 from tests.operations.conftest import Office
 from tests.surroundings import opened
@@ -241,6 +243,34 @@ class TestCorrection:
         assert await available(db, "shirt") == MAX - 4
         await assert_log_replays(db)
 
+    @pytest.mark.parametrize("variant", [None, "shirt-m"])
+    async def test_units_that_are_sold_but_still_lie_there_do_not_go_on_sale_again(
+        self, pool: Pool, db: Connection, variant: str | None
+    ) -> None:
+        product = "shirt" if variant else "cap"
+        for table, id_ in (("products", product), ("variants", variant)):
+            await db.execute(f"update {table} set sold_quantity = 10 where id = $1", id_)
+        before = await available(db, variant or product)
+        assert before is not None
+
+        [row] = await send(pool, db, Count(product, variant, before + 10, sold_on_shelf=10))
+        assert (row["outcome"], row["available"]) == ("unchanged", before)
+        [row] = await send(pool, db, Count(product, variant, before + 4, sold_on_shelf=6))
+        assert (row["outcome"], row["available"]) == ("applied", before - 2)
+        [row] = await send(pool, db, Count(product, variant, 5, sold_on_shelf=5))
+        assert (row["outcome"], row["available"]) == ("applied", 0)
+
+    @pytest.mark.parametrize("number", [-1, 3])
+    async def test_more_sold_units_than_were_counted_are_refused(
+        self, db: Connection, number: int
+    ) -> None:
+        counts = f'[{{"productId": "cap", "count": 2, "soldOnShelf": {number}}}]'
+        with pytest.raises(
+            asyncpg.PostgresError, match=r"counts\[0\].soldOnShelf must be"
+        ) as raised:
+            await db.execute("select apply_counts('erp', now(), $1)", counts)
+        assert raised.value.sqlstate == "SS001"
+
     @pytest.mark.parametrize("number", [-1, 2**31])
     async def test_a_count_in_sql_that_is_out_of_bounds_is_named(
         self, db: Connection, number: int
@@ -284,6 +314,37 @@ class TestCorrection:
             await db.fetchval("select sum(sold_quantity) from products where id like 'p%'") == 160
         )
         await assert_log_replays(db)
+
+
+class TestSources:
+    async def test_there_are_100_at_most_and_those_go_on_reporting(
+        self, pool: Pool, db: Connection
+    ) -> None:
+        for number in range(100):
+            await report(db, 90, await now(db), source=f"till {number}")
+        with pytest.raises(InvalidRequest, match="source must be one of the 100"):
+            await send(pool, db, Count("cap", None, 90))
+        assert await report(db, 80, await now(db), source="till 99") == "applied"
+
+    async def test_the_metric_and_the_alert_of_one_that_was_deleted_go(
+        self, pool: Pool, db: Connection
+    ) -> None:
+        metrics = Metrics()
+
+        async def look() -> tuple[list[tuple[str, str]], set[str]]:
+            await sync.check_lag(pool, timedelta(minutes=1))
+            await sync.measure_lag(pool, metrics)
+            text = metrics.render(open_streams={}, products=0).decode()
+            return await alerts(db), set(re.findall(r'sync_lag_seconds\{source="(.*?)"\}', text))
+
+        late = await now(db) - timedelta(hours=1)
+        await report(db, 90, late, source="erp")
+        await report(db, 90, await now(db), source="till")
+        assert [level for level, _ in (await look())[0]] == ["lag"]
+        assert (await look())[1] == {"erp", "till"}
+
+        await db.execute("delete from sync_counts; delete from sync_state where source = 'erp'")
+        assert await look() == ([], {"till"})
 
 
 async def send(pool: Pool, db: Connection, *counts: Count) -> list[Row]:
@@ -529,6 +590,10 @@ class TestOverHTTP:
             ({"counts": [{"productId": "cap", "count": 1.5}]}, "counts[0].count"),
             ({"counts": [{"productId": "cap", "count": 2**31}]}, "counts[0].count"),
             ({"counts": [{"productId": "cap", "count": True}]}, "counts[0].count"),
+            (
+                {"counts": [{"productId": "cap", "count": 2, "soldOnShelf": 3}]},
+                "counts[0].soldOnShelf",
+            ),
             ({"counts": [{"productId": "c\0p", "count": 1}]}, "counts[0].productId"),
             ({"counts": [{"product": "cap", "count": 1}]}, "counts[0]"),
             ({"counts": [{"productId": "cap", "count": 1}] * 2}, "counts[1]"),

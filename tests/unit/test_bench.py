@@ -1,6 +1,9 @@
-"""What scripts/bench makes of its figures; measuring itself is not tested."""
+"""What scripts/bench makes of its figures, and what its load client counts."""
 
 import json
+import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +12,8 @@ import pytest
 from bench import chart, results
 from bench.__main__ import GROUPS
 from bench.figures import Figure, against, at_least, at_most, table
+from bench.load import Load, load
+from stream_server.streaming.frames import Frame, event
 
 SVG = "{http://www.w3.org/2000/svg}"
 RESULTS = {
@@ -70,3 +75,47 @@ def test_the_results_name_no_folder() -> None:
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_documentation_explains_each_benchmark(name: str) -> None:
     assert f"\n## {name}\n" in results.PAGE.read_text()
+
+
+UPDATE = Frame(
+    event("inventory_updated", b'{"timestamp":"2026-05-04T18:00:00.000Z"}', position="e.1")
+)
+PING = Frame(event("ping", b'{"time":1777917600000}'))
+
+
+def opened_by(listener: socket.socket) -> socket.socket:
+    """The stream that the load client has asked for, once it has its snapshot."""
+    stream, _ = listener.accept()
+    stream.recv(65_536)
+    stream.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + Frame(event("snapshot", b"{}")).chunk)
+    return stream
+
+
+def counted(opened: Load, stream: socket.socket, *parts: bytes) -> tuple[int, int, int]:
+    """Updates, pings and bytes that it counts when these parts come one after the other."""
+    pings = b"".join(parts).count(b"event: ping")
+    updates = b"".join(parts).count(b"event: inventory_updated")
+    seen = [0, 0, 0]
+    for part in parts:
+        stream.sendall(part)
+    while seen[0] < updates or seen[1] < pings:
+        report = opened.wait(updates - seen[0], 0.05)
+        seen = [seen[0] + report.updates, seen[1] + report.pings, seen[2] + report.bytes]
+    return seen[0], seen[1], seen[2]
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_ping_among_the_changes_counts_as_none_of_their_bytes(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(opened_by, listener)
+        with load(tmp_path, listener.getsockname()[1], "/", 1) as opened:
+            stream = accepting.result(10)
+            opened.report()
+            change, ping = UPDATE.chunk, PING.chunk
+
+            assert counted(opened, stream, change) == (1, 0, len(change))
+            assert counted(opened, stream, ping + change) == (1, 1, len(change))
+            assert counted(opened, stream, ping) == (0, 1, 0)
+            cut = change + ping[:9], ping[9:] + change + ping
+            assert counted(opened, stream, *cut) == (2, 2, 2 * len(change))
+            stream.close()

@@ -1,6 +1,7 @@
 """JSON that knows its places: the same values as any parser, and the right lines and columns."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -65,7 +66,8 @@ def test_each_row_is_found_in_its_place_whatever_stands_around_it(
     text, places = space + ('{"products":' + space if wrapped else "") + "[", []
     for index, row in enumerate(rows):
         text += space
-        places.append((text.count("\n") + 1, len(text) - text.rfind("\n")))
+        *above, line = re.split("\r\n?|\n", text)
+        places.append((len(above) + 1, len(line) + 1))
         text += json.dumps(row) + space + ("," if index < len(rows) - 1 else "")
     text += space + "]" + ("}" if wrapped else "") + space
     found = read(text.encode())
@@ -107,6 +109,7 @@ def test_anything_else_is_read_as_the_standard_library_does_or_is_unreadable(dat
         ("[\n\n'ä".encode("utf-16"), 1, 1),
         ('["ä",\n"ä'.encode()[:-1], 2, 2),
         (b'["\xc3\xa4", "\xe4"]', 1, 9),
+        (b'[\r\n1,\r2,\r\r\n"\xe4"]', 5, 2),
     ],
 )
 def test_what_is_not_utf_8_is_named_with_its_line_and_byte(
@@ -115,6 +118,13 @@ def test_what_is_not_utf_8_is_named_with_its_line_and_byte(
     with pytest.raises(Unreadable, match="expected UTF-8, got byte 0x") as raised:
         read(data)
     assert (raised.value.line, raised.value.column) == (line, column)
+
+
+def test_a_line_ends_with_lf_with_cr_lf_or_with_cr() -> None:
+    rows = read(b'[1,\r2,\r\n 3,\n\r {"a":\r4}]')
+
+    assert [(row.line, row.column) for row in rows] == [(1, 2), (2, 1), (3, 2), (5, 2)]
+    assert rows[-1].place(("a",)) == (6, 1)
 
 
 def test_rows_before_a_mistake_are_read() -> None:

@@ -4,6 +4,7 @@
     json_rows   text -> rows, each with its place
     csv_rows    text -> rows, each with its place
     entries     a row -> the fields of products and variants, or what is wrong with them
+    looks       an id -> what it looks like, and what of it cannot be seen
 
 A file is never in memory as a whole.
 """

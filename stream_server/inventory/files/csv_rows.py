@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from operator import add
 from typing import BinaryIO, Final
 
 from stream_server.inventory.files.json_rows import Path
@@ -21,6 +22,7 @@ __all__ = ["CSVRow", "csv_rows", "value_of"]
 DELIMITERS: Final = (",", ";", "\t")
 MAX_LINE: Final = 1024 * 1024  # characters
 NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+LINE_END: Final = re.compile(r"(\r\n?|\n)")
 WORDS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False}
 
 
@@ -131,10 +133,9 @@ def _lines(pieces: Iterator[str]) -> Iterator[str]:
     """Lines with their ends. A line break within quotes ends a line, too: csv.reader joins them."""
     rest, number = "", 1
     for piece in pieces:
-        *whole, rest = (rest + piece).split("\n")
-        for line in whole:
-            yield line + "\n"
-        number += len(whole)
+        *whole, rest = LINE_END.split(rest + piece)
+        yield from map(add, whole[::2], whole[1::2])
+        number += len(whole) // 2
         if len(rest) > MAX_LINE:
             raise Unreadable(number, 1, f"expected lines of at most {MAX_LINE} characters")
     if rest:

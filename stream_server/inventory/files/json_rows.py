@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import BinaryIO, Final
 
-from stream_server.inventory.files.text import Unreadable, decoded, shown_name
+from stream_server.inventory.files.text import Unreadable, decoded, line_ends, shown_name
 
 __all__ = ["JSONRow", "Literal", "Members", "Path", "json_rows"]
 
@@ -199,10 +199,10 @@ class _Window:
 
 def _moved(line: int, column: int, text: str, start: int, end: int) -> tuple[int, int]:
     """Line and column at `end`, given those at `start`."""
-    newlines = text.count("\n", start, end)
-    if not newlines:
+    ends = line_ends(text, start, end)
+    if not ends:
         return line, column + end - start
-    return line + newlines, end - text.rfind("\n", start, end)
+    return line + ends, end - max(text.rfind("\n", start, end), text.rfind("\r", start, end))
 
 
 def _whole(text: str) -> int | Literal:

@@ -1,9 +1,9 @@
-"""Text of a file, piece by piece."""
+"""Text of a file, piece by piece. A line ends with LF, CR LF or CR."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-__all__ = ["CHUNK", "Unreadable", "decoded", "shown_name"]
+__all__ = ["CHUNK", "Unreadable", "decoded", "line_ends", "shown_name"]
 
 CHUNK: Final = 256 * 1024  # bytes that are read at once
 LONGEST: Final = 4  # bytes of a character in UTF-8
@@ -26,8 +26,17 @@ def shown_name(name: str) -> str:
     return name if is_fit else repr(name[:SHOWN_LENGTH])
 
 
+def line_ends(text: str, start: int, end: int) -> int:
+    """How many lines end between two positions, neither of which parts CR from LF."""
+    ends = text.count("\n", start, end)
+    if returns := text.count("\r", start, end):
+        ends += returns - text.count("\r\n", start, end)
+    return ends
+
+
 def decoded(file: BinaryIO) -> Iterator[str]:
-    """The text of a file from its current position on, without a byte order mark.
+    """The text of a file from its current position on, without a byte order mark. CR LF is never
+    parted: no piece but the last ends with CR.
 
     Raises Unreadable with the line of the first byte that is not UTF-8; the column is the byte's
     position in that line.
@@ -45,16 +54,19 @@ def decoded(file: BinaryIO) -> Iterator[str]:
         except UnicodeDecodeError as error:
             good = error.start
             if not chunk or good < len(data) - LONGEST + 1:
-                start = data.rfind(b"\n", 0, good)
+                start = _last_line_end(data, good)
                 column = good - start if start >= 0 else offset + good - line_start + 1
-                line += data.count(b"\n", 0, good)
+                text = data[:good].decode()
+                line += line_ends(text, 0, len(text))
                 if good:
-                    yield data[:good].decode("utf-8-sig" if offset == 0 else "utf-8")
+                    yield text.removeprefix("\ufeff") if offset == 0 else text
                 reason = f"expected UTF-8, got byte 0x{data[good]:02x}"
                 raise Unreadable(line, column, reason) from None
             text = data[:good].decode()
-        line += data.count(b"\n", 0, good)
-        if (newline := data.rfind(b"\n", 0, good)) >= 0:
+        if chunk and text.endswith("\r"):
+            text, good = text[:-1], good - 1
+        line += line_ends(text, 0, len(text))
+        if (newline := _last_line_end(data, good)) >= 0:
             line_start = offset + newline + 1
         if offset == 0:
             text = text.removeprefix("\ufeff")
@@ -63,3 +75,7 @@ def decoded(file: BinaryIO) -> Iterator[str]:
         if not chunk:
             return
         pending, offset = data[good:], offset + good
+
+
+def _last_line_end(data: bytes, end: int) -> int:
+    return max(data.rfind(b"\n", 0, end), data.rfind(b"\r", 0, end))
