@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 from asyncpg import connect_utils
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_server.database.tls import tls_context
@@ -341,6 +341,7 @@ MISTAKES = [
     (f"postgresql://shop:{SECRET}/x@db/shop", "@ must be written %40 and / %2F"),
     (f"postgresql://db/shop?password=x&{SECRET}", "there must be name=value"),
     (f"postgresql://db/shop?password=x&password={SECRET}", "there twice"),
+    (f"postgresql://db/shop?password=&{SECRET}=0&port=x", "port must be"),
     ("postgresql://db/shop?sslmode=require&sslmode=disable", "sslmode is there twice"),
     ("postgresql://db/shop?sslmode=verify", "sslmode must be one of disable, allow"),
     ("postgresql://db/shop?ssl=maybe", "ssl must be"),
@@ -394,6 +395,7 @@ def told(url: str) -> str:
     return f"{address} {address.ignored} {address.place}"
 
 
+@example(form="postgresql://db/shop?password={}", before="", marks="&", after="=0")
 @given(
     st.sampled_from(
         [
