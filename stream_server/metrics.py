@@ -68,6 +68,9 @@ class Metrics:
         self.expired_reservations = self._counter(
             "expired_reservations", "Reservations that the sweeper ended"
         )
+        self.missed_changes = self._counter(
+            "missed_changes", "Changes of stock that came past the triggers, found later"
+        )
         self.sync_lag = Gauge(
             "stream_server_sync_lag_seconds",
             "Age of the newest count of each external system",

@@ -3,6 +3,7 @@
     sweep   every 2 s    ends reservations that are over (SKIP LOCKED: workers share them out)
     lag     every 15 s   the age of each external system's counts: a metric, an alert past its limit
     tidy    every 60 s   imports whose process is gone are marked as failed
+    missed  every 5 min  changes that came past the triggers are numbered and logged
     prune   every hour   forgets old answers to repeated requests, events of payment providers,
                          closed alerts, holds that ended without an order; the log and orders,
                          too, if LOG_KEEP_DAYS and ORDER_KEEP_DAYS say so
@@ -25,7 +26,14 @@ from typing import Final
 
 from stream_server.background import running
 from stream_server.database import migrations
-from stream_server.database.pool import Pool, Queries, in_transaction, retried
+from stream_server.database.pool import (
+    LOCK_SECONDS,
+    Pool,
+    Queries,
+    Transaction,
+    in_transaction,
+    retried,
+)
 from stream_server.database.poolers import session_url
 from stream_server.errors import StreamServerError
 from stream_server.inventory import batches, orders, reservations, sync
@@ -39,6 +47,7 @@ logger = logging.getLogger(__name__)
 LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
 SWEPT_AT_ONCE: Final = 100
 PRUNED_AT_ONCE: Final = 10_000
+MISSED_AT_ONCE: Final = 1_000
 ORDERS_AT_ONCE: Final = 1_000
 KEEP_REPLAYS: Final = timedelta(days=30)
 KEEP_RESERVATIONS: Final = timedelta(days=30)
@@ -64,6 +73,7 @@ class Worker:
             "sweep": lambda: self._every(2, self.sweep),
             "lag": lambda: self._every(15, self.check_lag),
             "tidy": lambda: self._every(60, self.tidy),
+            "missed": lambda: self._every(300, self.log_missed_changes),
             "prune": lambda: self._every(3600, self.prune),
         }
 
@@ -92,6 +102,27 @@ class Worker:
         closed = await batches.close_abandoned(self.pool)
         if closed:
             logger.warning("%d imports had been broken off by the end of their process", closed)
+
+    async def log_missed_changes(self) -> None:
+        """Give a log row to what was changed past the triggers, so that streams tell it.
+
+        It compares every product and variant with the log.
+        """
+        logged = MISSED_AT_ONCE
+
+        async def work(connection: Transaction) -> None:
+            nonlocal logged
+            await connection.wait_longer(statement=600, lock=LOCK_SECONDS)
+            logged = await connection.fetch_val(
+                "select log_missed_changes(:most)", {"most": MISSED_AT_ONCE}
+            )
+            self.metrics.missed_changes.inc(logged)
+            if logged:
+                logger.warning("%d changes had come past the triggers", logged)
+
+        while logged == MISSED_AT_ONCE:
+            logged = 0
+            await self._alone(4, work)
 
     async def prune(self) -> None:
         """Forget what is too old to matter."""
@@ -139,10 +170,10 @@ class Worker:
         await self._alone(3, work)
         return pruned
 
-    async def _alone(self, number: int, work: Callable[[Queries], Awaitable[None]]) -> None:
+    async def _alone(self, number: int, work: Callable[[Transaction], Awaitable[None]]) -> None:
         """`work` in a transaction, unless another worker is at it."""
 
-        async def locked(connection: Queries) -> None:
+        async def locked(connection: Transaction) -> None:
             if await connection.fetch_val(
                 "select pg_try_advisory_xact_lock(:lock, :number)", {"lock": LOCK, "number": number}
             ):

@@ -132,7 +132,7 @@ async def _open(
         ) from error
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise ConnectionError(
-            "the server is a standby, and target_session_attrs wants one that takes writes"
+            "the server takes no writes, and target_session_attrs wants one that does"
         ) from error
     except UnicodeError:
         problem = "host must be a name that can be looked up"

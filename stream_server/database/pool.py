@@ -89,6 +89,10 @@ ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
 # At a start, these won't get better by waiting.
 HOPELESS = ("28", "3D000")
 
+# No room: on the disk, in memory, for connections.
+FULL = ("53", "58030")
+FULL_SECONDS = 5.0  # so long after the last such error, it is taken to be full
+
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -312,6 +316,7 @@ class Pool(AnyPool):
             "idle_in_transaction_session_timeout": _milliseconds(3600),
         }
         self._database: databases.Database | None = None
+        self._full_until = float("-inf")  # by the loop's clock
 
     @classmethod
     def of(cls, settings: Settings, *, max_size: int | None = None, shared: bool = False) -> "Pool":
@@ -416,12 +421,18 @@ class Pool(AnyPool):
     async def __aexit__(self, *_: object) -> None:
         await self.disconnect()
 
-    async def refuses_changes(self) -> bool:
-        """Whether Postgres takes no changes now: a standby, or read-only."""
-        is_read_only: bool = await self.fetch_val(
-            "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
+    async def trouble(self) -> str | None:
+        """Why Postgres takes no changes now, as far as it says so; None if it does.
+
+        Raises DatabaseUnavailable.
+        """
+        if self._full_until > asyncio.get_running_loop().time():
+            return "Postgres is full"
+        is_read_only = await self.fetch_val(
+            "select pg_is_in_recovery()"
+            " or cast(current_setting('transaction_read_only') as boolean)"
         )
-        return is_read_only
+        return "Postgres takes no changes: it is read-only" if is_read_only else None
 
     def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
         return self._borrow(Work.READING)
@@ -483,16 +494,28 @@ class Pool(AnyPool):
             yield _Connection(connection)
             return
         async with self._seat(kind):
-            with _translated():
+            with self._noticed(), _translated():
                 await connection.__aenter__()
             try:
-                yield _Connection(connection)
+                with self._noticed():
+                    yield _Connection(connection)
             finally:
                 try:
                     await connection.__aexit__()
                 except DRIVER_ERRORS:
                     # It is dead, and asyncpg has thrown it away; `databases` would go on using it.
                     self._database._connection = None
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """Notes that Postgres is full, for whoever asks about its `trouble`."""
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            state = getattr(error.__cause__, "sqlstate", None) or ""
+            if state.startswith(FULL):
+                self._full_until = asyncio.get_running_loop().time() + FULL_SECONDS
+            raise
 
     @asynccontextmanager
     async def _seat(self, kind: Work) -> AsyncIterator[None]:

@@ -74,6 +74,7 @@ VARIABLES = {
     **{name: "PG" + name.upper().replace("_", "") for name in TLS_OPTIONS - {"sslpassword"}},
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
+SECRETS = frozenset({"password", "sslpassword"})
 PASSED_ON = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
 # Parameters of Postgres that asyncpg and Go's drivers take among the options; libpq doesn't.
 PARAMETERS = frozenset(
@@ -210,11 +211,11 @@ class _Reader:
             self._refuse("must start with postgresql://")
         if "@" in parts.hosts + parts.database:
             self._refuse("in the user's name and the password, @ must be written %40 and / %2F")
-        options = self._options(parts.options)
+        given = self._options(parts.options)
+        # Behind an unescaped password, what looks like a name may be a piece of it.
+        is_secretive = "@" in parts.options or not given.keys().isdisjoint(SECRETS)
+        options = {key: value for key, value in given.items() if value}
         take = options.pop
-        is_secretive = "@" in parts.options or not options.keys().isdisjoint(
-            {"password", "sslpassword"}
-        )
 
         user = take("user", "") or self._decoded(parts.user, "the user's name")
         password = take("password", "") or self._decoded(parts.password, "the password")
@@ -308,8 +309,7 @@ class _Reader:
             elif options.get(name, value) != value:
                 self._refuse(f"{what} is there twice, with different values")
             options[name] = value
-        # An empty one counts as absent.
-        return {name: value for name, value in options.items() if value}
+        return options
 
     def _take(self, options: dict[str, str], name: str) -> str:
         """The option's value, else its variable's."""

@@ -1,13 +1,19 @@
 """For people and machines that operate the service: health, readiness, metrics (R30)."""
 
+import asyncio
+from typing import Final
+
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stream_server.errors import DatabaseError
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.web.envelope import failure, success
 from stream_server.web.routing import Resource
+
+ASKING_SECONDS: Final = 2.0  # so long /readyz waits for Postgres
 
 
 def ops_routes() -> list[Resource]:
@@ -25,15 +31,22 @@ async def _healthz(_: Request) -> Response:
 
 
 async def _readyz(request: Request) -> Response:
-    """New clients may be sent here."""
+    """New clients may be sent here: the state is live, and Postgres takes orders."""
     hub: Hub = request.app.state.hub
     if request.app.state.is_draining:
         return failure(503, "shutting_down", "The server is shutting down")
     if not hub.is_live:
         known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
         return failure(503, "source_lost", f"The server does not follow Postgres; it {known}")
-    if not request.app.state.pool.is_connected:
-        return failure(503, "database_unavailable", "The server is about to connect to Postgres")
+    try:
+        async with asyncio.timeout(ASKING_SECONDS):
+            trouble = await request.app.state.pool.trouble()
+    except TimeoutError:
+        trouble = f"Postgres has not answered for {ASKING_SECONDS:g} s"
+    except DatabaseError as error:
+        trouble = error.message
+    if trouble:
+        return failure(503, "database_unavailable", trouble, headers={"Retry-After": "1"})
     return success(to_json({"status": "ready", "products": len(hub.entries)}))
 
 

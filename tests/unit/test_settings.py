@@ -54,6 +54,16 @@ def test_listening_follows_database_url_unless_it_is_told_otherwise(
     assert Settings.load().listen_url.get_secret_value() == "postgresql://direct/shop"
 
 
+@pytest.mark.parametrize(
+    "scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgres+psycopg2"]
+)
+def test_the_database_may_be_named_as_other_tools_name_it(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://shop@db/shop")
+    assert Settings.load().database_url.get_secret_value() == f"{scheme}://shop@db/shop"
+
+
 def test_origins_are_a_comma_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_ORIGINS", "https://shop.example, http://localhost:3000,")
     assert Settings.load().allowed_origins == ("https://shop.example", "http://localhost:3000")
@@ -75,6 +85,7 @@ def test_origins_are_a_comma_list(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FORWARDED_ALLOW_IPS", "10.0.0.1, *"),
         ("PUBLIC_URL", "shop.example"),
         ("DATABASE_URL", "mysql://shop"),
+        ("DATABASE_URL", "postgresql+://shop"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_name_of_its_variable(

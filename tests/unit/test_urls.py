@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import trustme
 from asyncpg import connect_utils
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream_server.database.tls import tls_context
 from stream_server.database.urls import (
+    KNOWN,
+    MEANINGLESS,
     Address,
     Keepalives,
     format_names,
@@ -318,6 +320,15 @@ def test_verify_full_without_a_file_takes_the_systems_authorities(
         assert "trustme" in str(certificate)
 
 
+# Documentation
+
+
+def test_the_docs_name_every_option_that_means_something() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "databases.md").read_text().lower()
+    others = {"database", "ssl", "idle_session_timeout", "transaction_timeout"}  # the "…" there
+    assert [name for name in KNOWN - MEANINGLESS - others if f"`{name}" not in page] == []
+
+
 # Mistakes
 
 MISTAKES = [
@@ -341,6 +352,7 @@ MISTAKES = [
     (f"postgresql://shop:{SECRET}/x@db/shop", "@ must be written %40 and / %2F"),
     (f"postgresql://db/shop?password=x&{SECRET}", "there must be name=value"),
     (f"postgresql://db/shop?password=x&password={SECRET}", "there twice"),
+    (f"postgresql://db/shop?password=&{SECRET}=0&port=x", "port must be"),
     ("postgresql://db/shop?sslmode=require&sslmode=disable", "sslmode is there twice"),
     ("postgresql://db/shop?sslmode=verify", "sslmode must be one of disable, allow"),
     ("postgresql://db/shop?ssl=maybe", "ssl must be"),
@@ -394,6 +406,7 @@ def told(url: str) -> str:
     return f"{address} {address.ignored} {address.place}"
 
 
+@example(form="postgresql://db/shop?password={}", before="", marks="&", after="=0")
 @given(
     st.sampled_from(
         [
