@@ -80,7 +80,12 @@ def postgres() -> Iterator[str]:
     parent = IN_MEMORY if has_room else None
     folder = Path(tempfile.mkdtemp(prefix="stream-server-test-", dir=parent))
     try:
-        options = {"max_connections": "200", "deadlock_timeout": "50ms", "max_wal_size": "256MB"}
+        options = {
+            "max_connections": "200",
+            "deadlock_timeout": "50ms",
+            "max_wal_size": "256MB",
+            "max_prepared_transactions": "5",
+        }
         with embedded_postgres(folder, settings=options, throwaway=True) as server:
             yield server.url
     finally:

@@ -24,7 +24,7 @@ begin
     if closed is null then
         return false;
     end if;
-    perform pg_notify('stock_alerts', closed::text);
+    perform announce_alert(closed);
     return true;
 end
 $$;

@@ -32,7 +32,7 @@ begin
                    and a.level = raise_alert.level
                    and a.closed_at is null);
     end if;
-    perform pg_notify('stock_alerts', raised::text);
+    perform announce_alert(raised);
     return raised;
 end
 $$;

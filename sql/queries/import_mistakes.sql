@@ -11,7 +11,10 @@
 --   undersold        sold_quantity is below what orders have of it (bound)
 --   unequal          a product's sold_quantity is below its variants' (bound), or a variant's above
 --                    what its product, which the file does not name, leaves it (bound)
--- The last two look only at what the import changes: where it leaves sold_quantity alone, no order
+--   below_sales      what a variant's max_quantity leaves of its product (other), whose max follows
+--                    its variants', is less than is sold and reserved of that: sold has what the
+--                    file says, bound the least that fits, reserved what is taken of the product
+-- The two before look only at what the import changes: where it leaves sold_quantity alone, no order
 -- is read.
 with resold_products as materialized (
     select row, id, sold_quantity
@@ -70,6 +73,27 @@ with resold_products as materialized (
             or not n.is_variant and exists (select from products p where p.id = a.id)
             or n.is_variant and exists (select from variants v where v.id = a.id))
      order by n.is_variant, n.row, n.part, f.row, f.part
+), following as materialized (
+    select p.id, coalesce(m.sold_quantity, p.sold_quantity)::bigint + p.reserved_quantity as taken
+      from products p
+      left join pg_temp.merged_products m on m.id = p.id
+     where p.id in (select product_id from pg_temp.merged_variants where max_quantity_given)
+       and m.max_quantity_given is not true
+       and p.max_quantity = (select case when bool_and(v.max_quantity is not null)
+                                         then sum(v.max_quantity) end
+                               from variants v where v.product_id = p.id)
+), sums as materialized (
+    select product_id, case when bool_and(max_quantity is not null) then sum(max_quantity) end as units
+      from (select v.product_id, v.max_quantity
+              from variants v
+             where v.product_id in (select id from following)
+               and not exists (select from pg_temp.staged_variants s where s.id = v.id)
+            union all
+            (select distinct on (id) product_id, max_quantity
+               from pg_temp.merged_variants
+              where product_id in (select id from following)
+              order by id, row, part)) v
+     group by product_id
 ), mistakes as (
     select row, null::integer as part, 'repeated' as kind, 'id' as column_name, id,
            first_row as other_row, null::integer as other_part, null as other,
@@ -154,6 +178,15 @@ with resold_products as materialized (
       where p.sold_quantity < s.units
         and not exists (select from pg_temp.staged_products named where named.id = p.id)
       order by p.id, v.row desc, v.part desc)
+    union all
+    (select distinct on (f.id)
+            v.row, v.part, 'below_sales', 'max_quantity', v.id, null, null, f.id,
+            (v.max_quantity + f.taken - s.units)::bigint, v.max_quantity, f.taken::integer
+       from following f
+       join sums s on s.product_id = f.id
+       join pg_temp.merged_variants v on v.product_id = f.id and v.max_quantity_given
+      where s.units < f.taken
+      order by f.id, v.row desc, v.part desc)
 )
 select *, count(*) over () as all_of_them
   from mistakes

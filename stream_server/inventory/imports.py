@@ -346,6 +346,9 @@ def _reason(mistake: Row, other: str) -> str:
         case "unequal", _:
             rest = f"what is sold of the product {mistake['other']!r} but not of its other variants"
             return f"expected at most {bound} ({rest}), got {sold}"
+        case "below_sales", _:
+            taken = f"of the product {mistake['other']!r}, {reserved} are sold and reserved"
+            return f"expected at least {bound} ({taken}), got {sold}"
         case _, "max_quantity":
             reason = f"expected at least {sold + reserved} ({sold} sold, {reserved} reserved)"
             return f"{reason}, got {bound}"

@@ -1,0 +1,12 @@
+-- announce_alert(alert_id): tells the channel stock_alerts that an alert has opened, changed or closed,
+-- unless notify_mode is `never` (announce_changes).
+create or replace function announce_alert(alert_id bigint) returns void
+language plpgsql
+set search_path from current
+as $$
+begin
+    if not exists (select from stream_settings where name = 'notify_mode' and value = 'never') then
+        perform pg_notify('stock_alerts', alert_id::text);
+    end if;
+end
+$$;
