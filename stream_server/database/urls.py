@@ -255,8 +255,6 @@ class _Reader:
         ignored += [key if key in MEANINGLESS or not is_secretive else "***" for key in options]
 
         query = {**tls, **passed}
-        if query.get("sslrootcert") == "system":  # asyncpg knows files only
-            del query["sslrootcert"]
 
         def dsn(*places: tuple[str, str]) -> str:
             return _build(user, password, places, database, query)

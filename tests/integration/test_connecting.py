@@ -307,6 +307,9 @@ async def test_through_a_pooler_sessions_keep_nothing_and_prepare_nothing(
             await connection.execute("commit")
             assert await shown(connection, "lock_timeout") == "0"
             assert await shown(connection, "search_path") == '"$user", public'
+        await second.execute("begin")  # it has the session that both have used so far
+        assert await shown(first, "lock_timeout") == "0"
+        await second.execute("commit")
 
 
 async def test_dead_peers_are_found_as_the_url_says(through_bouncer: str) -> None:
