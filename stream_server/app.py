@@ -209,6 +209,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.group_commit = GroupCommit(
         pool.doing(Work.CHANGING),
         timedelta(minutes=settings.reservation_minutes),
+        turns=max(1, settings.database_pool_size * 3 // 10),
         patience=settings.database_wait_seconds,
     )
     app.state.imports = imports

@@ -6,8 +6,8 @@
 --
 -- One reservation is one order, and so is one payment: called again, by whomever and however often,
 -- it gives that order and sells nothing more. A reservation that has ended is taken from stock
--- again; a newer hold of the same checkout ends for it, so that nobody is blocked by his own, and,
--- where there is too little, overdue holds on the same products. If that is not enough, nothing
+-- again. Where there is too little, a newer hold of the same checkout ends for it, so that nobody is
+-- blocked by his own, and overdue holds on the same products. If that is not enough, nothing
 -- happens (SS003); with `record_shortfall`, because the money is there already, the order takes what
 -- there is and has the status `shortfall`, and an alert is raised. Called again for such an order, it
 -- takes what has come in since, and the alert closes.
@@ -96,7 +96,7 @@ begin
         if overdue <> '{}' then
             perform give_back(overdue, 'expired', moment, 'expire');
         end if;
-        if newer <> '{}' then
+        if newer <> '{}' and is_short(offer_stock(lines)) then
             perform give_back(newer, 'released', moment, 'release');
         end if;
         if is_new and cart is not null then

@@ -7,11 +7,11 @@
 -- `checkout` names the shopper's checkout: called again with the same one, it replaces that one's
 -- hold (whose own units count as available), or leaves it as it was where it raises. With
 -- `allow_partial` it holds what there is, if that is anything. Where there is too little,
--- holds that are overdue on the same products end first, so nobody is refused because the worker
+-- holds that are overdue on what is short end first, so nobody is refused because the worker
 -- has not come by yet.
 --
--- Locks: the checkout's name; its own reservation and, if need be, the overdue ones, in the order
--- of ids; then products, then variants (lock_stock).
+-- Locks: the checkout's name; its own reservation; if need be, overdue ones (SKIP LOCKED: nobody
+-- waits for another one's hold); then products, then variants (lock_stock).
 -- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
 -- stock, SS012 over max_per_order; 55P03 if others are just ending holds on what is short
 -- (refuse_while_ending).
@@ -32,10 +32,11 @@ declare
     before  text[];
     lines   stock_line[] := cart_lines(cart);
     moment  timestamptz;
+    mine    bigint[];
+    own     stock_line[];
     glimpse stock_offer[];
-    own     stock_line[] := '{}';
-    overdue bigint[];
-    each    record;
+    short   stock_line[];
+    overdue bigint[] := '{}';
     held    reservations;
     offers  stock_offer[];
     offer   stock_offer;
@@ -51,38 +52,30 @@ begin
     before := begin_change('reserve', actor);
 
     -- Two calls for one checkout come one after the other: if the second only waited for the
-    -- first one's row, it would do so with locks in its hands that the first may want.
-    perform pg_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0));
+    -- first one's row, it would do so with locks in its hands that the first may want. The first of
+    -- the two keys is 'chec', and nobody else's: one key alone would share its space with the sleeping
+    -- source, and the token is the client's to choose.
+    perform pg_advisory_xact_lock(x'63686563'::integer, hashtext(checkout));
     moment := clock_timestamp();
+    mine := array(select id from reservations
+                   where checkout_token = checkout and status = 'active'
+                     for update);
+    own := lines_of_reservations(mine);
+    if mine <> '{}' then
+        update reservations set status = 'released', ended_at = moment where id = any (mine);
+    end if;
     -- Without locks: what is there, and whether overdue holds are in the way. Where it is sold out,
     -- most of the calls come: they need not wait for the row in turn.
-    glimpse := offer_stock(lines, lines_of_reservations(array(
-                   select id from reservations
-                    where checkout_token = checkout and status = 'active')), strictly => true);
-    overdue := '{}';
-    for each in
-        select r.id, r.checkout_token
-          from reservations r
-         where r.status = 'active'
-           and (r.checkout_token = checkout
-                or (is_short(glimpse) and r.expires_at <= moment
-                    and exists (select from reservation_lines l
-                                 where l.reservation_id = r.id
-                                   and l.product_id = any (array(
-                                       select product_id from unnest(lines))))))
-         order by r.id
-           for update
-    loop
-        if each.checkout_token = checkout then
-            own := own || lines_of_reservations(array[each.id]);
-            update reservations set status = 'released', ended_at = moment where id = each.id;
-        else
-            overdue := overdue || each.id;
+    glimpse := offer_stock(lines, own, strictly => true);
+    if is_short(glimpse) then
+        short := array(select (product_id, variant_id, requested)::stock_line
+                         from unnest(glimpse) where granted < requested);
+        overdue := lock_overdue(short, moment);
+        if overdue = '{}' then
+            perform refuse_while_ending(short, moment);
+            -- Anew: since the glimpse, another one may have ended what was overdue.
+            perform check_offers(lines, offer_stock(lines, own, strictly => true), allow_partial);
         end if;
-    end loop;
-    if is_short(glimpse) and own = '{}' and overdue = '{}' then
-        -- Anew: since the glimpse, another one may have ended what was overdue.
-        perform check_offers(lines, offer_stock(lines, strictly => true), allow_partial);
     end if;
     insert into reservations (checkout_token, created_at, expires_at)
     values (checkout, moment, moment + hold)
@@ -97,7 +90,9 @@ begin
     end if;
     offers := offer_stock(lines, own, strictly => true);
     if is_short(offers) then
-        perform refuse_while_ending(lines, moment);
+        short := array(select (product_id, variant_id, requested)::stock_line
+                         from unnest(offers) where granted < requested);
+        perform refuse_while_ending(short, moment);
         perform check_offers(lines, offers, allow_partial);
     end if;
     foreach offer in array offers loop

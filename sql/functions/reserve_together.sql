@@ -48,7 +48,8 @@ begin
     foreach line in array lines loop
         checkout := carts -> place ->> 'checkoutToken';
         answer := 'null';
-        is_alone := pg_try_advisory_xact_lock(hashtextextended('checkout ' || checkout, 0));
+        -- The same as in reserve_stock.
+        is_alone := pg_try_advisory_xact_lock(x'63686563'::integer, hashtext(checkout));
         -- A statement of its own, so that it sees what the last one to have the name has done.
         if is_alone and not is_short(offer_stock(array[line], strictly => true))
            and not exists (select from reservations r

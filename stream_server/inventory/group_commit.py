@@ -6,7 +6,7 @@ under way go into its next one together. Nobody waits to be joined: alone, a hol
 of its own.
 
 Whoever waits for a product waits here, and takes a connection only when it is his turn: a row that
-somebody has locked for long takes one connection, however many want it.
+somebody has locked for long takes a few connections, however many want it.
 """
 
 from __future__ import annotations
@@ -51,12 +51,16 @@ class _Request:
 
 
 class GroupCommit:
-    """Reserves through `pool`, for `hold` each time. One for all requests of a process."""
+    """Reserves through `pool`, for `hold` each time. One for all requests of a process. At most
+    `turns` transactions at a time want the same product; a request waits `patience` seconds for its
+    turn."""
 
-    def __init__(self, pool: AnyPool, hold: timedelta, *, patience: float = 5.0) -> None:
+    def __init__(
+        self, pool: AnyPool, hold: timedelta, *, turns: int = 3, patience: float = 5.0
+    ) -> None:
         self._pool = pool
         self._hold = hold
-        self._turns = Turns(patience)
+        self._turns = Turns(turns, patience)
         self._waiting: dict[str, deque[_Request]] = {}  # of the products that are being reserved
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -1,6 +1,6 @@
-"""Turns at a product: those of one process that want the same row come one after the other.
+"""Turns at a product: of one process, only a few at a time want the same row.
 
-Postgres would have them wait in the same order, each with a connection in its hands.
+Postgres would have all of them wait, each with a connection in its hands.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """One turn a product at a time; whoever waits longer than `patience` seconds is refused."""
+    """At most `most` turns a product at a time; whoever waits longer than `patience` seconds is
+    refused."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, most: int, patience: float) -> None:
+        self._most = most
         self._patience = patience
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._free: dict[str, asyncio.Semaphore] = {}
         self._wanted: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -42,9 +44,9 @@ class Turns:
     async def _turn(self, product_id: str) -> AsyncIterator[None]:
         self._wanted[product_id] += 1
         try:
-            async with self._locks.setdefault(product_id, asyncio.Lock()):
+            async with self._free.setdefault(product_id, asyncio.Semaphore(self._most)):
                 yield
         finally:
             self._wanted[product_id] -= 1
             if not self._wanted[product_id]:
-                del self._wanted[product_id], self._locks[product_id]
+                del self._wanted[product_id], self._free[product_id]

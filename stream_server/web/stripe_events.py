@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 ACTOR: Final = "stripe"
 TOLERANCE: Final = 300  # seconds since it was signed
 UNHANDLED: Final = "not handled"
+LOCK: Final = int.from_bytes(b"paid")  # the first of two keys of an advisory lock
 REFUND_WAITS: Final = "refund waits for its order"
 REFUNDED_UNPLACED: Final = "refunded a payment without an order"
 
@@ -112,8 +113,8 @@ async def deal_with(connection: Transaction, event: Event) -> str | None:
     reference = event.payment_reference
     # Of a payment and its refund, which come in any order, one waits for the other.
     await connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(:reference, 0))",
-        {"reference": reference or event.id},
+        "select pg_advisory_xact_lock(:lock, hashtext(:reference))",
+        {"lock": LOCK, "reference": reference or event.id},
     )
     values = {
         "id": event.id,

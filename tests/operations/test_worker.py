@@ -122,6 +122,47 @@ class TestSweep:
         assert await worker(pool).sweep() == kept
         await assert_consistent(db)
 
+    async def test_a_portion_of_which_none_can_be_ended_keeps_nobody_waiting(
+        self, db: Connection, connect: Connect
+    ) -> None:
+        """The oldest holds each have a product that is locked and one that is not."""
+        both = '[{"productId": "p1", "quantity": 1}, {"productId": "p2", "quantity": 1}]'
+        await db.execute(
+            "select reserve_stock('both' || n, $1) from generate_series(1, 20) n", both
+        )
+        await db.execute(
+            "select reserve_stock('one' || n, $1) from generate_series(1, 5) n",
+            '[{"productId": "p3", "quantity": 1}]',
+        )
+        await db.execute(
+            "update reservations set expires_at = now() - interval '1 hour'"
+            " + id * interval '1 second'"
+        )
+        importing, other = await connect(), await connect()
+        async with importing.transaction(), asyncio.timeout(20):
+            await importing.execute("select from products where id = 'p2' for no key update")
+            async with db.transaction():
+                assert await db.fetchval("select expire_reservations(10)") == 5
+                await other.execute("select from products where id = 'p1' for update nowait")
+            assert await db.fetchval("select expire_reservations(10)") == 0
+            assert await db.fetchval(OPEN) == 20
+        assert await db.fetchval("select expire_reservations(10)") == 10
+        await assert_consistent(db)
+
+    async def test_holds_that_end_at_the_same_moment_are_each_looked_at(
+        self, db: Connection, connect: Connect
+    ) -> None:
+        await db.execute(
+            "select reserve_stock('c' || n, jsonb_build_array(jsonb_build_object("
+            "'productId', 'p' || n % 2, 'quantity', 1))) from generate_series(1, 10) n"
+        )
+        await db.execute("update reservations set expires_at = now() - interval '1 hour'")
+        other = await connect()
+        async with other.transaction(), asyncio.timeout(20):
+            await other.execute("select from products where id = 'p1' for no key update")
+            ended = [await db.fetchval("select expire_reservations(2)") for _ in range(6)]
+        assert sum(ended) == 5
+
     async def test_two_workers_at_once_end_nothing_twice(self, pool: Pool, db: Connection) -> None:
         await hold(db, 300)
         ended = 0

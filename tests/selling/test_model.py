@@ -123,8 +123,10 @@ class Model:
         for hold in self.holds.values():
             if hold.status == "active" and hold.checkout == checkout:
                 self.end(hold, "released")
-        if self.granted(lines) != lines:
-            self.end_overdue(lines, but=checkout)
+        granted = self.granted(lines)
+        if granted != lines:
+            short = {key: units for key, units in lines.items() if granted[key] < units}
+            self.end_overdue(short, but=checkout)
         granted = self.granted(lines)
         if granted != lines and not (partial and any(granted.values())):
             raise Refused("SS003")
@@ -170,11 +172,7 @@ class Model:
                 self.move(key, units, -units)
             filled = dict(wanted)
         else:
-            for other in self.holds.values():
-                if hold and other.status == "active" and other.checkout == hold.checkout:
-                    self.end(other, "released")
-            if self.granted(wanted) != wanted:
-                self.end_overdue(wanted)
+            self.make_room(wanted, hold)
             filled = self.granted(wanted)
             if filled != wanted and not record:
                 raise Refused("SS003")
@@ -184,6 +182,16 @@ class Model:
             hold.status = "converted"
         status = "paid" if filled == wanted else "shortfall"
         return Order(dict(wanted), filled, status, payment, token)
+
+    def make_room(self, wanted: dict[Key, int], hold: Hold | None) -> None:
+        """The checkout's own newer hold goes before others' overdue ones, and only if it must."""
+        if self.granted(wanted) == wanted:
+            return
+        for other in self.holds.values():
+            if hold and other.status == "active" and other.checkout == hold.checkout:
+                self.end(other, "released")
+        if self.granted(wanted) != wanted:
+            self.end_overdue(wanted)
 
     def repeat(
         self, order: Order, token: str | None, lines: dict[Key, int], payment: str | None
@@ -201,11 +209,7 @@ class Model:
                 k: n - order.filled[k] for k, n in order.lines.items() if n > order.filled[k]
             }
             hold = self.holds[token] if token is not None else None
-            for each in self.holds.values():
-                if hold and each.status == "active" and each.checkout == hold.checkout:
-                    self.end(each, "released")
-            if self.granted(missing) != missing:
-                self.end_overdue(missing)
+            self.make_room(missing, hold)
             for key, units in self.granted(missing).items():
                 order.filled[key] += units
                 self.move(key, units, 0)

@@ -168,6 +168,40 @@ async def test_a_late_payer_is_not_blocked_by_his_own_newer_hold(
     assert await quantities("lamp") == (6, 0)
 
 
+async def test_a_late_payer_keeps_his_newer_hold_where_there_is_enough_for_both(
+    api: Shop, quantities: Quantities
+) -> None:
+    first = await reserve(api, {"productId": "lamp", "quantity": 4})
+    newer = await reserve(api, {"productId": "lamp", "quantity": 5})
+    assert await outcome(api, event("checkout.session.completed", **session(first["token"]))) == (
+        "order completed"
+    )
+    assert await quantities("lamp") == (4, 5)
+    assert (await api.shopper.get(f"/api/reservations/{newer['token']}")).status_code == 200
+
+
+async def test_an_event_takes_no_lock_that_could_be_the_sleeping_sources(api: Shop) -> None:
+    """Locks of one key are the source's and the imports'; a payment's name could hash to any."""
+    await api.connection.execute(
+        """
+        create function look_at_locks() returns trigger language plpgsql as $$
+        begin
+            if exists (select from pg_locks where locktype = 'advisory' and objsubid = 1
+                                              and pid = pg_backend_pid()) then
+                raise exception 'a lock of one key';
+            end if;
+            return null;
+        end $$;
+        create trigger look after insert on webhook_events
+            for each row execute function look_at_locks();
+        """
+    )
+    held = await reserve(api, LAMP)
+    assert await outcome(api, event("checkout.session.completed", **session(held["token"]))) == (
+        "order completed"
+    )
+
+
 async def test_browser_and_webhook_complete_one_order(api: Shop, quantities: Quantities) -> None:
     held = await reserve(api, LAMP)
     wanted = {"reservationToken": held["token"], "paymentReference": "pi_1"}

@@ -209,6 +209,101 @@ async def test_what_is_overdue_is_not_waited_for_where_there_is_enough(
         )
 
 
+@pytest.mark.parametrize("own", [0, 1])
+@pytest.mark.parametrize("partial", [False, True])
+async def test_a_hold_that_another_one_is_ending_is_not_waited_for(
+    shop: Connection, connect: Connect, own: int, partial: bool
+) -> None:
+    """Who ends it has it locked, and waits for something else himself."""
+    reserve_lamps = "select reserve_stock($1, $2, allow_partial => $3)"
+    lines = '[{"productId": "lamp", "quantity": %d}, {"productId": "bulb", "quantity": 1}]'
+    if own:
+        await shop.execute(reserve_lamps, "mine", lines % 1, False)
+    await shop.execute(reserve_lamps, "late", lines % 9, False)
+    await shop.execute("update reservations set expires_at = now() where checkout_token = 'late'")
+    importing, ending = await connect(), await connect()
+    transaction = importing.transaction()
+    await transaction.start()
+    await importing.execute("select from products where id = 'lamp' for no key update")
+    release = asyncio.create_task(
+        ending.execute(
+            "select release_reservation(token) from reservations where checkout_token = 'late'"
+        )
+    )
+    async with asyncio.timeout(20):
+        while not await shop.fetchval(
+            "select count(*) from pg_locks l join pg_stat_activity a using (pid)"
+            " where not granted and a.datname = current_database()"
+        ):
+            pass
+        with pytest.raises(asyncpg.LockNotAvailableError, match="just being ended"):
+            await shop.execute(reserve_lamps, "mine", lines % 3, partial)
+    await transaction.rollback()
+    await release
+    await shop.execute(reserve_lamps, "mine", lines % 3, partial)
+
+
+async def test_overdue_holds_are_looked_at_only_where_too_little_is_left(
+    shop: Connection,
+) -> None:
+    await shop.execute(
+        'select reserve_stock(\'c\' || n, \'[{"productId": "bulb", "quantity": 1}]\')'
+        " from generate_series(1, 50) n"
+    )
+    await shop.execute("update reservations set expires_at = now()")
+    read = (
+        "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables"
+        " where relid = 'reservations'::regclass"
+    )
+    async with shop.transaction():
+        before = await shop.fetchval(read)
+        await shop.execute(
+            "select reserve_stock('c', $1)",
+            '[{"productId": "lamp", "quantity": 2}, {"productId": "shirt", "variantId": "shirt-s",'
+            ' "quantity": 1}]',
+        )
+        assert await shop.fetchval(read) - before < 10
+
+
+async def test_overdue_holds_on_other_lines_than_the_short_one_are_left(
+    shop: Connection, quantities: Quantities
+) -> None:
+    for checkout, product, units in (("a", "lamp", 4), ("b", "bulb", 4)):
+        await shop.execute(
+            "select reserve_stock($1, jsonb_build_array(jsonb_build_object("
+            "'productId', $2::text, 'quantity', $3::integer)))",
+            checkout,
+            product,
+            units,
+        )
+    await shop.execute("update reservations set expires_at = now()")
+    await shop.execute(
+        "select reserve_stock('c', $1)",
+        '[{"productId": "lamp", "quantity": 8}, {"productId": "bulb", "quantity": 1}]',
+    )
+    assert await quantities("lamp") == (0, 8)
+    assert await quantities("bulb") == (0, 5)
+
+
+async def test_no_checkout_has_a_name_that_is_the_sleeping_sources_lock(
+    shop: Connection,
+) -> None:
+    """Locks of one key are the source's and the imports'; a token, which a client chooses, could
+    hash to any of them."""
+    lines = '[{"productId": "lamp", "quantity": 1}]'
+    async with shop.transaction():
+        await shop.execute("select reserve_stock('c', $1)", lines)
+        await shop.execute(
+            "select reserve_together('lamp', jsonb_build_array(jsonb_build_object("
+            "'checkoutToken', 'd', 'quantity', 1)))"
+        )
+        keys = await shop.fetch(
+            "select classid::bigint, objsubid from pg_locks"
+            " where locktype = 'advisory' and pid = pg_backend_pid()"
+        )
+    assert [tuple(key) for key in keys] == [(int.from_bytes(b"chec"), 2)] * 2
+
+
 async def test_a_direct_purchase_ends_overdue_holds_too(api: Shop) -> None:
     held = await reserve(api, {"productId": "lamp", "quantity": 10})
     await overdue(api, held["token"])
