@@ -1,20 +1,29 @@
 """Who may do what, for roles that are neither superuser nor owner."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import asyncpg
 import pytest
+import stripe
 
+from stream_server.database.pool import Pool
+from stream_server.metrics import Metrics
+from stream_server.worker import Worker
 from tests.foreign.roles import Role, made, run_roles_sql
+from tests.integration.clients import calling, reading
+from tests.integration.servers import serving
 from tests.invariants import assert_consistent, assert_log_replays
-from tests.selling.conftest import CATALOGUE
+from tests.selling.conftest import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
+from tests.selling.test_orders import event, session
 from tests.surroundings import SCHEMA
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
+NOW = datetime.now(UTC).isoformat()
 SELLING = [
     'reserve_stock(\'c1\', \'[{"productId": "lamp", "quantity": 1}]\')',
     'complete_order(cart => \'[{"productId": "shirt", "variantId": "shirt-s",'
@@ -159,4 +168,109 @@ async def test_a_seller_sells_through_functions_and_updates(
     for statement in LOOKING_AND_FORGING:
         with pytest.raises(REFUSED):
             await connection.execute(statement)
+    await assert_consistent(shop)
+
+
+async def test_the_service_runs_under_the_roles_that_we_offer(
+    role: Callable[[], Awaitable[Role]], shop: Connection, superuser: Connection
+) -> None:
+    """Web and worker each as their own role, which owns nothing."""
+    await run_roles_sql(superuser)
+    web, worker = await role(), await role()
+    await superuser.execute(f"grant stream_server_web to {web.name}")
+    await superuser.execute(f"grant stream_server_worker to {worker.name}")
+    admin, backend = bearer("admin"), bearer("shop")
+    settings: dict[str, Any] = {"secret_key": SECRET, "stripe_webhook_secret": WEBHOOK_SECRET}
+    async with (
+        serving(web.url, **settings) as server,
+        calling(server.url) as client,
+        reading(f"{server.url}/api/inventory/stream") as stream,
+    ):
+        await stream.opened()
+        line = {"productId": "lamp", "quantity": 1}
+        cart = {"checkoutToken": "c1", "lines": [line]}
+        held = (await client.post("/api/reservations", json=cart)).json()["data"]["token"]
+        both = {"checkoutToken": "c2", "lines": [line, {"productId": "bulb", "quantity": 2}]}
+        other = (await client.post("/api/reservations", json=both)).json()["data"]["token"]
+        csv = {**admin, "Content-Type": "text/csv"}
+        counts = [{"productId": "bulb", "count": 90}]
+        for request, status in (
+            (client.get(f"/api/reservations/{held}"), 200),
+            (client.post(f"/api/reservations/{held}/extend"), 200),
+            (client.delete(f"/api/reservations/{other}"), 200),
+            (
+                client.post(
+                    "/api/orders",
+                    json={"reservationToken": held},
+                    headers={**backend, "Idempotency-Key": "k"},
+                ),
+                201,
+            ),
+            (client.get("/api/orders/1", headers=backend), 200),
+            (client.post("/api/orders/1/refund", headers=backend), 200),
+            (
+                client.post(
+                    "/api/admin/products/lamp/adjustments",
+                    json={"change": 2, "reason": "received"},
+                    headers=admin,
+                ),
+                200,
+            ),
+            (
+                client.post(
+                    "/api/admin/sync",
+                    json={"source": "erp", "occurredAt": NOW, "counts": counts},
+                    headers=backend,
+                ),
+                200,
+            ),
+            (client.get("/api/admin/alerts", headers=admin), 200),
+            (
+                client.post(
+                    "/api/admin/imports",
+                    content=b"productId,maxQuantity\nlamp,30\nnew,1\n",
+                    headers=csv,
+                ),
+                422,
+            ),
+            (
+                client.post(
+                    "/api/admin/imports", content=b"productId,maxQuantity\nlamp,30\n", headers=csv
+                ),
+                200,
+            ),
+            (client.get("/products/lamp"), 200),
+            (client.get("/api/products?q=lamp"), 200),
+            (client.get("/readyz"), 200),
+        ):
+            answer = await request
+            assert answer.status_code == status, answer.text
+        paid = event("checkout.session.completed", **session(held))
+        signature = stripe.WebhookSignature.generate_signature_header(
+            paid.decode(), WEBHOOK_SECRET, timestamp=int(datetime.now(UTC).timestamp())
+        )
+        answer = await client.post(
+            "/api/webhooks/stripe", content=paid, headers={"Stripe-Signature": signature}
+        )
+        assert answer.status_code == 200, answer.text
+        await stream.until(
+            "inventory_updated", lambda data: data["maxQuantity"] == 30
+        )  # by the import
+        async with Pool(worker.url) as pool:
+            at_work = Worker(
+                pool,
+                Metrics(),
+                timedelta(hours=1),
+                keep_log=timedelta(days=1),
+                keep_orders=timedelta(days=1),
+            )
+            await shop.execute("update reservations set expires_at = now() - interval '1 minute'")
+            await at_work.sweep()
+            for work in (
+                at_work.check_lag,
+                at_work.tidy,
+                at_work.log_missed_changes,
+                at_work.prune,
+            ):
+                await work()
     await assert_consistent(shop)
