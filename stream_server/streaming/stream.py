@@ -35,13 +35,15 @@ class StreamResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         handover = scope.get("extensions", {}).get(EXTENSION)
-        if handover is None or scope["method"] == "HEAD":
+        if scope["method"] == "HEAD":
+            await self._send_head(send)
+            await send({"type": "http.response.body", "body": b""})
+        elif handover is None:
             await self._respond(scope, receive, send)
         else:
             await self._take_over(handover, send)
 
-    async def _take_over(self, handover: Handover, send: Send) -> None:
-        handover.prepare()
+    async def _send_head(self, send: Send) -> None:
         await send(
             {
                 "type": "http.response.start",
@@ -49,6 +51,10 @@ class StreamResponse:
                 "headers": HEAD.raw_headers,
             }
         )
+
+    async def _take_over(self, handover: Handover, send: Send) -> None:
+        handover.prepare()
+        await self._send_head(send)
         connection = handover.take(self._hub)
         if connection is not None:
             self._hub.subscribe(connection, self._ids, self._last_event_id)
@@ -57,8 +63,7 @@ class StreamResponse:
         subscriber = BodySubscriber(self._hub)
         response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
         try:
-            if scope["method"] != "HEAD":
-                self._hub.subscribe(subscriber, self._ids, self._last_event_id)
+            self._hub.subscribe(subscriber, self._ids, self._last_event_id)
             with subscriber.sending:
                 await response(scope, receive, send)
         finally:

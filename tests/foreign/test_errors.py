@@ -115,9 +115,9 @@ async def test_a_read_only_database_is_said_and_survived(
     async with Pool(database_url) as pool:
         worker = Worker(pool, Metrics(), timedelta(hours=1))
         for name, loop in worker.loops.items():
-            task = asyncio.create_task(loop(), name=name)
+            task = asyncio.ensure_future(loop())
             done, _ = await asyncio.wait([task], timeout=0.5)
-            assert not done, task
+            assert not done, name
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
     for command in (["new-epoch"], ["import", "-", "--format", "csv"]):

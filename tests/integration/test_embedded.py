@@ -14,6 +14,7 @@ import pytest
 
 from stream_server.database.embedded import embedded_postgres
 from stream_server.errors import DatabaseUnavailable
+from tests.postgres import BINARIES
 
 OWNER = """
 import sys, time
@@ -64,6 +65,15 @@ async def ask(url: str, question: str) -> object:
         await connection.close()
 
 
+async def test_texts_are_in_the_order_of_code_points_with_the_letters_of_unicode(
+    folder: Path,
+) -> None:
+    """In any version of Postgres, on any machine: Z before a, and É is the capital of é."""
+    with embedded_postgres(folder, throwaway=True, binaries=BINARIES) as server:
+        question = "select array[lower('É') = 'é', 'Z' < 'a', 'z' < 'É']"
+        assert await ask(server.url, question) == [True, True, True]
+
+
 async def test_data_stay_and_the_server_does_not(folder: Path) -> None:
     with embedded_postgres(folder, throwaway=True) as server:
         await ask(server.url, "create table kept ()")
@@ -111,10 +121,66 @@ async def test_a_path_too_long_for_a_socket_and_with_a_space_works(folder: Path)
     assert not server.socket_folder.exists()
 
 
+# Each has a meaning somewhere on the way: to a shell, to a setting that is a list, or to a URL.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's",
+        "a  b ",
+        "back\\slash",
+        "$HOME",
+        "`false`",
+        'a "shop"',
+        "a,b",
+        "a:b",
+        "?%41&#",
+        "é;*",
+    ],
+)
+async def test_a_folder_may_have_any_name(folder: Path, name: str) -> None:
+    with embedded_postgres(folder / name, throwaway=True, binaries=BINARIES) as server:
+        assert await ask(server.url, "show data_directory") == str(folder / name / "postgres")
+    assert postmaster(folder / name) is None
+
+
+def test_a_folder_with_a_line_break_is_refused(folder: Path) -> None:
+    with (
+        pytest.raises(DatabaseUnavailable, match="line break"),
+        embedded_postgres(folder / "a\nb", throwaway=True),
+    ):
+        pass
+
+
+async def test_a_setting_may_have_any_value(folder: Path) -> None:
+    value = 'it\'s `false` \\ $HOME "%m"'
+    with embedded_postgres(folder, throwaway=True, settings={"cluster_name": value}) as server:
+        assert await ask(server.url, "show cluster_name") == value
+
+
 def test_a_server_that_does_not_start_shows_its_log(folder: Path) -> None:
     with (
         pytest.raises(DatabaseUnavailable, match="max_connections"),
         embedded_postgres(folder, throwaway=True, settings={"max_connections": "many"}),
+    ):
+        pass
+
+
+def test_a_server_that_does_not_start_says_what_pg_ctl_said(folder: Path) -> None:
+    """There is no log of a server that was not even tried, but a reason."""
+    (folder / "postgres").mkdir()
+    (folder / "postgres.log").write_text("FATAL: of last week\n")
+    with (
+        pytest.raises(DatabaseUnavailable, match="not a database cluster directory") as caught,
+        embedded_postgres(folder, throwaway=True),
+    ):
+        pass
+    assert "last week" not in str(caught.value)
+
+
+def test_binaries_that_are_not_there_are_named(folder: Path) -> None:
+    with (
+        pytest.raises(DatabaseUnavailable, match=r"no initdb in .*nowhere"),
+        embedded_postgres(folder, throwaway=True, binaries=folder / "nowhere"),
     ):
         pass
 

@@ -35,6 +35,7 @@ from tests.integration.servers import (
     started,
     until,
 )
+from tests.postgres import BINARIES
 
 Connect = Callable[[], Awaitable[Connection]]
 
@@ -329,7 +330,7 @@ async def test_a_source_that_is_killed_again_and_again_under_load_misses_nothing
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Any:
     """A server of the test's own, which it may restart."""
-    with embedded_postgres(tmp_path, throwaway=True) as postgres:
+    with embedded_postgres(tmp_path, throwaway=True, binaries=BINARIES) as postgres:
         yield postgres
 
 
@@ -415,7 +416,7 @@ async def test_without_a_database_it_serves_says_so_and_is_ready_when_there_is_o
                 "it tries again",
             )
             settings = {"listen_addresses": "127.0.0.1", "port": str(port)}
-            with embedded_postgres(tmp_path, settings=settings, throwaway=True):
+            with embedded_postgres(tmp_path, settings=settings, throwaway=True, binaries=BINARIES):
                 own = f"postgresql://postgres@127.0.0.1:{port}/postgres"
                 await migrate(own)
                 await ready(client)

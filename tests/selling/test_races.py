@@ -157,7 +157,8 @@ async def test_carts_in_any_order_never_deadlock(shop: Connection, connect: Conn
                 ("update reservations set expires_at = now() where checkout_token = $1"
                  " and status = 'active'", checkout),
                 ("select expire_reservations(5)",),
-                ("select cancel_order(id) from (select id from orders order by random() limit 1)",),
+                ("select cancel_order(id)"
+                 " from (select id from orders order by random() limit 1) o",),
                 ("select release_reservation(token) from (select token from reservations"
                  " where status = 'active' order by random() limit 1) r",),
             ]  # fmt: skip

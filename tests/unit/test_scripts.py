@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parents[2]
-SCRIPTS = ["scripts/demo", "scripts/test", "scripts/lint", "scripts/bench", ".ci/run"]
+SCRIPTS = [
+    "scripts/demo",
+    "scripts/test",
+    "scripts/lint",
+    "scripts/versions",
+    "scripts/bench",
+    ".ci/run",
+]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
