@@ -5,13 +5,14 @@ create or replace function lock_overdue(lines stock_line[], moment timestamptz) 
 language plpgsql
 set search_path from current
 as $$
+declare
+    due bigint[] := overdue_on(lines, moment);
 begin
-    return array(
-        select r.id from reservations r
-         where r.status = 'active' and r.expires_at <= moment
-           and exists (select from reservation_lines l
-                        where l.reservation_id = r.id
-                          and l.product_id = any (array(select product_id from unnest(lines))))
-           for update skip locked);
+    if due = '{}' then
+        return due;
+    end if;
+    return array(select r.id from reservations r
+                  where r.id = any (due) and r.status = 'active' and r.expires_at <= moment
+                    for update skip locked);
 end
 $$;

@@ -9,12 +9,7 @@ language plpgsql
 set search_path from current
 as $$
 begin
-    if exists (select from reservations r
-                where r.status = 'active' and r.expires_at <= moment
-                  and exists (select from reservation_lines l
-                               where l.reservation_id = r.id
-                                 and l.product_id = any (array(
-                                     select product_id from unnest(lines))))) then
+    if overdue_on(lines, moment) <> '{}' then
         raise exception 'overdue holds on this are just being ended'
             using errcode = 'lock_not_available', hint = 'Call again.';
     end if;

@@ -70,9 +70,13 @@ begin
     if is_short(glimpse) then
         short := array(select (product_id, variant_id, requested)::stock_line
                          from unnest(glimpse) where granted < requested);
-        overdue := lock_overdue(short, moment);
+        if overdue_on(short, moment) <> '{}' then
+            overdue := lock_overdue(short, moment);
+            if overdue = '{}' then
+                perform refuse_while_ending(short, moment);
+            end if;
+        end if;
         if overdue = '{}' then
-            perform refuse_while_ending(short, moment);
             -- Anew: since the glimpse, another one may have ended what was overdue.
             perform check_offers(lines, offer_stock(lines, own, strictly => true), allow_partial);
         end if;
