@@ -9,6 +9,6 @@ select id, xid::text::bigint as xid, product_id, variant_id, version, created_at
    and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
    and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
    and (xid, id) > ($3::text::xid8, $4::bigint)
-   and id > $6
- order by xid, id
+   and id + 0 > $6
+ order by inventory_log.xid, id
  limit $5
