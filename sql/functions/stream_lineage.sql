@@ -25,8 +25,9 @@ begin
     exception when others then null;
     end;
     begin
-        insert into stream_incarnation default values on conflict do nothing;
-    exception when others then null;  -- a read-only database: whoever may write will
+        -- Without its primary key, the table is being restored: a second row would be in the way.
+        insert into stream_incarnation default values on conflict (is_single) do nothing;
+    exception when others then null;  -- or the database is read-only: whoever may write will
     end;
     return concat_ws('/', system, timeline, started);
 end
