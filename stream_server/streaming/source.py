@@ -54,6 +54,9 @@ _NAME = "stream-server source"
 _PARAMETERS = {
     # Whatever the database or the role says: two reads in one transaction would see the same.
     "default_transaction_isolation": "read committed",
+    # Below deadlock_timeout: a restore that locks one table after another must not be the one that
+    # Postgres ends because we hold one and wait for another.
+    "lock_timeout": "900ms",
     # The log is read by index whatever the planner guesses of a snapshot's selectivity.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -168,6 +171,7 @@ class Source:
             if await connection.fetchval("select pg_is_in_recovery()"):
                 raise DatabaseUnavailable("it is a standby, which has no news of its own")
             await connection.add_listener(CHANNEL, self._notified)
+            await _refuse_unlogged(connection)
             self._lineage = await connection.fetchval("select stream_lineage()")
             if "?" in self._lineage:
                 logger.warning(
@@ -197,11 +201,9 @@ class Source:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             row = await connection.fetchrow(self._read_history)
             assert row is not None  # it has no FROM
-            if row["history"] is None or not await connection.fetchval(_IS_LOGGED):
-                raise DatabaseUnavailable(
-                    "products and variants have no triggers that log changes, or stream_epoch has no"
-                    " row. While a backup is put back, this passes"
-                )
+            if row["history"] is None:
+                raise DatabaseUnavailable("stream_epoch has no row")
+            await _refuse_unlogged(connection)
             seen = Snapshot.parse(row["seen"])
             floor = await connection.fetchval(self._read_foreign, timeout=_LOAD_SECONDS)
             variants: dict[str, dict[str, Variant]] = defaultdict(dict)
@@ -353,7 +355,7 @@ class Source:
             self._metrics.queue_usage.set(usage)
 
 
-# Whether changes are logged: a restore makes the triggers last, when all rows are there.
+# Whether changes are logged. Asks the catalogue only, which locks no table.
 _IS_LOGGED = """
 select count(distinct tgfoid) = 2
   from pg_trigger
@@ -376,6 +378,16 @@ async def _connect(url: str) -> Connection:
         connection.terminate()
         raise
     return connection
+
+
+async def _refuse_unlogged(connection: Connection) -> None:
+    """Raises DatabaseUnavailable while changes would pass us by: a restore brings rows first, table
+    by table, and makes triggers last."""
+    if not await connection.fetchval(_IS_LOGGED):
+        raise DatabaseUnavailable(
+            "products or variants have no triggers that log changes, or these are disabled."
+            " While a backup is put back, this passes"
+        )
 
 
 def _change(row: asyncpg.Record) -> Change:
