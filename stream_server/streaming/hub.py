@@ -271,8 +271,8 @@ class Hub:
         topic = self._join(subscriber, ids)
         try:
             self._start(subscriber, topic, last_event_id)
-        except Exception:
-            subscriber.fail()
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            subscriber.fail(error)
 
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         ids = topic.ids

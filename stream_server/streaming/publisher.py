@@ -98,8 +98,8 @@ class Publisher:
                     elif subscriber.topic is not None:
                         subscriber.write(self._rng.choice(farewells))
                         subscriber.end()
-                except Exception:
-                    subscriber.fail()
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
 
@@ -175,8 +175,8 @@ class Publisher:
                 try:
                     subscriber.send(frame)
                     written += 1
-                except Exception:
-                    subscriber.fail()
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
             if len(part) == _SLICE:
                 await asyncio.sleep(0)
         return written

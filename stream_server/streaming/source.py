@@ -7,10 +7,10 @@ notify, and, *drowsy*, goes on reading until every transaction that was in progr
 ended, for one that looked before may still commit unannounced. Only then, *asleep*, does it just
 wait. A few wake-ups don't wake it for good; many in a second do.
 
-Transaction numbers mean something within one history only. Which one it is, is asked at each
-connecting and with each read (sql/functions/stream_lineage.sql, sql/queries/read_history.sql): after
-a promotion, a crash, a restart or a restore it is another one, commits may be missing and numbers
-may be given out a second time. Then the whole state is read anew, and clients get a reset.
+Transaction numbers mean something within one history only. Each connection and each read ask which
+one it is (sql/functions/stream_lineage.sql, sql/queries/read_history.sql). After a promotion, a
+crash, a restart or a restore it is another one: commits may be missing and numbers may be given out
+a second time. Then the whole state is read anew, and clients get a reset.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Source:
                     self._hub.set_live(True)
                     backoff = shortest
                     await self._follow(connection)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # it is logged there
                 self._tell(error)
             finally:
                 self._hub.set_live(False)
@@ -147,9 +147,7 @@ class Source:
             )  # fmt: skip
         else:
             self._metrics.loop_failures.labels("source").inc()
-            logger.error(
-                "The source failed at Postgres at %s; trying again", where, exc_info=error
-            )
+            logger.error("The source failed at Postgres at %s; trying again", where, exc_info=error)
 
     async def refresh(self, timeout: float = 2.0) -> None:
         """Returns after a read that began after the call, or after the time."""
@@ -175,8 +173,8 @@ class Source:
             self._lineage = await connection.fetchval("select stream_lineage()")
             if "?" in self._lineage:
                 logger.warning(
-                    "Postgres at %s does not tell all of system/timeline/start (%s): after a failover"
-                    " that goes unnoticed, run `stream-server new-epoch`",
+                    "Postgres at %s does not tell all of system/timeline/start (%s); should a"
+                    " failover go unnoticed, run `stream-server new-epoch`",
                     redact(self._url), self._lineage,
                 )  # fmt: skip
             yield connection
@@ -422,9 +420,7 @@ def _variant(row: asyncpg.Record) -> Variant:
     )
 
 
-def _product(
-    row: asyncpg.Record, variants: dict[str, Variant] | None, seen: Snapshot
-) -> Product:
+def _product(row: asyncpg.Record, variants: dict[str, Variant] | None, seen: Snapshot) -> Product:
     """`seen` is the snapshot in which the row was read. If it does not see the number of the row's
     last change, that is another cluster's, from a dump: it counts as old."""
     changed_xid = row["changed_xid"]

@@ -59,10 +59,10 @@ class Subscriber:
         """Ends the stream at once: what was written is thrown away."""
         raise NotImplementedError
 
-    def fail(self) -> None:
-        """Ends the stream for the exception that is being handled. It may have missed something,
-        so it gets nothing more: its client comes back with the position that it got last."""
-        logger.exception("A stream failed and is closed")
+    def fail(self, error: Exception) -> None:
+        """Ends the stream because of an error. It may have missed something, so it gets nothing
+        more: its client comes back with the position that it got last."""
+        logger.error("A stream failed and is closed", exc_info=error)
         self.hub.on_failure()
         try:
             self.abort()
@@ -100,8 +100,8 @@ class Subscriber:
             self.owed = None
         try:
             self.write(self.hub.snapshot_frame(page, is_last=is_last))
-        except Exception:
-            self.fail()
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            self.fail(error)
             return
         if not is_last:
             asyncio.get_running_loop().call_soon(self._pay)

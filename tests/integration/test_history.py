@@ -25,6 +25,7 @@ import pytest
 from stream_server.database import embedded
 from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
 from stream_server.database.migrations import migrate
+from stream_server.errors import DatabaseUnavailable
 from stream_server.streaming import source
 from stream_server.streaming.snapshot import Position
 from tests.conftest import IN_MEMORY
@@ -78,8 +79,9 @@ class Postgres:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.folder / "postgres", folder / "postgres")
         user = self.cluster.user
-        for path in [folder / "postgres", *folder.rglob("*")] if user else ():
-            os.chown(path, user.pw_uid, user.pw_gid)
+        if user is not None:
+            for path in (folder / "postgres", *folder.rglob("*")):
+                os.chown(path, user.pw_uid, user.pw_gid)
         (folder / "postgres").chmod(0o700)
         return copied
 
@@ -112,7 +114,7 @@ class Shop:
         self.said_live.clear()
 
     async def sold(self, units: int, product_id: str = "unit-00000") -> None:
-        """Each unit in a transaction of its own, by somebody who finds Postgres without the link."""
+        """Each unit in a transaction of its own, by somebody who needs no link."""
         connection = await self.postgres.connect()
         for _ in range(units):
             await sell(connection, product_id)
@@ -211,13 +213,15 @@ def it_comes_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def shop_on(postgres: Postgres, **settings: float) -> AsyncIterator[Shop]:
+async def shop_on(postgres: Postgres, *, safety_read: float = 5) -> AsyncIterator[Shop]:
     """The service on a Postgres that runs."""
     shop = Shop(postgres.folder.with_suffix(".shop"), postgres)
     shop.folder.mkdir(mode=0o755)
     shop.let_in()
     try:
-        async with serving(shop.url, stream_sleep_after_ms=100, **settings) as server:
+        async with serving(
+            shop.url, stream_sleep_after_ms=100, stream_safety_read_seconds=safety_read
+        ) as server:
             shop.server = server
             set_live = server.hub.set_live
 
@@ -254,12 +258,13 @@ async def test_a_standby_that_lacks_the_last_commits_is_promoted_and_writers_are
             await shop.sold(3)
             replica = await standby.connect()
             async with asyncio.timeout(15):
-                while await replica.fetchval("select sum(sold_quantity) from products") != 3:
-                    await asyncio.sleep(0.01)  # replayed, which tells nobody
+                # Postgres tells nobody what it has replayed.
+                while await replica.fetchval("select sum(sold_quantity) from products") != 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             await replica.execute("alter system set primary_conninfo = ''")
             await replica.execute("select pg_reload_conf()")
             async with asyncio.timeout(15):
-                while await replica.fetchval("select count(*) from pg_stat_wal_receiver"):
+                while await replica.fetchval("select count(*) from pg_stat_wal_receiver"):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await shop.sold(10)  # which it never gets
             await shop.remembers()
@@ -361,8 +366,8 @@ async def test_a_crash_takes_commits_back_and_their_numbers_are_given_out_again(
             if victim == "a backend":
                 os.kill(pid, signal.SIGKILL)
             else:
-                postmaster = int((postgres.cluster.folder / "postmaster.pid").read_text().split()[0])
-                os.kill(postmaster, signal.SIGKILL)
+                file = postgres.cluster.folder / "postmaster.pid"
+                os.kill(int(file.read_text().split()[0]), signal.SIGKILL)
             await shop.lost()
             writer.terminate()
             await back(postgres, restart=victim == "the postmaster", settings=settings)
@@ -381,7 +386,7 @@ async def back(postgres: Postgres, *, restart: bool, settings: dict[str, str]) -
             try:  # its children may not have gone yet
                 await postgres.start(**settings)
                 break
-            except Exception:
+            except DatabaseUnavailable:
                 await asyncio.sleep(0.05)
         while True:
             try:
@@ -394,17 +399,27 @@ async def back(postgres: Postgres, *, restart: bool, settings: dict[str, str]) -
 def dump_of(postgres: Postgres) -> bytes:
     """As psql takes it, without the lines that would not let a test divide it."""
     program = postgres.binaries / "pg_dump"
-    done = subprocess.run([program, postgres.server.url], capture_output=True, check=True)  # noqa: S603
+    done = subprocess.run([program, postgres.server.url], capture_output=True, check=True)
     return re.sub(rb"(?m)^\\(un)?restrict .*\n", b"", done.stdout)
 
 
 async def restore(postgres: Postgres, dump: bytes) -> None:
     """In one transaction."""
-    program = [postgres.binaries / "psql", "-1", "-q", "-X", "-v", "ON_ERROR_STOP=1"]
-    await asyncio.to_thread(
-        subprocess.run, [*program, postgres.server.url], input=dump,
-        stdout=subprocess.DEVNULL, check=True,
-    )  # fmt: skip
+    program: list[str] = [
+        str(postgres.binaries / "psql"),
+        "-1",
+        "-q",
+        "-X",
+        "-v",
+        "ON_ERROR_STOP=1",
+    ]
+
+    def run() -> None:
+        subprocess.run(
+            [*program, postgres.server.url], input=dump, stdout=subprocess.DEVNULL, check=True
+        )
+
+    await asyncio.to_thread(run)
 
 
 @pytest.mark.parametrize("is_new_epoch", [False, True], ids=["alone", "with new-epoch"])
@@ -418,7 +433,7 @@ async def test_an_older_dump_is_restored_into_the_same_database(
     """While everything runs, and between two reads of a source that sleeps."""
     postgres = postgres_of("same")
     await postgres.start()
-    async with shop_on(postgres, stream_safety_read_seconds=1) as shop:
+    async with shop_on(postgres, safety_read=1) as shop:
         await shop.sold(2)
         await postgres_executes(
             postgres,

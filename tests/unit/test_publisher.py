@@ -10,6 +10,7 @@ from httpx_sse import ServerSentEvent
 from hypothesis import given, settings
 
 from stream_server.metrics import Metrics
+from stream_server.streaming import frames
 from stream_server.streaming import publisher as module
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import PING_SLOTS, Hub
@@ -332,7 +333,7 @@ def test_whatever_else_fails_while_changes_go_out_they_go_out_later(
 ) -> None:
     client = shop.open()
     with monkeypatch.context() as patch:
-        patch.setattr(module.frames, "with_position", lambda *_: 1 / 0)
+        patch.setattr(frames, "with_position", lambda *_: 1 / 0)
         shop.change("p0", sold=4)
         shop.loop.step(3)
     with pytest.raises(ZeroDivisionError):

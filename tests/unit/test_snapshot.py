@@ -65,7 +65,7 @@ def test_no_text_does_anything_but_parse_or_raise_a_value_error(text: str) -> No
         assert Position.parse(str(position)) == position
 
 
-def test_thousands_of_transactions_in_progress_make_a_position_that_a_client_can_send_back() -> None:
+def test_thousands_of_transactions_in_progress_make_a_position_that_can_be_sent_back() -> None:
     """It sees nothing that the snapshot does not, and the snapshot itself is read whole."""
     text = "10:90000:" + ",".join(map(str, range(10, 60_010, 20)))
     snapshot = Snapshot.parse(text)

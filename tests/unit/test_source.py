@@ -17,7 +17,7 @@ def test_reads_take_a_fifth_of_the_time_at_most_whatever_they_cost(seconds: floa
     source = Source("", Hub(PublicEncoder()), Metrics(), awake_read=0.02, sleep_after=60.0)
     spent = 0.0
 
-    async def read(_: object) -> int:
+    async def read(connection: Any) -> int:
         nonlocal spent
         loop.now += seconds
         spent += seconds
