@@ -31,6 +31,12 @@ class Metrics:
         self.relayed = self._counter("events_relayed", "Product changes published to streams")
         self.delivered = self._counter("deliveries", "Frames of changes written to streams")
         self.stalled = self._counter("stalled_streams", "Streams closed: the client read nothing")
+        self.failed = Counter(
+            "stream_server_failed_deliveries",
+            "Products that could not be encoded and streams that could not be written to",
+            ["what"],
+            registry=self.registry,
+        )
         self.lag = Histogram(
             "stream_server_delivery_lag_seconds",
             "From a change in Postgres to its last write to a stream",
@@ -80,6 +86,8 @@ class Metrics:
         self.products = self._gauge("products", "Products in memory")
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(0)
+        for what in ("product", "stream"):
+            self.failed.labels(what)
         for result in WEBHOOK_RESULTS:
             self.webhooks.labels(result)
         self.enter("lost")

@@ -1,5 +1,5 @@
 -- A page of the log between two snapshots: what $2 sees and $1 did not, after (xid, id) =
--- ($3, $4), $5 rows at most, in the order of (xid, id).
+-- ($3, $4), $5 rows at most, in the order of (xid, id). Above the id $6 only, see read_log.sql.
 select id, xid::text::bigint as xid, product_id, variant_id, version, created_at,
        name_after, status_after, price_after, max_after, sold_after, reserved_after,
        threshold_after
@@ -9,5 +9,6 @@ select id, xid::text::bigint as xid, product_id, variant_id, version, created_at
    and not pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
    and pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
    and (xid, id) > ($3::text::xid8, $4::bigint)
- order by xid, id
+   and id + 0 > $6
+ order by inventory_log.xid, id
  limit $5

@@ -213,7 +213,7 @@ def token(
 @app.command()
 @_well_behaved()
 def new_epoch(data_dir: DataDir = None) -> None:
-    """Begin a new history of streams: after the database was restored from a backup."""
+    """Begin a new history of streams: after data were put back into tables that stayed."""
     epoch = secrets.token_hex(4)
 
     async def renew(connection: Queries) -> None:
@@ -231,10 +231,10 @@ def new_epoch(data_dir: DataDir = None) -> None:
     with _database(data_dir) as settings:
         asyncio.run(work(settings))
     typer.echo(
-        f"The epoch of streams is now {epoch}.\n"
-        "Every client that comes back gets a reset and the whole state. Do this after a restore:\n"
-        "transactions are numbered again from the backup's, so a position that a client kept\n"
-        "from before could hide changes from it."
+        f"stream_epoch is now {epoch}, and part of every stream's epoch.\n"
+        "Every client that comes back gets a reset and the whole state. Failovers and restores of\n"
+        "whole tables are noticed without this. Do it after a restore of data into tables that\n"
+        "stayed: a position that a client kept from before could hide changes from it."
     )
 
 

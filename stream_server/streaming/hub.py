@@ -23,6 +23,7 @@ from stream_server.streaming.state import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 
 PING_SLOTS = 150
+_LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
 
 
 class Encoder(Protocol):
@@ -71,12 +72,15 @@ class Topic:
 @dataclass(slots=True)
 class Pending:
     """A product that changed and was not published yet: how the public knew it, the snapshot
-    before the change, when it changed (seconds since 1970), when it may go out (`clock`)."""
+    before the change, when it changed (seconds since 1970), when it may go out (`clock`), its place
+    in the order of changes, how often it could not be published."""
 
     before: Product | None
     seen_before: Snapshot
     changed_at: float
     due: float
+    number: int
+    failures: int = 0
 
 
 class Hub:
@@ -109,9 +113,11 @@ class Hub:
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
         self.on_change: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
         self._topics: dict[frozenset[str] | None, Topic] = {}
         self._watchers: dict[str, set[Topic]] = {}
         self._publishing_from: Snapshot | None = None
+        self._changes = count()
         self._next_slot = count()
         self._sorted_ids: list[str] | None = None
 
@@ -133,6 +139,7 @@ class Hub:
         else:
             self.entries = {i: Entry(product) for i, product in products.items()}
             self.pending.clear()
+            self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
         if not continues:
             self.history += 1
@@ -177,7 +184,7 @@ class Hub:
         if product.id not in self.pending and self._is_watched(product.id):
             due = max(self.clock(), entry.quiet_until)
             self.pending[product.id] = Pending(
-                before, self.seen, product.updated_at.timestamp(), due
+                before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
             )
 
     # Reading
@@ -212,13 +219,24 @@ class Hub:
         seen = self._publishing_from or self._seen_and_published()
         return str(Position(self.epoch, seen))
 
-    def begin_publishing(self, product_ids: Iterable[str]) -> tuple[dict[str, Pending], str]:
-        """Takes products out of `pending`; gives them and the position once they are sent.
-        Until `end_publishing`, nobody is given a position that covers them."""
+    def begin_publishing(self, product_ids: Iterable[str]) -> dict[str, Pending]:
+        """Takes products out of `pending`. Until `end_publishing`, nobody is given a position
+        that covers them."""
         self.revision += 1
         self._publishing_from = self._seen_and_published()
-        taken = {product_id: self.pending.pop(product_id) for product_id in product_ids}
-        return taken, str(Position(self.epoch, self._seen_and_published()))
+        return {product_id: self.pending.pop(product_id) for product_id in product_ids}
+
+    def put_back(self, taken: Mapping[str, Pending]) -> None:
+        """They could not be published; later they may be. Meanwhile no position passes them."""
+        for pending in taken.values():
+            pending.failures += 1
+            pending.due = self.clock() + min(_LONGEST_RETRY, 0.5 * 2**pending.failures)
+        everything = {**self.pending, **taken}.items()
+        self.pending = dict(sorted(everything, key=lambda item: item[1].number))
+
+    def published_position(self) -> str:
+        """The position of whoever gets all that is not pending."""
+        return str(Position(self.epoch, self._seen_and_published()))
 
     def end_publishing(self, product_ids: Iterable[str]) -> None:
         """They were sent to everybody: now they are quiet for a while."""
@@ -231,7 +249,7 @@ class Hub:
                 entry.quiet_until = quiet_until
                 pending = self.pending.get(product_id)
                 if pending is not None:
-                    pending.due = quiet_until
+                    pending.due = max(pending.due, quiet_until)
 
     def _seen_and_published(self) -> Snapshot:
         for oldest in self.pending.values():
@@ -251,6 +269,13 @@ class Hub:
         that from a stream that was cut before it gave a position.
         """
         topic = self._join(subscriber, ids)
+        try:
+            self._start(subscriber, topic, last_event_id)
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            subscriber.fail(error)
+
+    def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
+        ids = topic.ids
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.slots[subscriber.slot].add(subscriber)
         self.open_streams[topic.kind] += 1

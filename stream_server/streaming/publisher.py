@@ -9,16 +9,19 @@ never gets the later change with a position that covers the earlier one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 from stream_server.metrics import Metrics
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.hub import PING_SLOTS, Hub, Topic
+from stream_server.streaming.hub import PING_SLOTS, Hub, Pending, Topic
 from stream_server.streaming.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
 
 _SLICE = 256  # writes in one turn of the event loop: about 3 ms
 _BATCH = 200  # products published together
@@ -46,6 +49,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._told_turns = 0
         hub.on_change = self._wake.set
+        hub.on_failure = metrics.failed.labels("stream").inc
 
     async def publish(self) -> None:
         """Publishes changes as they fall due, for ever."""
@@ -88,11 +92,14 @@ class Publisher:
         slices = -(-len(streams) // _SLICE) or 1
         for number, part in enumerate(_slices(streams), start=1):
             for subscriber in part:
-                if subscriber.is_full:
-                    subscriber.abort()  # it would not read a farewell either
-                elif subscriber.topic is not None:
-                    subscriber.write(self._rng.choice(farewells))
-                    subscriber.end()
+                try:
+                    if subscriber.is_full:
+                        subscriber.abort()  # it would not read a farewell either
+                    elif subscriber.topic is not None:
+                        subscriber.write(self._rng.choice(farewells))
+                        subscriber.end()
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
 
@@ -113,16 +120,15 @@ class Publisher:
 
     async def _publish(self, product_ids: Sequence[str]) -> None:
         hub = self._hub
-        taken, position = hub.begin_publishing(product_ids)
+        history = hub.history
+        taken = hub.begin_publishing(product_ids)
         try:
-            events: dict[str, bytes] = {}
+            events = self._encode(taken)
             by_topic: dict[Topic, list[str]] = {}
-            for product_id, pending in taken.items():
-                told = hub.change_events(pending.before, hub.entries[product_id].product)
-                if told:
-                    events[product_id] = told
-                    for topic in hub.topics_of(product_id):
-                        by_topic.setdefault(topic, []).append(product_id)
+            for product_id in events:
+                for topic in hub.topics_of(product_id):
+                    by_topic.setdefault(topic, []).append(product_id)
+            position = hub.published_position()
             made: dict[tuple[str, ...], Frame] = {}
             delivered = 0
             for topic, shown in by_topic.items():
@@ -132,8 +138,28 @@ class Publisher:
                     made[key] = Frame(frames.with_position(joined, position))
                 delivered += await self._write_all(topic.subscribers, made[key], shown)
             self._measure(delivered, [taken[product_id].changed_at for product_id in events])
+        except Exception:
+            if hub.history == history:
+                hub.put_back(taken)
+            raise
         finally:
             hub.end_publishing(product_ids)
+
+    def _encode(self, taken: Mapping[str, Pending]) -> dict[str, bytes]:
+        """What the public is told of each. One that fails goes back and holds up no other."""
+        hub = self._hub
+        events: dict[str, bytes] = {}
+        for product_id, pending in taken.items():
+            try:
+                told = hub.change_events(pending.before, hub.entries[product_id].product)
+            except Exception:
+                self._metrics.failed.labels("product").inc()
+                logger.exception("Product %r cannot be published; trying again", product_id)
+                hub.put_back({product_id: pending})
+            else:
+                if told:
+                    events[product_id] = told
+        return events
 
     async def _write_all(
         self, subscribers: Iterable[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
@@ -143,11 +169,14 @@ class Publisher:
         written = 0
         for part in _slices(list(subscribers)):
             for subscriber in part:
-                if subscriber.owed is None:
+                if subscriber.owed is not None:
+                    subscriber.owed.update(product_ids)
+                    continue
+                try:
                     subscriber.send(frame)
                     written += 1
-                else:
-                    subscriber.owed.update(product_ids)
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
             if len(part) == _SLICE:
                 await asyncio.sleep(0)
         return written

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_MAX_XID = 2**63 - 1
+# Of a position, which a client sends back in a header or a query. We write fewer than we read:
+# proxies give a request's head 8 KB or less.
 _MAX_TEXT = 20_000
 _MAX_IN_PROGRESS = 1_000
-_MAX_XID = 2**63 - 1
+_WRITTEN_IN_PROGRESS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +28,10 @@ class Snapshot:
 
     @classmethod
     def parse(cls, text: str) -> Snapshot:
-        """Reads the text form. Raises ValueError for anything that is not one, or is absurd."""
-        if len(text) > _MAX_TEXT:
-            raise ValueError("a snapshot of this length is absurd")
+        """Reads the text form, however long. Raises ValueError for anything that is not one."""
         xmin_text, xmax_text, in_progress_text = text.split(":")
         xmin, xmax = _xid(xmin_text), _xid(xmax_text)
         listed = [_xid(xid) for xid in in_progress_text.split(",")] if in_progress_text else []
-        if len(listed) > _MAX_IN_PROGRESS:
-            raise ValueError(f"more than {_MAX_IN_PROGRESS} transactions in progress")
         if xmin > xmax or any(not xmin <= xid < xmax for xid in listed):
             raise ValueError("a snapshot lies between its xmin and its xmax")
         return cls(xmin, xmax, frozenset(listed))
@@ -43,6 +42,13 @@ class Snapshot:
     def sees(self, xid: int) -> bool:
         """Whether what this transaction wrote is visible, if it has committed."""
         return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
+
+    def coarse(self, most: int) -> Snapshot:
+        """One that sees nothing more and lists so many transactions at most."""
+        if len(self.in_progress) <= most:
+            return self
+        listed = sorted(self.in_progress)
+        return Snapshot(self.xmin, listed[most], frozenset(listed[:most]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +61,20 @@ class Position:
     @classmethod
     def parse(cls, text: str) -> Position:
         """Reads an event's id. Raises ValueError for anything that this server never sent."""
+        if len(text) > _MAX_TEXT:
+            raise ValueError("a position of this length is absurd")
         epoch, dot, snapshot = text.partition(".")
         if not dot or not epoch:
             raise ValueError("a position is an epoch, a dot and a snapshot")
-        return cls(epoch, Snapshot.parse(snapshot))
+        position = cls(epoch, Snapshot.parse(snapshot))
+        if len(position.snapshot.in_progress) > _MAX_IN_PROGRESS:
+            raise ValueError(f"more than {_MAX_IN_PROGRESS} transactions in progress")
+        return position
 
     def __str__(self) -> str:
-        return f"{self.epoch}.{self.snapshot}"
+        """Short enough to be sent back: of very many transactions in progress, those that began
+        after the first few hundred count as not seen, so that a client gets more than it lacks."""
+        return f"{self.epoch}.{self.snapshot.coarse(_WRITTEN_IN_PROGRESS)}"
 
 
 def _xid(text: str) -> int:

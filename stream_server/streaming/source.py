@@ -6,11 +6,17 @@ nobody notifies. Then it goes to sleep in two steps. It takes the advisory lock 
 notify, and, *drowsy*, goes on reading until every transaction that was in progress then has
 ended, for one that looked before may still commit unannounced. Only then, *asleep*, does it just
 wait. A few wake-ups don't wake it for good; many in a second do.
+
+Transaction numbers mean something within one history only. Each connection and each read ask which
+one it is (sql/functions/stream_lineage.sql, sql/queries/read_history.sql). After a promotion, a
+crash, a restart or a restore it is another one: commits may be missing and numbers may be given out
+a second time. Then the whole state is read anew, and clients get a reset.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 from collections import defaultdict, deque
@@ -24,6 +30,7 @@ import asyncpg
 from stream_server.database.connections import connect
 from stream_server.database.queries import query
 from stream_server.database.urls import redact
+from stream_server.errors import DatabaseUnavailable
 from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.snapshot import Snapshot
@@ -41,8 +48,15 @@ _PAGE = 2_000  # rows of the log read at once
 _LONGEST_BACKLOG = 50_000  # rows; past it the state is read anew
 _WAKE_UPS = 20  # a second, past which the source stays awake
 _QUERY_SECONDS = 5.0
+_LOAD_SECONDS = 60.0  # for each query that may read all there is
 _BACKOFF_SECONDS = (0.1, 5.0)
-_SETTINGS = {
+_LONGEST_PAUSE = 1.0  # seconds between two reads while awake
+_PARAMETERS = {
+    # Whatever the database or the role says: two reads in one transaction would see the same.
+    "default_transaction_isolation": "read committed",
+    # Below deadlock_timeout: a restore that locks one table after another must not be the one that
+    # Postgres ends because we hold one and wait for another.
+    "lock_timeout": "900ms",
     # The log is read by index whatever the planner guesses of a snapshot's selectivity.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
@@ -86,6 +100,10 @@ class Source:
         self._read_log_page = query("read_log_page")
         self._read_products = query("read_products")
         self._read_variants = query("read_variants")
+        self._read_history = query("read_history")
+        self._read_foreign = query("read_foreign")
+        self._lineage = ""  # which server it is, for as long as the connection lives
+        self._floor = 0  # rows of the log with an id up to this are no news, see read_log.sql
         self._wake = asyncio.Event()
         self._is_notified = False
         self._wake_ups: deque[float] = deque(maxlen=_WAKE_UPS)
@@ -105,18 +123,31 @@ class Source:
                     self._hub.set_live(True)
                     backoff = shortest
                     await self._follow(connection)
-            except _LOST as error:
-                if self._hub.is_live:
-                    self._metrics.source_losses.inc()
-                logger.warning(
-                    "The source lost Postgres at %s (%s: %s); trying again",
-                    redact(self._url), type(error).__name__, error,
-                )  # fmt: skip
+            except Exception as error:  # noqa: BLE001  # it is logged there
+                self._tell(error)
             finally:
                 self._hub.set_live(False)
                 self._metrics.enter("lost")
             await asyncio.sleep(backoff * self._rng.uniform(0.5, 1.0))
             backoff = min(longest, backoff * 2)
+
+    def _tell(self, error: Exception) -> None:
+        """Whatever it is that Postgres does or answers, the source comes back."""
+        if self._hub.is_live:
+            self._metrics.source_losses.inc()
+        where = redact(self._url)
+        if isinstance(error, DatabaseUnavailable):
+            logger.warning(
+                "The source cannot follow Postgres at %s: %s; trying again", where, error.message
+            )
+        elif isinstance(error, _LOST):
+            logger.warning(
+                "The source lost Postgres at %s (%s: %s); trying again",
+                where, type(error).__name__, error,
+            )  # fmt: skip
+        else:
+            self._metrics.loop_failures.labels("source").inc()
+            logger.error("The source failed at Postgres at %s; trying again", where, exc_info=error)
 
     async def refresh(self, timeout: float = 2.0) -> None:
         """Returns after a read that began after the call, or after the time."""
@@ -135,13 +166,23 @@ class Source:
         connection = await connect(
             self._url,
             application_name="stream-server source",
-            parameters=_SETTINGS,
+            parameters=_PARAMETERS,
             timeout=_QUERY_SECONDS,
             command_timeout=_QUERY_SECONDS,
         )
         try:
             connection.add_termination_listener(lambda _: self._wake.set())
+            if await connection.fetchval("select pg_is_in_recovery()"):
+                raise DatabaseUnavailable("it is a standby, which has no news of its own")
             await connection.add_listener(CHANNEL, self._notified)
+            await _refuse_unlogged(connection)
+            self._lineage = await connection.fetchval("select stream_lineage()")
+            if "?" in self._lineage:
+                logger.warning(
+                    "Postgres at %s does not tell all of system/timeline/start (%s); should a"
+                    " failover go unnoticed, run `stream-server new-epoch`",
+                    redact(self._url), self._lineage,
+                )  # fmt: skip
             yield connection
         finally:
             # close() would wait for a peer that is perhaps not there any more.
@@ -162,16 +203,29 @@ class Source:
         """Reads every product and the snapshot that they belong to. The encoding of a hundred
         thousand rows is spread over many turns of the loop."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            epoch = await connection.fetchval("select epoch from stream_epoch")
-            seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
+            row = await connection.fetchrow(self._read_history)
+            assert row is not None  # it has no FROM
+            if row["history"] is None:
+                raise DatabaseUnavailable("stream_epoch has no row")
+            await _refuse_unlogged(connection)
+            seen = Snapshot.parse(row["seen"])
+            floor = await connection.fetchval(self._read_foreign, timeout=_LOAD_SECONDS)
             variants: dict[str, dict[str, Variant]] = defaultdict(dict)
-            async for row in connection.cursor(self._read_variants, prefetch=_PAGE, timeout=60):
-                variants[row["product_id"]][row["id"]] = _variant(row)
+            async for each in connection.cursor(
+                self._read_variants, prefetch=_PAGE, timeout=_LOAD_SECONDS
+            ):
+                variants[each["product_id"]][each["id"]] = _variant(each)
             products = {}
-            async for row in connection.cursor(self._read_products, prefetch=_PAGE, timeout=60):
-                own = variants.get(row["id"])
-                products[row["id"]] = _product(row, own)
-        self._hub.load(epoch, seen, products)
+            async for each in connection.cursor(
+                self._read_products, prefetch=_PAGE, timeout=_LOAD_SECONDS
+            ):
+                products[each["id"]] = _product(each, variants.get(each["id"]), seen)
+        self._floor = floor
+        self._hub.load(self._epoch(row["history"]), seen, products)
+
+    def _epoch(self, history: str | None) -> str:
+        """The history as clients see it, the same in every process on this database."""
+        return hashlib.sha256(f"{self._lineage}/{history}".encode()).hexdigest()[:12]
 
     # Following
 
@@ -193,8 +247,8 @@ class Source:
             if await self._read(connection):
                 last_change = loop.time()
             # Cheap reads come often, expensive ones take a fifth of the time at most.
-            pause = min(self._awake_read, max(self._awake_read / 4, 4 * (loop.time() - began)))
-            await asyncio.sleep(pause)
+            pause = max(self._awake_read / 4, 4 * (loop.time() - began))
+            await asyncio.sleep(min(_LONGEST_PAUSE, pause))
 
     async def _doze(self, connection: Connection) -> bool:
         """Reads until every transaction has ended that was in progress when it lay down; False
@@ -222,11 +276,15 @@ class Source:
             is_announced, self._is_notified = self._is_notified, False
             rows = await self._read(connection)
             if rows and not is_announced:
-                await self._suspect(rows)
+                await self._suspect(connection, rows)
 
-    async def _suspect(self, rows: int) -> None:
-        """Counts rows that were found before their notification, unless it is on its way."""
-        if not await self._woken(1.0) or not self._is_notified:
+    async def _suspect(self, connection: Connection, rows: int) -> None:
+        """Counts rows that were found before their notification, unless it is on its way, or nobody
+        notifies at all."""
+        mode = await connection.fetchval(
+            "select value from stream_settings where name = 'notify_mode'"
+        )
+        if mode != "never" and (not await self._woken(1.0) or not self._is_notified):
             self._metrics.unannounced.inc(rows)
             logger.error("%d rows of the log were not announced", rows)
         self._wake.set()
@@ -252,12 +310,14 @@ class Source:
         """Gives the hub all rows that it has not seen; returns their number."""
         self._is_reading = True
         seen_before = str(self._hub.seen)
-        rows = await connection.fetch(self._read_log, seen_before, _PAGE + 1)
-        seen, epoch = Snapshot.parse(rows[0]["seen"]), rows[0]["epoch"]
+        rows = await connection.fetch(self._read_log, seen_before, _PAGE + 1, self._floor)
+        seen, epoch = Snapshot.parse(rows[0]["seen"]), self._epoch(rows[0]["history"])
         changes = [_change(row) for row in rows if row["id"] is not None]
         if epoch != self._hub.epoch or seen.xmax < self._hub.seen.xmax:
             logger.warning("The database has another history than before; reading it anew")
+            self._hub.set_live(False)  # what it shows may never have happened
             await self._load(connection)
+            self._hub.set_live(True)
         elif len(rows) <= _PAGE:
             changes.sort(key=lambda change: change.log_id)
             self._hub.apply(changes, seen)
@@ -272,7 +332,7 @@ class Source:
         xid, log_id = 0, 0
         for _ in range(_LONGEST_BACKLOG // _PAGE):
             rows = await connection.fetch(
-                self._read_log_page, since, str(until), str(xid), log_id, _PAGE
+                self._read_log_page, since, str(until), str(xid), log_id, _PAGE, self._floor
             )
             changes += map(_change, rows)
             if len(rows) < _PAGE:
@@ -301,6 +361,25 @@ class Source:
             self._queue_asked_at = now
             usage = await connection.fetchval("select pg_notification_queue_usage()")
             self._metrics.queue_usage.set(usage)
+
+
+# Whether changes are logged. Asks the catalogue only, which locks no table.
+_IS_LOGGED = """
+select count(distinct tgfoid) = 2
+  from pg_trigger
+ where tgrelid in ('products'::regclass, 'variants'::regclass)
+   and tgfoid in ('log_product_changes'::regproc, 'log_variant_changes'::regproc)
+   and tgenabled in ('O', 'A')"""
+
+
+async def _refuse_unlogged(connection: Connection) -> None:
+    """Raises DatabaseUnavailable while changes would pass us by: a restore brings rows first, table
+    by table, and makes triggers last."""
+    if not await connection.fetchval(_IS_LOGGED):
+        raise DatabaseUnavailable(
+            "products or variants have no triggers that log changes, or these are disabled."
+            " While a backup is put back, this passes"
+        )
 
 
 def _change(row: asyncpg.Record) -> Change:
@@ -335,7 +414,10 @@ def _variant(row: asyncpg.Record) -> Variant:
     )
 
 
-def _product(row: asyncpg.Record, variants: dict[str, Variant] | None) -> Product:
+def _product(row: asyncpg.Record, variants: dict[str, Variant] | None, seen: Snapshot) -> Product:
+    """`seen` is the snapshot in which the row was read. If it does not see the number of the row's
+    last change, that is another cluster's, from a dump: it counts as old."""
+    changed_xid = row["changed_xid"]
     return Product(
         id=row["id"],
         name=row["name"],
@@ -347,7 +429,7 @@ def _product(row: asyncpg.Record, variants: dict[str, Variant] | None) -> Produc
         low_stock_threshold=row["low_stock_threshold"],
         version=row["version"],
         row_version=row["version"],
-        changed_xid=row["changed_xid"],
+        changed_xid=changed_xid if seen.sees(changed_xid) else 0,
         updated_at=row["updated_at"],
         published=row["published"],
         variants=MappingProxyType(variants) if variants else NO_VARIANTS,

@@ -10,6 +10,7 @@ bounded by what it shows, however slow it is.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +19,8 @@ from stream_server.streaming.frames import Frame
 
 if TYPE_CHECKING:
     from stream_server.streaming.hub import Hub, Topic
+
+logger = logging.getLogger(__name__)
 
 PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
 
@@ -56,6 +59,17 @@ class Subscriber:
         """Ends the stream at once: what was written is thrown away."""
         raise NotImplementedError
 
+    def fail(self, error: Exception) -> None:
+        """Ends the stream because of an error. It may have missed something, so it gets nothing
+        more: its client comes back with the position that it got last."""
+        logger.error("A stream failed and is closed", exc_info=error)
+        self.hub.on_failure()
+        try:
+            self.abort()
+        except Exception:
+            logger.exception("It could not be closed")
+        self.hub.unsubscribe(self)
+
     def open(self, owed: Iterable[str]) -> None:
         """Starts the stream with what it owes itself."""
         self.owed = set(owed)
@@ -84,7 +98,11 @@ class Subscriber:
         is_last = not owed
         if is_last:
             self.owed = None
-        self.write(self.hub.snapshot_frame(page, is_last=is_last))
+        try:
+            self.write(self.hub.snapshot_frame(page, is_last=is_last))
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            self.fail(error)
+            return
         if not is_last:
             asyncio.get_running_loop().call_soon(self._pay)
 

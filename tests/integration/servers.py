@@ -24,6 +24,7 @@ from stream_server.database.queries import query
 from stream_server.server import Server as UvicornServer
 from stream_server.settings import Settings
 from stream_server.streaming.hub import Hub
+from stream_server.streaming.snapshot import Snapshot
 from stream_server.streaming.source import Source, _product, _variant
 from stream_server.streaming.state import Product, Variant
 
@@ -108,7 +109,11 @@ async def caught_up(hub: Hub, connection: Connection, within: float = PATIENCE) 
     """Returns once the hub has seen all that is committed now."""
     logged = [
         int(row["xid"])
-        for row in await connection.fetch("select distinct xid::text from inventory_log")
+        for row in await connection.fetch(
+            "select distinct xid::text from inventory_log"
+            # Others are numbers of another cluster, from a dump.
+            " where pg_visible_in_snapshot(xid, pg_current_snapshot())"
+        )
     ]
     await until(lambda: all(map(hub.seen.sees, logged)), "the hub has seen it all", within)
 
@@ -209,12 +214,14 @@ def app_on(database_url: str, **overrides: Any) -> Starlette:
 async def products_in(connection: Connection) -> dict[str, Product]:
     """Every product as the database has it."""
     variants: dict[str, dict[str, Variant]] = {}
-    for row in await connection.fetch(query("read_variants")):
-        variants.setdefault(row["product_id"], {})[row["id"]] = _variant(row)
-    return {
-        row["id"]: _product(row, variants.get(row["id"]))
-        for row in await connection.fetch(query("read_products"))
-    }
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
+        for row in await connection.fetch(query("read_variants")):
+            variants.setdefault(row["product_id"], {})[row["id"]] = _variant(row)
+        return {
+            row["id"]: _product(row, variants.get(row["id"]), seen)
+            for row in await connection.fetch(query("read_products"))
+        }
 
 
 async def assert_complete(hub: Hub, connection: Connection) -> None:

@@ -427,13 +427,15 @@ async def test_a_new_epoch_ends_the_streams_and_resets_whoever_comes_back(
     """After a restore: what was known may never have happened."""
     await add_products(connection, 2)
     await server.published(connection)
+    before = server.hub.epoch
     async with reading(stream_of(server)) as stream:
         await stream.opened()
         async with connection.transaction():
             await connection.execute("update stream_epoch set epoch = 'beef'")
             await sell(connection, "unit-00000")
         rest = await stream.rest()
-        assert [each.event for each in rest] == ["ping"]
+        # It may be told that what it has is stale, before it ends.
+        assert [each.event for each in rest if each.event != "source"] == ["ping"]
         assert stream.retry is not None
     async with reading(stream_of(server), last_id=stream.last_id) as back:
         await back.next("reset")
@@ -443,7 +445,8 @@ async def test_a_new_epoch_ends_the_streams_and_resets_whoever_comes_back(
         await later.opened()
         await sell(connection, "unit-00000")
         await later.next("inventory_updated")
-        assert later.last_id.startswith("beef.")
+        assert later.last_id.startswith(f"{server.hub.epoch}.")
+        assert not later.last_id.startswith(f"{before}.")
 
 
 async def test_whoever_joins_while_changes_pour_in_misses_nothing(

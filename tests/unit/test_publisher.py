@@ -10,11 +10,13 @@ from httpx_sse import ServerSentEvent
 from hypothesis import given, settings
 
 from stream_server.metrics import Metrics
+from stream_server.streaming import frames
 from stream_server.streaming import publisher as module
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import PING_SLOTS, Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.snapshot import Position, Snapshot
+from stream_server.streaming.state import Product
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.representation import PublicEncoder
 from tests.unit.shop import JSON, MiniPostgres, parsed
@@ -63,9 +65,10 @@ class Shop:
         self.database = MiniPostgres()
         self.change(*(f"p{number}" for number in range(products)), follow=False)
         self.hub = Hub(PublicEncoder(), conflate=CONFLATE, clock=self.loop.time)
+        self.metrics = Metrics()
         with self.loop.entered():
             self.publisher = Publisher(
-                self.hub, Metrics(), ping=ping, stall=stall, now=self.loop.time,
+                self.hub, self.metrics, ping=ping, stall=stall, now=self.loop.time,
                 rng=random.Random(1),
             )  # fmt: skip
             self.hub.load("aaaa", self.database.snapshot(), self.database.products())
@@ -269,3 +272,142 @@ def test_a_change_that_comes_while_the_one_before_goes_out_waits_too(
         (first, _), (second, two) = client.updates("p0")
         assert second - first >= CONFLATE - 1e-9
         assert two["soldQuantity"] == 2
+
+
+# What fails
+
+
+def failing_for(product_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = PublicEncoder.update
+
+    def fail(self: PublicEncoder, product: Product, variant_id: str | None) -> bytes:
+        if product.id == product_id:
+            raise RuntimeError("it cannot be encoded")
+        return update(self, product, variant_id)
+
+    monkeypatch.setattr(PublicEncoder, "update", fail)
+
+
+def test_a_product_that_cannot_be_encoded_holds_up_no_other_and_no_position_passes_over_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = shop.open()
+    before = shop.hub.position()
+    with monkeypatch.context() as patch:
+        failing_for("p1", patch)
+        shop.change("p0", "p1", "p2", sold=4)
+        shop.loop.advance(0.5)
+        assert [data["soldQuantity"] for _, data in client.updates("p0")] == [4]
+        assert [data["soldQuantity"] for _, data in client.updates("p2")] == [4]
+        shop.change("p0", sold=5)
+        shop.loop.advance(0.5)
+        assert [data["soldQuantity"] for _, data in client.updates("p0")] == [4, 5]
+        assert client.updates("p1") == []
+        assert str(Position("aaaa", client.position())) == shop.hub.position() == before
+    shop.loop.advance(10.0, resolution=0.1)
+    assert [data["soldQuantity"] for _, data in client.updates("p1")] == [4]
+    assert client.position() == shop.hub.seen
+    assert not shop.tasks[0].done()
+
+
+def test_a_change_that_was_put_back_keeps_its_place_among_older_ones(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits out its quiet is older than what failed: positions stay before both."""
+    client = shop.open()
+    shop.change("p0", sold=1)
+    shop.loop.step(3)
+    shop.change("p0", sold=2)  # waits
+    owed = shop.hub.entries["p0"].product.changed_xid
+    with monkeypatch.context() as patch:
+        failing_for("p1", patch)
+        shop.change("p1", sold=1)
+        shop.loop.step(3)
+        assert list(shop.hub.pending) == ["p0", "p1"]
+        assert not client.position().sees(owed)
+        assert not Position.parse(shop.hub.position()).snapshot.sees(owed)
+
+
+def test_whatever_else_fails_while_changes_go_out_they_go_out_later(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = shop.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "with_position", lambda *_: 1 / 0)
+        shop.change("p0", sold=4)
+        shop.loop.step(3)
+    with pytest.raises(ZeroDivisionError):
+        shop.tasks[0].result()
+    shop.tasks[0] = shop.loop.create_task(shop.publisher.publish())  # as the application does
+    shop.loop.advance(3.0, resolution=0.1)
+    assert [data["soldQuantity"] for _, data in client.updates("p0")] == [4]
+
+
+def test_a_stream_that_cannot_be_written_to_is_closed_and_the_others_go_on(shop: Shop) -> None:
+    clients = [shop.open("p0") for _ in range(3)]
+
+    class Broken(Client):
+        def write(self, frame: Frame) -> None:
+            if self.got:
+                raise RuntimeError("no socket does that")
+            super().write(frame)
+
+        def abort(self) -> None:
+            raise RuntimeError("nor that")
+
+    broken = Broken(shop.hub)
+    with shop.loop.entered():
+        shop.hub.subscribe(broken, frozenset(["p0"]))
+    shop.change("p0", sold=4)
+    shop.loop.advance(0.5)
+    for client in clients:
+        assert [data["soldQuantity"] for _, data in client.updates("p0")] == [4]
+    assert broken.topic is None
+    assert shop.hub.open_streams.total() == 3
+    assert not shop.tasks[0].done()
+    failures = shop.metrics.registry.get_sample_value(
+        "stream_server_failed_deliveries_total", {"what": "stream"}
+    )
+    assert failures == 1
+
+
+def test_a_stream_whose_snapshot_fails_is_closed_before_it_is_given_a_later_position(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = shop.open("p0", "p1")
+    client.pause()
+    shop.change("p0", sold=4)
+    shop.loop.advance(0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.hub, "snapshot_frame", lambda *_, **__: 1 / 0)
+        with shop.loop.entered():
+            client.resume()
+            late = Client(shop.hub)
+            shop.hub.subscribe(late, frozenset(["p0"]))
+    shop.change("p1", sold=5)
+    shop.loop.advance(0.5)
+    assert client.is_aborted
+    assert late.is_aborted
+    assert client.got == late.got == []
+    assert shop.hub.open_streams.total() == 0
+
+
+def test_a_poll_is_given_no_position_of_the_history_before(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database is put back while a change goes out: the snapshot from before the change names
+    transactions that the other history has yet to make."""
+    monkeypatch.setattr(module, "_SLICE", 1)
+    for _ in range(4):
+        shop.open("p0")
+    for sold in range(9):
+        shop.change("p0", sold=sold, follow=False)
+    shop.hub.apply(shop.database.since(shop.hub.seen), shop.database.snapshot())
+    shop.loop.step(1)
+    assert shop.hub._publishing_from is not None
+    earlier = Snapshot(101, 101)
+    with shop.loop.entered():
+        shop.hub.load("bbbb", earlier, {})
+    for _ in range(8):
+        assert shop.hub.position() == str(Position("bbbb", earlier))
+        shop.loop.step(1)
