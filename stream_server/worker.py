@@ -195,9 +195,10 @@ class Worker:
 async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) -> None:
     """A worker on the database of the settings, until it is told to stop. Waits for the database
     and its schema as long as it takes."""
+    url = session_url(settings)
 
     async def work() -> None:
-        await migrations.until_current(session_url(settings))
+        await migrations.until_current(url)
         async with Pool.of(settings, max_size=4) as pool:
             worker = Worker(
                 pool,

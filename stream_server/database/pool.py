@@ -23,6 +23,7 @@ connections (`shares.py`).
 
 import asyncio
 import logging
+import math
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -327,8 +328,8 @@ class Pool(AnyPool):
         size, wait = settings.database_pool_size, settings.database_wait_seconds
         if address.pool_size is not None and "database_pool_size" not in given:
             size = address.pool_size
-        if address.pool_timeout and "database_wait_seconds" not in given:
-            wait = address.pool_timeout
+        if address.pool_timeout is not None and "database_wait_seconds" not in given:
+            wait = address.pool_timeout or math.inf
         return cls(
             url,
             max_size=max_size or size,

@@ -27,8 +27,11 @@ def session_url(settings: Settings) -> str:
 
 def _with_schema(settings: Settings, url: str) -> str:
     schema = settings.database_schema
-    for each in (settings.database_url, settings.listen_url):
-        schema = schema or parse(each.get_secret_value()).schema or ""
+    for name, each in (
+        ("DATABASE_URL", settings.database_url),
+        ("LISTEN_DATABASE_URL", settings.listen_url),
+    ):
+        schema = schema or parse(each.get_secret_value(), name).schema or ""
     return with_schema(url, schema) if schema else url
 
 

@@ -5,6 +5,7 @@ each kind of work is sure of a few, and any kind may have the rest.
 """
 
 import asyncio
+import math
 from collections import Counter, deque
 from enum import Enum, auto
 
@@ -39,7 +40,7 @@ class Shares:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, turn))
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(patience if patience < math.inf else None):
                 await turn
         except BaseException:
             if turn.done() and not turn.cancelled():  # it was served just when it gave up
