@@ -113,9 +113,10 @@ class Worker:
         async def work(connection: Transaction) -> None:
             nonlocal logged
             await connection.wait_longer(statement=600, lock=LOCK_SECONDS)
-            logged = await connection.fetch_val(
-                "select log_missed_changes(:most)", {"most": MISSED_AT_ONCE}
+            [row] = await connection.run_query(
+                "select log_missed_changes($1) as logged", MISSED_AT_ONCE
             )
+            logged = row["logged"]
             self.metrics.missed_changes.inc(logged)
             if logged:
                 logger.warning("%d changes had come past the triggers", logged)

@@ -1,6 +1,5 @@
 -- change_max(of_product, of_variant, new_max): a row's max_quantity (NULL: unlimited). A product
--- whose max is the sum of its variants' goes on being that sum; another max is a limit of its own,
--- and stays.
+-- whose max is the sum of its variants' goes on being that sum (follow_variants).
 -- Wants product and variant locked. Locks nothing more.
 -- Raises: SS003 if more is sold and reserved than would be left, SS001 past the largest integer.
 create or replace function change_max(of_product text, of_variant text, new_max bigint)
@@ -46,11 +45,8 @@ begin
     end if;
     if of_variant is null then
         update products set max_quantity = new_max where id = of_product;
-        return;
+    else
+        update variants set max_quantity = new_max where id = of_variant;
     end if;
-    if is_sum then
-        update products set max_quantity = others + new_max where id = of_product;
-    end if;
-    update variants set max_quantity = new_max where id = of_variant;
 end
 $$;

@@ -206,7 +206,7 @@ class _Import:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with connection.savepoint():
-                    await connection.execute("select pg_advisory_xact_lock(:lock)", {"lock": TURN})
+                    await connection.run_query("select pg_advisory_xact_lock($1::bigint)", TURN)
                     await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
                     await connection.run_script(query("import_lock"))
                     imported = await self._merge(connection, mistakes)
