@@ -87,11 +87,6 @@ class Database:
     def execute(self, statement: str) -> None:
         self._runner.run(self._connection.execute(statement, timeout=120))
 
-    def configure(self, name: str, value: str | None) -> None:
-        """A setting of the database, for connections to come; None: as it was."""
-        change = f"set {name} = '{value}'" if value is not None else f"reset {name}"
-        self.execute(f'alter database "{self._name}" {change}')
-
     def number(self, query: str) -> int:
         return int(self._runner.run(self._connection.fetchval(query, timeout=60)))
 

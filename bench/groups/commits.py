@@ -22,6 +22,7 @@ SILENT = """
 create or replace function announce_changes(product_ids text[]) returns void
 language plpgsql as $$ begin end $$
 """
+NOTIFY = "update stream_settings set value = '{mode}' where name = 'notify_mode'"
 NOBODY = "announcing nothing to nobody"
 
 
@@ -61,11 +62,11 @@ def without_announcements(context: Context, database: Database) -> float:
 
 def always_notifying(context: Context, database: Database) -> float:
     """As if somebody slept: what every commit would pay without the protocol."""
-    database.configure("stream_server.notify_mode", "always")
+    database.execute(NOTIFY.format(mode="always"))
     try:
         return with_sources(context, database, 1)
     finally:
-        database.configure("stream_server.notify_mode", None)
+        database.execute(NOTIFY.format(mode="when_asleep"))
 
 
 def write(context: Context, database: Database, seconds: int) -> float:
