@@ -135,8 +135,12 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         safety_read=settings.stream_safety_read_seconds,
     )
 
+    def waits(reason: str) -> None:
+        app.state.waits_because = reason
+
     async def follow() -> None:
-        await migrations.until_current(url)
+        await migrations.until_current(url, tell=waits)
+        waits("")
         await source.run()
 
     pool = Pool.of(settings, shared=True)
@@ -217,6 +221,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
+    app.state.waits_because = ""
     app.state.is_draining = False
     app.state.drain = drain
     return app

@@ -26,10 +26,20 @@ from hypothesis import HealthCheck, settings
 
 from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
+from stream_server.database.urls import with_schema
 from stream_server.web.client import ClientFiles
+from tests.bouncer import URLOf, bouncer
 from tests.ports import reserved_port
 from tests.postgres import BINARIES
-from tests.surroundings import IS_PLAIN, SCHEMA, Surroundings, opened
+from tests.surroundings import (
+    IS_PLAIN,
+    IS_POOLED,
+    PASSWORD,
+    POOLED_SESSIONS,
+    SCHEMA,
+    Surroundings,
+    opened,
+)
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
@@ -138,17 +148,37 @@ def templates(postgres: str) -> Iterator[Templates]:
     asyncio.run(unmake())
 
 
+@pytest.fixture(scope="session")
+def pooled(postgres: str, templates: Templates) -> Iterator[URLOf]:
+    """The URL of a database through a PgBouncer with fewer sessions than our connections."""
+    sessions = {"default_pool_size": str(POOLED_SESSIONS)}
+    with bouncer(postgres, templates.surroundings.role, PASSWORD, settings=sessions) as url_of:
+
+        def pooled(database: str) -> str:
+            url = url_of(database)
+            return url if IS_PLAIN else with_schema(url, SCHEMA)
+
+        yield pooled
+
+
+@pytest.fixture(scope="session")
+def url_of(request: pytest.FixtureRequest, templates: Templates) -> URLOf:
+    """The URL of a database as the service gets it. See `surroundings.py`."""
+    pooled: URLOf = request.getfixturevalue("pooled") if IS_POOLED else templates.surroundings.url
+    return pooled
+
+
 @pytest.fixture
-async def database_url(templates: Templates) -> AsyncIterator[str]:
+async def database_url(templates: Templates, url_of: URLOf) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database, dropped after the test."""
-    async with _database(templates.surroundings, templates.migrated) as url:
+    async with _database(templates.surroundings, templates.migrated, url_of) as url:
         yield url
 
 
 @pytest.fixture
-async def empty_database_url(templates: Templates) -> AsyncIterator[str]:
+async def empty_database_url(templates: Templates, url_of: URLOf) -> AsyncIterator[str]:
     """The URL of a fresh database with nothing of ours in it, dropped after the test."""
-    async with _database(templates.surroundings, templates.empty) as url:
+    async with _database(templates.surroundings, templates.empty, url_of) as url:
         yield url
 
 
@@ -195,11 +225,14 @@ _COPY = "" if "TEST_DATABASE_URL" in os.environ else "strategy file_copy"
 
 
 @asynccontextmanager
-async def _database(around: Surroundings, template: str) -> AsyncIterator[str]:
+async def _database(around: Surroundings, template: str, url_of: URLOf) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
     owner = f"owner {around.role}" if IS_PLAIN else ""
     await around.administer(f'create database "{name}" {owner} template "{template}" {_COPY}')
     try:
-        yield around.url(name)
+        with pytest.MonkeyPatch.context() as patch:
+            if IS_POOLED:
+                patch.setenv("LISTEN_DATABASE_URL", around.url(name))
+            yield url_of(name)
     finally:
         await around.administer(f'drop database "{name}" with (force)')

@@ -9,6 +9,10 @@ either.
 
 With TEST_SURROUNDINGS=plain it is as a newcomer has it: the role owns the database, all lies in
 `public`, nobody else is there.
+
+With TEST_THROUGH=pgbouncer what tests give the service as DATABASE_URL leads through a PgBouncer in
+transaction mode with fewer sessions than it has connections, and LISTEN_DATABASE_URL is set. A
+test's own connections lead straight to Postgres.
 """
 
 import os
@@ -23,6 +27,8 @@ from stream_server.database import connections
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
+POOLED_SESSIONS: Final = 5
+IS_POOLED: Final = os.environ.get("TEST_THROUGH") == "pgbouncer"
 IS_PLAIN: Final = os.environ.get("TEST_SURROUNDINGS") == "plain"
 SCHEMA: Final = "public" if IS_PLAIN else "Shop stock"
 PASSWORD: Final = "open sesame"
@@ -169,12 +175,22 @@ class Surroundings:
 
 async def opened(url: str) -> Connection:
     """A connection as psql would have it, after `set search_path` to where our tables are."""
-    return await connections.connect(url, application_name="a test")
+    return await connections.connect(straight(url), application_name="a test")
+
+
+def straight(url: str) -> str:
+    """The same database without a pooler on the way."""
+    if not IS_POOLED:
+        return url
+    pooled, direct = urlsplit(url), urlsplit(os.environ["LISTEN_DATABASE_URL"])
+    netloc = f"{pooled.netloc.rpartition('@')[0]}@{direct.netloc.rpartition('@')[2]}"
+    query = "&".join(filter(None, [pooled.query, direct.query]))
+    return pooled._replace(netloc=netloc, query=query).geturl()
 
 
 def psql_url(url: str) -> str:
     """The same for psql, whose URLs know no `schema`."""
-    place = urlsplit(url)
+    place = urlsplit(straight(url))
     options = [each for each in place.query.split("&") if each and not each.startswith("schema=")]
     if not IS_PLAIN:
         path = f'-csearch_path="{SCHEMA}"'.replace(" ", "\\ ")

@@ -12,7 +12,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -57,6 +57,7 @@ async def connect(
     timeout: float | None = None,
     command_timeout: float | None = None,
     statement_cache_size: int | None = None,
+    check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
     """A new connection. Times are seconds; `timeout` is for each host that the URL names.
 
@@ -64,7 +65,8 @@ async def connect(
     URL's parameters are set, then the given ones, which win. Through a pooler (`pgbouncer=true`)
     nothing is set, for the session is somebody else's too: there, each transaction begins with
     `set_statements(…, local=True)`. As in libpq, `application_name` is what we are called if the
-    URL does not say; so are `timeout` and `statement_cache_size`.
+    URL does not say; so are `timeout` and `statement_cache_size`. `check` sees the session before
+    anything is set; what it raises counts as an error of connecting.
 
     Raises asyncpg's errors and OSError, TimeoutError among them, if no host can be used (the last
     one's error); InvalidSettings for what waiting won't mend. None of them holds a password.
@@ -92,6 +94,8 @@ async def connect(
             )
             try:
                 _keep_alive(connection, address.keepalives)
+                if check is not None:
+                    await check(connection)
                 if not address.is_pooled:
                     await _set_up(connection, address, parameters)
             except BaseException:

@@ -34,6 +34,7 @@ import asyncpg
 
 from stream_server.database import connections, urls
 from stream_server.database.pool import DRIVER_ERRORS, translate
+from stream_server.database.poolers import connect_for_session
 from stream_server.errors import (
     DatabaseUnavailable,
     MigrationChanged,
@@ -209,15 +210,20 @@ async def check(url: str, *, folder: Path | None = None) -> None:
 
 
 async def until_current(
-    url: str, *, folder: Path | None = None, sleep: Sleep = asyncio.sleep
+    url: str,
+    *,
+    folder: Path | None = None,
+    sleep: Sleep = asyncio.sleep,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Wait until the database answers and has this release's schema, logging what it misses."""
+    """Wait until the database answers and has this release's schema; `tell` and log why not yet."""
     pause = 0.1
     while True:
         try:
             return await check(url, folder=folder)
         except (DatabaseUnavailable, SchemaError) as error:
             logger.warning("Waiting for Postgres at %s: %s", urls.redact(url), error.message)
+            tell(error.message)
         await sleep(pause)
         pause = min(5.0, pause * 2)
 
@@ -230,7 +236,7 @@ class _Connected:
 
     async def __aenter__(self) -> Connection:
         try:
-            self._connection = await connections.connect(
+            self._connection = await connect_for_session(
                 self._url,
                 application_name="stream-server migrate",
                 parameters=PARAMETERS,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from stream_server.database.connections import connect
+from stream_server.database.poolers import connect_for_session
 from stream_server.database.queries import query
 from stream_server.database.urls import redact
 from stream_server.errors import DatabaseUnavailable
@@ -163,7 +163,7 @@ class Source:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
-        connection = await connect(
+        connection = await connect_for_session(
             self._url,
             application_name="stream-server source",
             parameters=_PARAMETERS,

@@ -37,7 +37,10 @@ async def _readyz(request: Request) -> Response:
         return failure(503, "shutting_down", "The server is shutting down")
     if not hub.is_live:
         known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
-        return failure(503, "source_lost", f"The server does not follow Postgres; it {known}")
+        because = f" ({reason})" if (reason := request.app.state.waits_because) else ""
+        return failure(
+            503, "source_lost", f"The server does not follow Postgres; it {known}{because}"
+        )
     try:
         async with asyncio.timeout(ASKING_SECONDS):
             trouble = await request.app.state.pool.trouble()
