@@ -121,8 +121,8 @@ class Settings(BaseSettings):
     )
     listen_database_url: PostgresURL = Field(
         SecretStr(""),
-        description="Where to LISTEN, if `DATABASE_URL` leads through a pooler such as PgBouncer. "
-        "Empty: `DATABASE_URL`",
+        description="Straight to Postgres, to LISTEN and to migrate, if `DATABASE_URL` leads "
+        "through a pooler such as PgBouncer. Empty: `DATABASE_URL`",
     )
     database_schema: str = Field(
         "",
