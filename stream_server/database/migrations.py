@@ -136,8 +136,10 @@ class _File:
 
     @property
     def at_once(self) -> "_Step":
-        """For a database that nobody uses yet."""
-        text = re.sub(r"\bconcurrently ", "", self.text) if self.is_stepwise else self.text
+        """For a database that nobody uses yet: all in one transaction."""
+        text = self.text
+        if self.is_stepwise:
+            text = re.sub(r"\bconcurrently |^ *commit;\n", "", text, flags=re.MULTILINE)
         return _Step(self.name, text)
 
     @property
