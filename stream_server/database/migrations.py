@@ -255,7 +255,7 @@ async def check(url: str, *, folder: Path | None = None) -> None:
     """
     schema = urls.parse(url).schema or "public"
     async with _Connected(url) as connection:
-        applied = await _applied(connection, await _bookkeeping(connection, schema))
+        applied = await _applied(connection, schema, await _bookkeeping(connection, schema))
     plan = _Plan.of(folder or sql_folder(), schema, applied)
     if plan.files:
         raise SchemaBehind([file.name for file in plan.files], schema, is_empty=plan.is_first)
@@ -333,8 +333,9 @@ class _Migrator:
             version = await connection.fetchval("show server_version")
             raise UnsupportedPostgres(version, OLDEST_POSTGRES)
         table = await _bookkeeping(connection, self.schema)
-        plan = _Plan.of(self.folder, self.schema, await _applied(connection, table))
-        await self._refuse_strangers_things(connection, plan, table)
+        applied = await _applied(connection, self.schema, table)
+        plan = _Plan.of(self.folder, self.schema, applied)
+        await self._refuse_strangers_things(connection, plan, applied)
         names: list[str] = []
         for files in plan.transactions:
             if files:
@@ -342,26 +343,27 @@ class _Migrator:
         return names
 
     async def _refuse_strangers_things(
-        self, connection: Connection, plan: _Plan, table: str | None
+        self, connection: Connection, plan: _Plan, applied: Mapping[str, str]
     ) -> None:
         """Raises SchemaOccupied if something is there that the files make for the first time."""
-        applied = await _applied(connection, table)
         made = {thing for file in plan.files if file.name not in applied for thing in file.makes}
         rows = await connection.fetch(
             """
-            select case relkind when 'v' then 'view' when 'c' then 'type' else 'table' end as kind,
+            select case when relkind in ('v', 'm') then 'view' when relkind = 'S' then 'sequence'
+                        when relkind in ('i', 'I') then 'index' when relkind = 'c' then 'type'
+                        else 'table' end as kind,
                    relname as name
               from pg_class
-             where relnamespace = to_regnamespace($1) and relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+             where relnamespace = to_regnamespace($1)
             union
             select 'type', typname from pg_type
-             where typnamespace = to_regnamespace($1) and typtype in ('d', 'e')
+             where typnamespace = to_regnamespace($1) and typrelid = 0
             union
             select 'function', proname from pg_proc where pronamespace = to_regnamespace($1)
             """,
             connections.quote_identifier(self.schema),
         )
-        # Tables, views and types share their names.
+        # All but functions share their names.
         wanted = {(kind == "function", name) for kind, name in made}
         taken = [f"{kind} {name}" for kind, name in rows if (kind == "function", name) in wanted]
         if taken:
@@ -430,21 +432,28 @@ class _Migrator:
         """The schema and the table of what was applied, where they are missing."""
         schema = connections.quote_identifier(self.schema)
         user = await connection.fetchval("select quote_ident(current_user)")
-        try:
-            # Not `if not exists`: that wants the right to create one, even if it exists.
-            if await connection.fetchval("select to_regnamespace($1)", schema) is None:
+        # Not `create schema if not exists`: that wants the right to make one, even if it exists.
+        if await connection.fetchval("select to_regnamespace($1)", schema) is None:
+            database = await connection.fetchval("select quote_ident(current_database())")
+            try:
                 await connection.execute(f"create schema {schema}")
-            table = await _bookkeeping(connection, self.schema)
-            if table is None:
-                await connection.execute(TABLE)
-            elif table == "schema_migrations":
-                await connection.execute(ADOPT)
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise DatabaseUnavailable(
-                f"{user} may not make tables in the schema {self.schema}: {error}. As its owner:"
-                f" grant create on schema {schema} to {user}; or set DATABASE_SCHEMA to a schema"
-                f" that {user} may make, or owns"
-            ) from error
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise self._no_right(user, f"create on database {database}") from error
+        # Without both, Postgres passes the schema by, and would make our tables in pg_temp.
+        rights = "has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage')"
+        if not await connection.fetchval(f"select {rights}", self.schema):
+            raise self._no_right(user, f"create, usage on schema {schema}")
+        table = await _bookkeeping(connection, self.schema)
+        if table is None:
+            await connection.execute(TABLE)
+        elif table == "schema_migrations":
+            await _execute(connection, _Step("taking over schema_migrations", ADOPT))
+
+    def _no_right(self, user: str, right: str) -> DatabaseUnavailable:
+        return DatabaseUnavailable(
+            f"{user} may not make our tables in the schema {self.schema}. Either let an owner say:"
+            f" grant {right} to {user}; or set DATABASE_SCHEMA to a schema that {user} owns"
+        )
 
     async def _drop_overloads(
         self, connection: Connection, file: _File, made_before: Sequence[str]
@@ -508,10 +517,11 @@ async def _bookkeeping(connection: Connection, schema: str) -> str | None:
     return None
 
 
-async def _applied(connection: Connection, table: str | None) -> dict[str, str]:
+async def _applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
     if table is None:
         return {}
-    rows = await connection.fetch(f"select name, checksum from {table}")  # noqa: S608  # one of two
+    place = f"{connections.quote_identifier(schema)}.{table}"
+    rows = await connection.fetch(f"select name, checksum from {place}")  # noqa: S608  # quoted
     return {row["name"]: row["checksum"] for row in rows}
 
 

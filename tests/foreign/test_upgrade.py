@@ -318,3 +318,98 @@ class TestUnderLoad:
             await asyncio.gather(*again)
             await check(blank_url)
             await assert_consistent(connection)
+
+
+class TestTwoReleases:
+    """Both use one advisory lock: the second waits for the first."""
+
+    async def test_the_older_one_first_and_the_newer_one_brings_its_schema_up(
+        self, before: Path, blank_url: str, tmp_path: Path
+    ) -> None:
+        logs = tmp_path / "old.log", tmp_path / "new.log"
+        async with in_the_way(blank_url, "products") as watcher:
+            old = asyncio.create_task(migrated_by(before, blank_url, logs[0]))
+            await migrators(watcher, 1)
+            new = asyncio.create_task(migrated_by(None, blank_url, logs[1]))
+            await migrators(watcher, 2)
+        code, output = await old
+        assert code == 0, output
+        code, output = await new
+        assert code == 0, output
+        assert "Applied migrations/0006" in output
+        assert "Applied migrations/0001" not in output
+        await check(blank_url)
+        assert await migrate(blank_url) == []
+
+    async def test_the_newer_one_first_and_the_older_one_changes_nothing(
+        self, before: Path, blank_url: str, tmp_path: Path
+    ) -> None:
+        logs = tmp_path / "old.log", tmp_path / "new.log"
+        async with in_the_way(blank_url, "products") as watcher:
+            new = asyncio.create_task(migrated_by(None, blank_url, logs[1]))
+            await migrators(watcher, 1)
+            old = asyncio.create_task(migrated_by(before, blank_url, logs[0]))
+            await migrators(watcher, 2)
+        code, output = await new
+        assert code == 0, output
+        code, output = await old
+        assert code == 1
+        assert 'relation "products" already exists' in last_line(output)
+        await check(blank_url)
+        assert await migrate(blank_url) == []
+
+    async def test_the_older_one_waits_for_an_upgrade_and_is_told_that_it_is_too_old(
+        self, before: Path, blank_url: str, tmp_path: Path
+    ) -> None:
+        logs = tmp_path / "old.log", tmp_path / "new.log"
+        code, output = await migrated_by(before, blank_url, logs[0])
+        assert code == 0, output
+        async with in_the_way(blank_url, "stream_settings") as watcher:
+            new = asyncio.create_task(migrated_by(None, blank_url, logs[1]))
+            await migrators(watcher, 1)
+            old = asyncio.create_task(migrated_by(before, blank_url, logs[0]))
+            await migrators(watcher, 2)
+        code, output = await new
+        assert code == 0, output
+        code, output = await old
+        assert code == 1
+        assert "migrated by a newer release: migrations/0006" in last_line(output)
+        await check(blank_url)
+        async with running("serve", "--port", "0", url=blank_url, log=logs[0], code=before) as late:
+            await late.says("migrated by a newer release")  # and it waits, changing nothing
+
+
+@asynccontextmanager
+async def in_the_way(url: str, table: str) -> AsyncIterator[Connection]:
+    """Within it, nobody else can make the table, which is not made in the end. Gives a connection
+    to watch."""
+    blocker: Connection = await asyncpg.connect(url)
+    watcher: Connection = await asyncpg.connect(url)
+    try:
+        making = blocker.transaction()
+        await making.start()
+        await blocker.execute(f"create table {table} ()")
+        yield watcher
+        await making.rollback()
+    finally:
+        blocker.terminate()
+        watcher.terminate()
+
+
+MIGRATORS = """
+select count(*) from pg_stat_activity
+ where application_name = 'stream-server migrate' and datname = current_database()
+   and exists (select from pg_locks where locktype = 'advisory' and granted)
+"""
+
+
+async def migrators(watcher: Connection, number: int) -> None:
+    """Returns once there are so many, of which one has the lock."""
+    async with asyncio.timeout(30):
+        while await watcher.fetchval(MIGRATORS) < number:  # noqa: ASYNC110  # no event tells it
+            await asyncio.sleep(0.01)
+
+
+def last_line(output: str) -> str:
+    assert "Traceback" not in output
+    return output.strip().splitlines()[-1]
