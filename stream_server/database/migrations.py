@@ -237,8 +237,9 @@ async def migrate(
 
     Raises UnsupportedPostgres, SchemaTooNew, MigrationChanged and SchemaOccupied before anything is
     applied; MigrationFailed when Postgres refuses a file (the files before it stay applied, of it
-    nothing does); MigrationLocked when another migrator or a table takes longer than two minutes;
-    DatabaseUnavailable.
+    nothing does, or of a stepwise one what the next run does again); MigrationLocked when another
+    migrator or a table takes longer than two minutes; DatabaseUnavailable, also for a right that
+    is missing.
     """
     migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
     async with _Connected(url) as connection:
