@@ -31,7 +31,7 @@
             ├── SchemaOccupied   the schema has tables or functions of our names, and not ours
             ├── SchemaTooNew     the database was migrated by a newer release
             ├── MigrationChanged a file was edited after it had been applied
-            ├── MigrationFailed  Postgres refused a file; it left nothing behind
+            ├── MigrationFailed  Postgres refused a file, which counts as not applied
             └── MigrationLocked  another migration holds the lock for too long
 
 `app.py` maps a class to a status. `code` is part of the API and never changes; `message` is for
@@ -371,7 +371,7 @@ class MigrationFailed(SchemaError):
     def __init__(self, name: str, reason: str, line: int | None = None) -> None:
         place = name if line is None else f"{name}, line {line}"
         super().__init__(
-            f"{place}: {reason}. Nothing of this file was applied",
+            f"{place}: {reason}. This file was not applied",
             {"name": name, "line": line, "reason": reason},
         )
 

@@ -3,10 +3,14 @@
 - `migrations/NNNN_*.sql` are append-only: each is applied once, in order, and never edited
   afterwards. On a database that has none of them all are applied in one transaction, so that an
   interrupted first run leaves nothing; later ones each in their own, so that none holds its locks
-  for as long as the others take.
+  for as long as the others take. One that begins with STEPWISE has a transaction for each of its
+  statements, which empty lines divide: it may fill a big table in portions and build an index
+  CONCURRENTLY. Interrupted, it begins anew, so each of its statements may run twice but the last,
+  which shares its transaction with the file's row.
 - `functions/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): those whose text has
   changed are applied again, all in one transaction, after the migrations. A function whose
-  parameters have changed is another function to Postgres: the one before is dropped.
+  parameters have changed is another function to Postgres: the one before is dropped if a call could
+  mean either. If not, it stays, for whoever is in the middle of a function that calls it.
 
 Everything lies in one schema, that of the URL's option `schema`; nothing outside of it is read or
 written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
@@ -14,8 +18,9 @@ parameters it has. A file's row is written first, in the file's own transaction:
 waits for that row, then sees it and does not apply the file a second time. The advisory lock before
 it is only there so that racers wait in peace.
 
-Writers go on meanwhile. A file that cannot get its locks within half a second gives way, and is
-tried again: behind a migration that waits for a table, everybody would wait.
+Writers go on meanwhile. A transaction that has to wait for a lock gives way after a fifth of a
+second and is tried again: behind a migration that waits for a table, everybody would wait.
+`sql/README.md` says how to write a migration that nobody notices.
 
 Wants a connection of its own, not one through a pooler in transaction mode.
 """
@@ -27,8 +32,9 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -53,6 +59,7 @@ logger = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 Sleep = Callable[[float], Awaitable[object]]
+T = TypeVar("T")
 
 OLDEST_POSTGRES: Final = 15
 LOCK: Final = int.from_bytes(b"ss-migra")  # a key of pg_advisory_lock, nobody else's by its looks
@@ -61,9 +68,15 @@ PARAMETERS: Final = {
     "client_min_messages": "warning",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "0",
-    "lock_timeout": "500ms",  # less than deadlock_timeout: we give way, not those who sell
     "statement_timeout": "0",
 }
+# In triggers.sql, three such waits may follow upon each other. And less than deadlock_timeout: we
+# give way, not those who sell.
+LIMIT_WAITS: Final = """
+select set_config('lock_timeout', greatest(1, least(200, setting::integer / 2))::text, false)
+  from pg_settings where name = 'deadlock_timeout'
+"""
+STEPWISE: Final = "-- Each statement is a transaction of its own.\n"
 
 # Errors that any file would meet: no connection, read-only, full, cancelled, broken.
 NOT_THE_FILE: Final = ("08", "25006", "53", "57", "58")
@@ -82,6 +95,8 @@ alter table schema_migrations rename to stream_server_migrations;
 alter table stream_server_migrations rename constraint schema_migrations_pkey
     to stream_server_migrations_pkey;
 alter table stream_server_migrations add column makes text[] not null default '{}';
+-- They would begin anew otherwise. So they see that the database is newer than they are.
+create view schema_migrations as select name, checksum, applied_at from stream_server_migrations;
 update stream_server_migrations m
    set makes = array(
        select pg_get_function_identity_arguments(p.oid) from pg_proc p
@@ -113,9 +128,46 @@ class _File:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def is_stepwise(self) -> bool:
+        return self.text.startswith(STEPWISE)
+
+    @property
+    def whole(self) -> "_Step":
+        return _Step(self.name, self.text)
+
+    @property
+    def at_once(self) -> "_Step":
+        """For a database that nobody uses yet: all in one transaction."""
+        text = self.text
+        if self.is_stepwise:
+            text = re.sub(r"\bconcurrently |^ *commit;\n", "", text, flags=re.MULTILINE)
+        return _Step(self.name, text)
+
+    @property
+    def steps(self) -> Sequence["_Step"]:
+        return [
+            _Step(self.name, found[0], 1 + self.text.count("\n", 0, found.start()))
+            for found in re.finditer(r"(?:.+\n?)+", self.text)
+            if not re.fullmatch(r"(?:--.*\n?)+", found[0])
+        ]
+
+    @property
     def makes(self) -> set[tuple[str, str]]:
         """Kind and name of what the file makes, where it must not be there already."""
         return {(found["kind"], found["name"]) for found in MADE.finditer(self.text)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is sent to Postgres at once: a file, or a statement of it."""
+
+    file: str
+    text: str
+    line: int = 1  # the text's first one in the file
+
+    @property
+    def is_concurrent(self) -> bool:
+        return " concurrently " in self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +238,13 @@ async def migrate(
 
     Raises UnsupportedPostgres, SchemaTooNew, MigrationChanged and SchemaOccupied before anything is
     applied; MigrationFailed when Postgres refuses a file (the files before it stay applied, of it
-    nothing does); MigrationLocked when another migrator or a table takes longer than two minutes;
-    DatabaseUnavailable.
+    nothing does, or of a stepwise one what the next run does again); MigrationLocked when another
+    migrator or a table takes longer than two minutes; DatabaseUnavailable, also for a right that
+    is missing.
     """
     migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
     async with _Connected(url) as connection:
+        await connection.execute(LIMIT_WAITS)
         await migrator.lock(connection)
         return await migrator.run(connection)
 
@@ -203,7 +257,7 @@ async def check(url: str, *, folder: Path | None = None) -> None:
     """
     schema = urls.parse(url).schema or "public"
     async with _Connected(url) as connection:
-        applied = await _applied(connection, await _bookkeeping(connection, schema))
+        applied = await _applied(connection, schema, await _bookkeeping(connection, schema))
     plan = _Plan.of(folder or sql_folder(), schema, applied)
     if plan.files:
         raise SchemaBehind([file.name for file in plan.files], schema, is_empty=plan.is_first)
@@ -286,73 +340,95 @@ class _Migrator:
             version = await connection.fetchval("show server_version")
             raise UnsupportedPostgres(version, OLDEST_POSTGRES)
         table = await _bookkeeping(connection, self.schema)
-        plan = _Plan.of(self.folder, self.schema, await _applied(connection, table))
-        await self._refuse_strangers_things(connection, plan, table)
+        applied = await _applied(connection, self.schema, table)
+        plan = _Plan.of(self.folder, self.schema, applied)
+        await self._refuse_strangers_things(connection, plan, applied)
         names: list[str] = []
         for files in plan.transactions:
             if files:
-                names += await self._apply_patiently(connection, files)
+                names += await self._apply(connection, files, is_first=plan.is_first)
         return names
 
     async def _refuse_strangers_things(
-        self, connection: Connection, plan: _Plan, table: str | None
+        self, connection: Connection, plan: _Plan, applied: Mapping[str, str]
     ) -> None:
         """Raises SchemaOccupied if something is there that the files make for the first time."""
-        applied = await _applied(connection, table)
         made = {thing for file in plan.files if file.name not in applied for thing in file.makes}
         rows = await connection.fetch(
             """
-            select case relkind when 'v' then 'view' when 'c' then 'type' else 'table' end as kind,
+            select case when relkind in ('v', 'm') then 'view' when relkind = 'S' then 'sequence'
+                        when relkind in ('i', 'I') then 'index' when relkind = 'c' then 'type'
+                        else 'table' end as kind,
                    relname as name
               from pg_class
-             where relnamespace = to_regnamespace($1) and relkind in ('r', 'p', 'v', 'm', 'f', 'c')
+             where relnamespace = to_regnamespace($1)
             union
             select 'type', typname from pg_type
-             where typnamespace = to_regnamespace($1) and typtype in ('d', 'e')
+             where typnamespace = to_regnamespace($1) and typrelid = 0
             union
             select 'function', proname from pg_proc where pronamespace = to_regnamespace($1)
             """,
             connections.quote_identifier(self.schema),
         )
-        # Tables, views and types share their names.
+        # All but functions share their names.
         wanted = {(kind == "function", name) for kind, name in made}
         taken = [f"{kind} {name}" for kind, name in rows if (kind == "function", name) in wanted]
         if taken:
             raise SchemaOccupied(self.schema, sorted(taken))
 
-    async def _apply_patiently(
-        self, connection: Connection, files: Sequence[_File]
-    ) -> Sequence[str]:
+    async def _apply(
+        self, connection: Connection, files: Sequence[_File], *, is_first: bool
+    ) -> list[str]:
+        """Apply the files in one transaction, or a stepwise one in several; the names of those that
+        nobody else had just applied."""
+        first = files[0]
+        if first.is_stepwise and not is_first:
+            *steps, last = first.steps
+            for step in steps:
+                run = self._build if step.is_concurrent else _execute
+                await self._patiently(first.name, partial(run, connection, step))
+            work = [(first, last)]
+        else:
+            work = [(file, file.at_once if is_first else file.whole) for file in files]
+        return await self._patiently(first.name, partial(self._together, connection, work))
+
+    async def _build(self, connection: Connection, step: _Step) -> None:
+        """Waits for whoever began before it, and nobody waits for it. It is not tried again: what a
+        broken try has left, an earlier statement of the file removes."""
+        limit = await connection.fetchval("show lock_timeout")
+        await connection.execute(f"set lock_timeout = '{PATIENCE:g}s'")
+        try:
+            await _execute(connection, step)
+        except asyncpg.LockNotAvailableError as error:
+            raise MigrationLocked(PATIENCE) from error
+        await connection.execute(f"set lock_timeout = '{limit}'")
+
+    async def _patiently(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Again and again while others have the locks: they work on."""
         waited = 0.0
         while True:
             try:
-                return await self._apply(connection, files)
+                return await work()
             except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
                 if waited > PATIENCE:
                     raise MigrationLocked(PATIENCE) from error
-                logger.info("%s waits for its turn: %s", files[0].name, error)
+                logger.info("%s waits for its turn: %s", name, error)
             pause = self.rng.uniform(0.2, 1.0)
             await self.sleep(pause)
-            waited += pause + 0.5
+            waited += pause + 0.2
 
-    async def _apply(self, connection: Connection, files: Sequence[_File]) -> list[str]:
-        """Apply the files in one transaction; the names of those that nobody else had just
-        applied."""
+    async def _together(
+        self, connection: Connection, work: Sequence[tuple[_File, _Step]]
+    ) -> list[str]:
         names = []
         async with connection.transaction():
             await self._prepare(connection)
             # A function may name another one whose file comes later.
             await connection.execute("set local check_function_bodies = off")
-            for file in files:
+            for file, step in work:
                 if (made_before := await _claim(connection, file)) is None:
                     continue
-                try:
-                    await connection.execute(file.text)
-                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-                    raise
-                except asyncpg.PostgresError as error:
-                    raise _failure(file, error) from error
+                await _execute(connection, step)
                 if file.name.startswith("functions/"):
                     await self._drop_overloads(connection, file, made_before)
                 logger.info("Applied %s", file.name)
@@ -363,41 +439,67 @@ class _Migrator:
         """The schema and the table of what was applied, where they are missing."""
         schema = connections.quote_identifier(self.schema)
         user = await connection.fetchval("select quote_ident(current_user)")
-        try:
-            # Not `if not exists`: that wants the right to create one, even if it exists.
-            if await connection.fetchval("select to_regnamespace($1)", schema) is None:
+        # Not `create schema if not exists`: that wants the right to make one, even if it exists.
+        if await connection.fetchval("select to_regnamespace($1)", schema) is None:
+            database = await connection.fetchval("select quote_ident(current_database())")
+            try:
                 await connection.execute(f"create schema {schema}")
-            table = await _bookkeeping(connection, self.schema)
-            if table is None:
-                await connection.execute(TABLE)
-            elif table == "schema_migrations":
-                await connection.execute(ADOPT)
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise DatabaseUnavailable(
-                f"{user} may not make tables in the schema {self.schema}: {error}. As its owner:"
-                f" grant create on schema {schema} to {user}; or set DATABASE_SCHEMA to a schema"
-                f" that {user} may make, or owns"
-            ) from error
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise self._no_right(user, f"create on database {database}") from error
+        # Without both, Postgres passes the schema by, and would make our tables in pg_temp.
+        rights = "has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage')"
+        if not await connection.fetchval(f"select {rights}", self.schema):
+            raise self._no_right(user, f"create, usage on schema {schema}")
+        table = await _bookkeeping(connection, self.schema)
+        if table is None:
+            await connection.execute(TABLE)
+        elif table == "schema_migrations":
+            await _execute(connection, _Step("taking over schema_migrations", ADOPT))
+
+    def _no_right(self, user: str, right: str) -> DatabaseUnavailable:
+        return DatabaseUnavailable(
+            f"{user} may not make our tables in the schema {self.schema}. Either let an owner say:"
+            f" grant {right} to {user}; or set DATABASE_SCHEMA to a schema that {user} owns"
+        )
 
     async def _drop_overloads(
         self, connection: Connection, file: _File, made_before: Sequence[str]
     ) -> None:
-        """Functions that the file made when it was applied last, and makes no more."""
+        """Those that the file made when it was applied last, makes no more, and that a call could
+        mean as well. A call that is under way goes on with what the file makes now."""
         name = Path(file.name).stem
-        made = await connection.fetchval(
+        rows = await connection.fetch(
             """
-            select array_agg(pg_get_function_identity_arguments(oid))
-              from pg_proc
+            select p.oid::regprocedure::text as function, pronargs as most,
+                   pronargs - pronargdefaults as least,
+                   pg_get_function_identity_arguments(oid) as parameters,
+                   xmin = pg_current_xact_id()::xid as is_new
+              from pg_proc p
              where pronamespace = quote_ident(current_schema())::regnamespace and proname = $1
-               and xmin = pg_current_xact_id()::xid
             """,
             name,
         )
-        for parameters in set(made_before) - set(made or ()):
-            await connection.execute(f"drop function if exists {name}({parameters})")
+        made = [row for row in rows if row["is_new"]]
+        for old in rows:
+            is_ours = not old["is_new"] and old["parameters"] in made_before
+            if is_ours and any(
+                new["least"] <= old["most"] and old["least"] <= new["most"] for new in made
+            ):
+                await connection.execute(f"drop function {old['function']}")
         await connection.execute(
-            "update stream_server_migrations set makes = $2 where name = $1", file.name, made or []
+            "update stream_server_migrations set makes = $2 where name = $1",
+            file.name,
+            [row["parameters"] for row in made],
         )
+
+
+async def _execute(connection: Connection, step: _Step) -> None:
+    try:
+        await connection.execute(step.text)
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        raise
+    except asyncpg.PostgresError as error:
+        raise _failure(step, error) from error
 
 
 async def _bookkeeping(connection: Connection, schema: str) -> str | None:
@@ -422,10 +524,11 @@ async def _bookkeeping(connection: Connection, schema: str) -> str | None:
     return None
 
 
-async def _applied(connection: Connection, table: str | None) -> dict[str, str]:
+async def _applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
     if table is None:
         return {}
-    rows = await connection.fetch(f"select name, checksum from {table}")  # noqa: S608  # one of two
+    place = f"{connections.quote_identifier(schema)}.{table}"
+    rows = await connection.fetch(f"select name, checksum from {place}")  # noqa: S608  # quoted
     return {row["name"]: row["checksum"] for row in rows}
 
 
@@ -446,10 +549,10 @@ async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
     return made_before
 
 
-def _failure(file: _File, error: asyncpg.PostgresError) -> Exception:
+def _failure(step: _Step, error: asyncpg.PostgresError) -> Exception:
     if (error.sqlstate or "").startswith(NOT_THE_FILE):
         return translate(error)
     position = getattr(error, "position", None)
-    line = file.text.count("\n", 0, int(position) - 1) + 1 if position else None
+    line = step.line + step.text.count("\n", 0, int(position) - 1) if position else None
     hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
-    return MigrationFailed(file.name, f"{error}{hint}", line)
+    return MigrationFailed(step.file, f"{error}{hint}", line)
