@@ -21,6 +21,7 @@ from stream_server.database.connections import connect, quote_identifier, set_st
 from stream_server.database.urls import parse, with_schema
 from stream_server.errors import InvalidSettings
 from tests.bouncer import bouncer
+from tests.conftest import Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 SECRET = "swordfish"
@@ -29,6 +30,12 @@ SECRET = "swordfish"
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # its ~/.postgresql would count
+
+
+@pytest.fixture
+def empty_database_url(empty_database_url: str, templates: Templates) -> str:
+    """As whoever runs the server has it: tests here make roles, and say what else the URL holds."""
+    return templates.surroundings.admin_url(urlsplit(empty_database_url).path.strip("/"))
 
 
 def with_options(url: str, options: str) -> str:
