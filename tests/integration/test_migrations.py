@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -24,7 +24,7 @@ from stream_server.errors import (
     UnsupportedPostgres,
 )
 from tests.conftest import Templates
-from tests.surroundings import FOREIGN, IS_PLAIN, opened
+from tests.surroundings import FOREIGN, IS_PLAIN, in_schema, opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -353,14 +353,6 @@ async def superuser(templates: Templates, empty_database_url: str) -> Any:
     connection: Connection = await asyncpg.connect(templates.surroundings.admin_url(database))
     yield connection
     connection.terminate()
-
-
-def in_schema(url: str, schema: str) -> str:
-    place = urlsplit(url)
-    return place._replace(query="&".join(
-        [each for each in place.query.split("&") if each and not each.startswith("schema=")]
-        + [f"schema={quote(schema)}"]
-    )).geturl()  # fmt: skip
 
 
 async def test_the_schema_is_made_by_whoever_may(
