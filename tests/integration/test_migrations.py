@@ -224,6 +224,34 @@ async def test_who_waits_too_long_for_another_migration_is_told(
     assert sum(waits) > 120
 
 
+async def test_while_a_table_is_in_use_others_write_to_it_and_the_migration_comes_again(
+    empty_database_url: str, empty: Connection, folder: Path
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+    write(folder, "migrations/0002_label.sql", "alter table shelf add column label text;")
+    in_use = empty.transaction()
+    await in_use.start()
+    await empty.execute("insert into shelf values ('being written')")
+    tries = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+
+    migration = asyncio.create_task(migrate(empty_database_url, folder=folder, sleep=sleep))
+    other: Connection = await opened(empty_database_url)
+    await other.execute("set lock_timeout = '1s'")
+    written = 0
+    while tries < 5:
+        written += 1
+        await other.execute("insert into shelf values ($1)", f"shelf {written}")
+    await in_use.commit()
+    assert await migration == ["migrations/0002_label.sql"]
+    assert await other.fetchval("select count(label) from shelf") == 0
+    await other.close()
+
+
 async def test_check_names_what_is_missing_and_changes_nothing(
     empty_database_url: str, empty: Connection, folder: Path
 ) -> None:
