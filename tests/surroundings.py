@@ -188,6 +188,13 @@ def straight(url: str) -> str:
     return pooled._replace(netloc=netloc, query=query).geturl()
 
 
+def in_schema(url: str, schema: str) -> str:
+    """The URL of another schema of the same database."""
+    place = urlsplit(url)
+    options = [each for each in place.query.split("&") if each and not each.startswith("schema=")]
+    return place._replace(query="&".join([*options, f"schema={quote(schema)}"])).geturl()
+
+
 def psql_url(url: str) -> str:
     """The same for psql, whose URLs know no `schema`."""
     place = urlsplit(straight(url))

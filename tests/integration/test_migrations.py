@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -24,7 +24,7 @@ from stream_server.errors import (
     UnsupportedPostgres,
 )
 from tests.conftest import Templates
-from tests.surroundings import FOREIGN, IS_PLAIN, opened
+from tests.surroundings import FOREIGN, IS_PLAIN, in_schema, opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -224,6 +224,34 @@ async def test_who_waits_too_long_for_another_migration_is_told(
     assert sum(waits) > 120
 
 
+async def test_while_a_table_is_in_use_others_write_to_it_and_the_migration_comes_again(
+    empty_database_url: str, empty: Connection, folder: Path
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+    write(folder, "migrations/0002_label.sql", "alter table shelf add column label text;")
+    in_use = empty.transaction()
+    await in_use.start()
+    await empty.execute("insert into shelf values ('being written')")
+    tries = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+
+    migration = asyncio.create_task(migrate(empty_database_url, folder=folder, sleep=sleep))
+    other: Connection = await opened(empty_database_url)
+    await other.execute("set lock_timeout = '1s'")
+    written = 0
+    while tries < 5:
+        written += 1
+        await other.execute("insert into shelf values ($1)", f"shelf {written}")
+    await in_use.commit()
+    assert await migration == ["migrations/0002_label.sql"]
+    assert await other.fetchval("select count(label) from shelf") == 0
+    await other.close()
+
+
 async def test_check_names_what_is_missing_and_changes_nothing(
     empty_database_url: str, empty: Connection, folder: Path
 ) -> None:
@@ -353,14 +381,6 @@ async def superuser(templates: Templates, empty_database_url: str) -> Any:
     connection: Connection = await asyncpg.connect(templates.surroundings.admin_url(database))
     yield connection
     connection.terminate()
-
-
-def in_schema(url: str, schema: str) -> str:
-    place = urlsplit(url)
-    return place._replace(query="&".join(
-        [each for each in place.query.split("&") if each and not each.startswith("schema=")]
-        + [f"schema={quote(schema)}"]
-    )).geturl()  # fmt: skip
 
 
 async def test_the_schema_is_made_by_whoever_may(
