@@ -43,6 +43,7 @@ from stream_server.database.pool import DRIVER_ERRORS, translate
 from stream_server.database.poolers import connect_for_session
 from stream_server.errors import (
     DatabaseUnavailable,
+    InvalidSettings,
     MigrationChanged,
     MigrationFailed,
     MigrationLocked,
@@ -275,8 +276,8 @@ async def until_current(
     while True:
         try:
             return await check(url, folder=folder)
-        except (DatabaseUnavailable, SchemaError) as error:
-            logger.warning("Waiting for Postgres at %s: %s", urls.redact(url), error.message)
+        except (DatabaseUnavailable, SchemaError, InvalidSettings) as error:
+            logger.warning("Waiting for Postgres: %s", error.message)
             tell(error.message)
         await sleep(pause)
         pause = min(5.0, pause * 2)
