@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import asyncpg
 import pytest
 
-from stream_server.database import connections
+from stream_server.database.poolers import connect_for_session
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 How: TypeAlias = Literal["terminated", "cancelled"]
@@ -30,10 +30,9 @@ def interrupted(admin: Connection, at: int, how: How) -> Iterator[Interruption]:
     and COMMIT too), or the statement fails as a cancelled one does."""
     state = Interruption()
     migrators: list[Connection] = []
-    connect = connections.connect
 
     async def noted(*arguments: Any, **options: Any) -> Connection:
-        migrators.append(await connect(*arguments, **options))
+        migrators.append(await connect_for_session(*arguments, **options))
         return migrators[-1]
 
     def broken(name: str) -> Any:
@@ -56,7 +55,7 @@ def interrupted(admin: Connection, at: int, how: How) -> Iterator[Interruption]:
 
     execute = asyncpg.Connection.execute
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connections, "connect", noted)
+        patch.setattr("stream_server.database.migrations.connect_for_session", noted)
         for name in ("execute", "fetch", "fetchval"):
             patch.setattr(asyncpg.Connection, name, broken(name))
         yield state
