@@ -16,18 +16,12 @@ create or replace trigger products_log_update
     after update on products referencing old table as before_rows new table as after_rows
     for each statement execute function log_product_changes();
 
--- Each updated product that a BEFORE trigger of the shop's has changed after ours had looked: takes the
--- next version after all. The condition is cheap, and almost never true. Locks nothing more.
+-- Each updated product that took no number: takes one after all if a BEFORE trigger of the shop's has
+-- changed a tracked column after ours had looked. The condition is short because Postgres reads it anew
+-- for each statement; it is false for whatever counts. Locks nothing more.
 create or replace trigger products_renumber
     after update on products
-    for each row
-    when (old.version = new.version
-          and (old.max_quantity, old.sold_quantity, old.reserved_quantity, old.status,
-               old.base_price, old.name, old.low_stock_threshold)
-              is distinct from
-              (new.max_quantity, new.sold_quantity, new.reserved_quantity, new.status,
-               new.base_price, new.name, new.low_stock_threshold))
-    execute function renumber_change();
+    for each row when (old.version = new.version) execute function renumber_change();
 
 -- Each inserted or updated variant: takes the next version of its product if a tracked column
 -- differs. Writes the product's version; locks the product's row.
@@ -44,17 +38,10 @@ create or replace trigger variants_log_update
     after update on variants referencing old table as before_rows new table as after_rows
     for each statement execute function log_variant_changes();
 
--- Each updated variant that a BEFORE trigger of the shop's has changed after ours had looked, likewise.
+-- Each updated variant that took no number, likewise.
 create or replace trigger variants_renumber
     after update on variants
-    for each row
-    when (old.version = new.version
-          and (old.max_quantity, old.sold_quantity, old.reserved_quantity, old.status,
-               old.price, old.variant_value, old.low_stock_threshold)
-              is distinct from
-              (new.max_quantity, new.sold_quantity, new.reserved_quantity, new.status,
-               new.price, new.variant_value, new.low_stock_threshold))
-    execute function renumber_change();
+    for each row when (old.version = new.version) execute function renumber_change();
 
 -- Products and variants are discontinued, never deleted: the log, orders and the streams of
 -- clients that come back refer to them.

@@ -1,6 +1,6 @@
--- Trigger function, AFTER UPDATE, each row of products and variants whose tracked columns differ though
--- its version has not moved: a BEFORE trigger of the shop's, whose name sorts after ours, has changed
--- it. Gives the row the next version; the statement's own log row takes that number.
+-- Trigger function, AFTER UPDATE, each row of products and variants whose version has not moved. Where
+-- tracked columns differ all the same, a BEFORE trigger of the shop's, whose name sorts after ours, has
+-- changed the row: it gets the next version, and the statement's own log row takes that number.
 -- Locks: nothing beyond the row, and its product.
 create or replace function renumber_change() returns trigger
 language plpgsql
@@ -9,8 +9,18 @@ set search_path from current
 as $$
 begin
     if tg_table_name = 'products' then
-        update products set version = version + 1 where id = new.id;
-    else
+        if (new.max_quantity, new.sold_quantity, new.reserved_quantity, new.status,
+            new.base_price, new.name, new.low_stock_threshold)
+           is distinct from
+           (old.max_quantity, old.sold_quantity, old.reserved_quantity, old.status,
+            old.base_price, old.name, old.low_stock_threshold) then
+            update products set version = version + 1 where id = new.id;
+        end if;
+    elsif (new.max_quantity, new.sold_quantity, new.reserved_quantity, new.status,
+           new.price, new.variant_value, new.low_stock_threshold)
+          is distinct from
+          (old.max_quantity, old.sold_quantity, old.reserved_quantity, old.status,
+           old.price, old.variant_value, old.low_stock_threshold) then
         update variants set version = version + 1 where id = new.id;
     end if;
     return null;

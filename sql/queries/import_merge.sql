@@ -33,6 +33,7 @@ select s.row, s.id, old.id is null as is_new, s.max_quantity_given,
 create temporary table merged_variants on commit drop as
 select s.row, s.part, s.id, s.product_id, old.product_id as old_product_id,
        old.id is null as is_new, s.max_quantity_given,
+       coalesce(given.product_max, false) as product_max_given,
        coalesce(old.reserved_quantity, 0) as reserved_quantity,
        coalesce(old.sold_quantity, 0) as sold_before, new.*,
        old.id is not null
@@ -43,6 +44,8 @@ select s.row, s.part, s.id, s.product_id, old.product_id as old_product_id,
             new.sold_quantity, new.low_stock_threshold) as differs
   from pg_temp.staged_variants s
   left join variants old on old.id = s.id
+  left join (select id, bool_or(max_quantity_given) as product_max
+               from pg_temp.staged_products group by id) given on given.id = s.product_id
  cross join lateral (
        select coalesce(s.variant_value, old.variant_value) as variant_value,
               coalesce(s.sku, old.sku, '') as sku,

@@ -28,9 +28,7 @@ begin
         select m.id, product_id, variant_value, sku, price, status, max_quantity,
                sold_quantity, low_stock_threshold
           from pg_temp.merged_variants m
-         where is_new
-           and is_given = exists (select from pg_temp.merged_products p
-                                   where p.id = m.product_id and p.max_quantity_given)
+         where is_new and product_max_given = is_given
          order by product_id, m.id
             on conflict (id) do nothing;
         get diagnostics written = row_count;
@@ -66,9 +64,7 @@ begin
                max_quantity = m.max_quantity, sold_quantity = m.sold_quantity,
                low_stock_threshold = m.low_stock_threshold
           from pg_temp.merged_variants m
-         where m.id = v.id and m.differs
-           and is_given = exists (select from pg_temp.merged_products p
-                                   where p.id = m.product_id and p.max_quantity_given);
+         where m.id = v.id and m.differs and m.product_max_given = is_given;
     end loop;
 end
 $$;
