@@ -452,9 +452,9 @@ async def test_an_older_dump_is_restored_into_the_same_database(
             dump, clean = dump[end_of_epoch:], b""
             await until(lambda: "no triggers that log changes" in caplog.text or shop.said_live)
             assert not shop.server.hub.is_live
+        if is_new_epoch:  # in the same transaction: a read between the two would heal it twice
+            dump += b"\nupdate public.stream_epoch set epoch = 'feedbeef';\n"
         await restore(postgres, clean + dump)
-        if is_new_epoch:
-            await postgres_executes(postgres, "update stream_epoch set epoch = 'feedbeef'")
         await until(lambda: shop.server.hub.is_live and shop.said_live, "it has read it anew")
         connection = await postgres.connect()
         await caught_up(shop.server.hub, connection)
