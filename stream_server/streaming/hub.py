@@ -18,9 +18,11 @@ from typing import Protocol
 
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
+from stream_server.streaming.openings import Openings
 from stream_server.streaming.snapshot import Position, Snapshot
 from stream_server.streaming.state import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
+from stream_server.streaming.topics import Ids, Topic, Topics
 
 PING_SLOTS = 150
 _LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
@@ -43,30 +45,16 @@ class Encoder(Protocol):
 
 
 class Entry:
-    """A product, its JSON once somebody asked for it, and when it may be published again."""
+    """A product, its JSON once somebody asked for it, and when it may be published again. `id` is
+    the one text of it that all who show it keep."""
 
-    __slots__ = ("json", "product", "quiet_until")
+    __slots__ = ("id", "json", "product", "quiet_until")
 
     def __init__(self, product: Product) -> None:
+        self.id = product.id
         self.product = product
         self.json: bytes | None = None
         self.quiet_until = 0.0
-
-
-class Topic:
-    """A set of products that is watched, and its subscribers. `ids` None: the catalogue.
-
-    `opening` is the first frame of a stream, as long as the hub's `revision` is `opening_of`.
-    """
-
-    __slots__ = ("ids", "kind", "opening", "opening_of", "subscribers")
-
-    def __init__(self, ids: frozenset[str] | None) -> None:
-        self.ids = ids
-        self.opening: Frame | None = None
-        self.opening_of = -1
-        self.kind = "catalogue" if ids is None else "product" if len(ids) == 1 else "batch"
-        self.subscribers: set[Subscriber] = set()
 
 
 @dataclass(slots=True)
@@ -114,8 +102,8 @@ class Hub:
         self.revision = 0  # rises with whatever a snapshot frame says
         self.on_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
-        self._topics: dict[frozenset[str] | None, Topic] = {}
-        self._watchers: dict[str, set[Topic]] = {}
+        self.topics = Topics()
+        self._openings = Openings()
         self._publishing_from: Snapshot | None = None
         self._changes = count()
         self._next_slot = count()
@@ -137,7 +125,7 @@ class Hub:
             for product in products.values():
                 self._take(product)
         else:
-            self.entries = {i: Entry(product) for i, product in products.items()}
+            self.entries = {product.id: Entry(product) for product in products.values()}
             self.pending.clear()
             self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
@@ -181,7 +169,7 @@ class Hub:
         else:
             entry.product = product
             entry.json = None
-        if product.id not in self.pending and self._is_watched(product.id):
+        if product.id not in self.pending and self.topics.is_watched(product.id):
             due = max(self.clock(), entry.quiet_until)
             self.pending[product.id] = Pending(
                 before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
@@ -259,7 +247,7 @@ class Hub:
     # Subscriptions
 
     def subscribe(
-        self, subscriber: Subscriber, ids: frozenset[str] | None, last_event_id: str | None = None
+        self, subscriber: Subscriber, ids: Iterable[str] | None, last_event_id: str | None = None
     ) -> None:
         """Registers a stream of some products (None: all) and starts it.
 
@@ -292,7 +280,7 @@ class Hub:
         elif len(ids) > PAGE or subscriber.is_full:
             subscriber.open(ids)
         else:
-            subscriber.write(self._opening(topic, ids))
+            subscriber.write(self._opening(ids))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets a subscriber; harmless when it is forgotten already."""
@@ -305,14 +293,7 @@ class Hub:
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
-        topic.subscribers.discard(subscriber)
-        if not topic.subscribers:
-            del self._topics[topic.ids]
-            for product_id in topic.ids or ():
-                topics = self._watchers[product_id]
-                topics.discard(topic)
-                if not topics:
-                    del self._watchers[product_id]
+        self.topics.leave(subscriber, topic)
 
     def resumable(self, last_event_id: str) -> Position | None:
         """The position, if it is of this history and not ahead of what the hub has seen."""
@@ -332,16 +313,6 @@ class Hub:
             return False
         return position.epoch == self.epoch and position.snapshot.xmax > self.seen.xmax
 
-    def _is_watched(self, product_id: str) -> bool:
-        return product_id in self._watchers or None in self._topics
-
-    def topics_of(self, product_id: str) -> Iterable[Topic]:
-        """The topics that show a product."""
-        yield from self._watchers.get(product_id, ())
-        catalogue = self._topics.get(None)
-        if catalogue is not None:
-            yield catalogue
-
     def streams(self) -> list[Subscriber]:
         """Every open stream."""
         return [subscriber for slot in self.slots for subscriber in slot]
@@ -351,7 +322,7 @@ class Hub:
         """An event that is set when the product is published again, or the hub ends its streams.
         What happens from the call on is not missed: clear it, look, and only then wait."""
         waiter = Waiter(self)
-        self._join(waiter, frozenset((product_id,)))
+        self._join(waiter, (product_id,))
         self.waiters.add(waiter)
         try:
             yield waiter.changed
@@ -367,27 +338,25 @@ class Hub:
         """Its socket has drained."""
         self.stalls.pop(subscriber, None)
 
-    def _join(self, subscriber: Subscriber, ids: frozenset[str] | None) -> Topic:
-        topic = self._topics.get(ids)
-        if topic is None:
-            topic = self._topics[ids] = Topic(ids)
-            for product_id in ids or ():
-                self._watchers.setdefault(product_id, set()).add(topic)
-        topic.subscribers.add(subscriber)
-        subscriber.topic = topic
-        return topic
+    def _join(self, subscriber: Subscriber, ids: Iterable[str] | None) -> Topic:
+        subscriber.topic = self.topics.join(subscriber, None if ids is None else self._sorted(ids))
+        return subscriber.topic
 
-    def _opening(self, topic: Topic, ids: frozenset[str]) -> Frame:
+    def _sorted(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Each once, and where the product is known, the text that is kept of it anyway."""
+        entries = self.entries
+        return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
+
+    def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""
-        if topic.opening is None or topic.opening_of != self.revision:
-            topic.opening = self.snapshot_frame(ids, is_last=True)
-            topic.opening_of = self.revision
-        return topic.opening
+        return self._openings.get(
+            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True)
+        )
 
     def _public_ids(self) -> Iterable[str]:
         return (i for i, entry in self.entries.items() if entry.product.is_public)
 
-    def _changed_since(self, snapshot: Snapshot, ids: frozenset[str] | None) -> list[str]:
+    def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str]:
         entries = (
             self.entries.values()
             if ids is None

@@ -18,8 +18,9 @@ from itertools import islice
 from stream_server.metrics import Metrics
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.hub import PING_SLOTS, Hub, Pending, Topic
+from stream_server.streaming.hub import PING_SLOTS, Hub, Pending
 from stream_server.streaming.subscriber import Subscriber
+from stream_server.streaming.topics import Topic
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Publisher:
         self._rng = rng or random.Random()
         self._wake = asyncio.Event()
         self._told_turns = 0
+        self._in_turn = 0  # writes in this turn of the loop
         hub.on_change = self._wake.set
         hub.on_failure = metrics.failed.labels("stream").inc
 
@@ -78,7 +80,7 @@ class Publisher:
                 await asyncio.sleep(at - loop.time())
                 self._abort_stalled()
                 if slot:
-                    await self._write_all(slot, self._ping_frame())
+                    await self._write_all(list(slot), self._ping_frame())
 
     async def end_streams(self, seconds: float) -> None:
         """Ends every stream, spread over this time; each is told to come back at a time of
@@ -124,19 +126,10 @@ class Publisher:
         taken = hub.begin_publishing(product_ids)
         try:
             events = self._encode(taken)
-            by_topic: dict[Topic, list[str]] = {}
-            for product_id in events:
-                for topic in hub.topics_of(product_id):
-                    by_topic.setdefault(topic, []).append(product_id)
-            position = hub.published_position()
-            made: dict[tuple[str, ...], Frame] = {}
+            make = frames.Joined(events, hub.published_position())
             delivered = 0
-            for topic, shown in by_topic.items():
-                key = tuple(shown)
-                if key not in made:
-                    joined = b"".join([events[product_id] for product_id in shown])
-                    made[key] = Frame(frames.with_position(joined, position))
-                delivered += await self._write_all(topic.subscribers, made[key], shown)
+            for shown, subscribers in self._by_products(events).items():
+                delivered += await self._write_all(subscribers, make.frame(shown), shown)
             self._measure(delivered, [taken[product_id].changed_at for product_id in events])
         except Exception:
             if hub.history == history:
@@ -161,13 +154,28 @@ class Publisher:
                     events[product_id] = told
         return events
 
+    def _by_products(self, product_ids: Iterable[str]) -> dict[tuple[str, ...], list[Subscriber]]:
+        """The subscribers by what they show of these products: they get the same frame."""
+        shown: dict[Topic, tuple[str, ...]] = {}
+        for product_id in product_ids:
+            for topic in self._hub.topics.of(product_id):
+                shown[topic] = (*shown.get(topic, ()), product_id)
+        subscribers: dict[tuple[str, ...], list[Subscriber]] = {}
+        for topic, ids in shown.items():
+            subscribers.setdefault(ids, []).extend(topic.subscribers)
+        return subscribers
+
     async def _write_all(
-        self, subscribers: Iterable[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
+        self, subscribers: Sequence[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
     ) -> int:
         """Writes a frame to those that are up to date; the others remember the products.
-        Gives the loop to others after each slice. Returns the number written."""
-        written = 0
-        for part in _slices(list(subscribers)):
+        Gives the loop to others after each slice, however few get the same frame. Returns the
+        number written."""
+        written = start = 0
+        while start < len(subscribers):
+            part = subscribers[start : start + _SLICE - self._in_turn]
+            start += len(part)
+            self._in_turn += len(part)
             for subscriber in part:
                 if subscriber.owed is not None:
                     subscriber.owed.update(product_ids)
@@ -177,7 +185,8 @@ class Publisher:
                     written += 1
                 except Exception as error:  # noqa: BLE001  # it is logged there
                     subscriber.fail(error)
-            if len(part) == _SLICE:
+            if self._in_turn >= _SLICE:
+                self._in_turn = 0
                 await asyncio.sleep(0)
         return written
 

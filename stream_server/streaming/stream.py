@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from zlib import crc32
 
 import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from stream_server.streaming.connection import EXTENSION, Handover
-from stream_server.streaming.frames import Frame
+from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
 
@@ -19,21 +20,33 @@ _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only r
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
+    "Vary": "Accept-Encoding",
 }
+PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
 HEAD = EventSourceResponse(iter(()), headers=HEADERS)
+PACKED_HEAD = EventSourceResponse(iter(()), headers=PACKED_HEADERS)
 
 
 class StreamResponse:
-    """An ASGI application that streams some products (`ids` None: the whole catalogue)."""
+    """An ASGI application that streams some products (`ids` None: the whole catalogue), as gzip
+    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended."""
 
     def __init__(
-        self, hub: Hub, ids: frozenset[str] | None, last_event_id: str | None = None
+        self,
+        hub: Hub,
+        ids: Iterable[str] | None,
+        last_event_id: str | None = None,
+        *,
+        is_packed: bool = False,
     ) -> None:
         self._hub = hub
         self._ids = ids
         self._last_event_id = last_event_id
+        self._is_packed = is_packed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["http_version"] == "1.0":
+            self._is_packed = False
         handover = scope.get("extensions", {}).get(EXTENSION)
         if scope["method"] == "HEAD":
             await self._send_head(send)
@@ -44,24 +57,26 @@ class StreamResponse:
             await self._take_over(handover, send)
 
     async def _send_head(self, send: Send) -> None:
+        head = PACKED_HEAD if self._is_packed else HEAD
         await send(
             {
                 "type": "http.response.start",
-                "status": HEAD.status_code,
-                "headers": HEAD.raw_headers,
+                "status": head.status_code,
+                "headers": head.raw_headers,
             }
         )
 
     async def _take_over(self, handover: Handover, send: Send) -> None:
         handover.prepare()
         await self._send_head(send)
-        connection = handover.take(self._hub)
+        connection = handover.take(self._hub, is_packed=self._is_packed)
         if connection is not None:
             self._hub.subscribe(connection, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        subscriber = BodySubscriber(self._hub)
-        response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
+        subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
+        headers = PACKED_HEADERS if self._is_packed else HEADERS
+        response = EventSourceResponse(subscriber.body(), headers=headers, ping=0)
         try:
             self._hub.subscribe(subscriber, self._ids, self._last_event_id)
             with subscriber.sending:
@@ -85,8 +100,11 @@ class BodySubscriber(Subscriber):
         self.sending = anyio.CancelScope()
 
     def write(self, frame: Frame) -> None:
-        self._parts.append(frame.body)
-        self._size += len(frame.body)
+        self._put(frame.body)
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
         self._wake.set()
         if self._size > _HIGH_WATER and not self.is_full:
             self.pause()
@@ -113,3 +131,24 @@ class BodySubscriber(Subscriber):
                 self._size = 0
                 if self.is_full and not self._parts:
                     self.resume()
+
+
+class GzipBody(BodySubscriber):
+    """The same as gzip."""
+
+    __slots__ = ("_checksum", "_said")
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._checksum = self._said = 0
+        self._parts.append(GZIP_HEAD)
+
+    def write(self, frame: Frame) -> None:
+        self._checksum = crc32(frame.body, self._checksum)
+        self._said += len(frame.body)
+        self._put(frame.packed)
+
+    def end(self) -> None:
+        if not self._has_ended:
+            self._parts.append(gzip_end(self._checksum, self._said))
+        super().end()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from stream_server.streaming.frames import Frame
 
 if TYPE_CHECKING:
-    from stream_server.streaming.hub import Hub, Topic
+    from stream_server.streaming.hub import Hub
+    from stream_server.streaming.topics import Topic
 
 logger = logging.getLogger(__name__)
 

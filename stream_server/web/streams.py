@@ -6,6 +6,7 @@ import logging
 import math
 import resource
 import time
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse
 from stream_server.web import inputs
+from stream_server.web.encodings import accepts_gzip
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.routing import Resource
 
@@ -70,15 +72,15 @@ async def _stream_one(request: Request) -> ASGIApp:
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    return await _stream(request, hub, frozenset((product_id,)))
+    return await _stream(request, hub, (product_id,))
 
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, loaded_hub(request), None if ids is None else frozenset(ids))
+    return await _stream(request, loaded_hub(request), ids)
 
 
-async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASGIApp:
+async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
     # A page that makes a new EventSource cannot set the header, so the query can carry it.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
@@ -88,7 +90,8 @@ async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASG
     if request.app.state.is_draining:
         raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
     request.app.state.stream_limit.check(hub)
-    return StreamResponse(hub, ids, last_event_id)
+    is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
+    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:

@@ -215,7 +215,7 @@ async def test_who_goes_is_forgotten_at_once(stock: Server, path: str) -> None:
             go(raw)
             await until(lambda: stock.open_streams == 0)
             assert not stock.hub._topics
-            assert not stock.hub._watchers
+            assert not stock.hub.topics
 
 
 # Slow clients
@@ -528,7 +528,7 @@ async def test_thousands_of_streams_leave_nothing_behind(
     assert not living(StreamConnection, BodySubscriber, HttpToolsProtocol, RequestResponseCycle)
     hub = stock.hub
     assert not hub._topics
-    assert not hub._watchers
+    assert not hub.topics
     assert not hub.stalls
     assert not any(hub.slots)
     assert stock.metric("loop_failures_total", loop="publisher") == 0
