@@ -106,6 +106,11 @@ def event(
     return b"".join(parts)
 
 
+def with_position(events: bytes, position: str) -> bytes:
+    """The same events, the last of which carries the position."""
+    return b"%bid: %b\n\n" % (events[:-1], position.encode())
+
+
 class Joined:
     """Frames of some products' events, each of which is deflated once, whatever it goes out with.
 

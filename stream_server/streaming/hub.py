@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from itertools import count
 from typing import Protocol
 
 from stream_server.streaming import frames
+from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.openings import Openings
 from stream_server.streaming.snapshot import Position, Snapshot
@@ -25,6 +27,7 @@ from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 from stream_server.streaming.topics import Ids, Topic, Topics
 
 PING_SLOTS = 150
+_PAGE_BYTES = 65_536  # of products; the last one may pass it
 _LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
 
 
@@ -104,6 +107,8 @@ class Hub:
         self.on_failure: Callable[[], None] = lambda: None
         self.topics = Topics()
         self._openings = Openings()
+        self._pages = Pages()
+        self._recent = Recent()
         self._publishing_from: Snapshot | None = None
         self._changes = count()
         self._next_slot = count()
@@ -129,9 +134,11 @@ class Hub:
             self.pending.clear()
             self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
+            self._recent.fill((p.changed_xid, i) for i, p in products.items())
         if not continues:
             self.history += 1
         self.revision += 1
+        self._pages.clear()
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
         self.on_change()
 
@@ -153,6 +160,7 @@ class Hub:
         if is_live != self.is_live:
             self.is_live = is_live
             self.revision += 1
+            self._pages.clear()
             self.turns += 1
             self.on_change()
 
@@ -165,10 +173,13 @@ class Hub:
         self.revision += 1
         if entry is None:
             entry = self.entries[product.id] = Entry(product)
-            self._sorted_ids = None
+            if self._sorted_ids is not None:
+                insort(self._sorted_ids, entry.id)
         else:
             entry.product = product
             entry.json = None
+        self._pages.changed(entry.id)
+        self._recent.add(product.changed_xid, entry.id)
         if product.id not in self.pending and self.topics.is_watched(product.id):
             due = max(self.clock(), entry.quiet_until)
             self.pending[product.id] = Pending(
@@ -268,15 +279,16 @@ class Hub:
         self.slots[subscriber.slot].add(subscriber)
         self.open_streams[topic.kind] += 1
         position = self.resumable(last_event_id) if last_event_id else None
-        if position is not None:
-            subscriber.open(self._changed_since(position.snapshot, ids))
+        changed = self._changed_since(position.snapshot, ids) if position else None
+        if changed is not None:
+            subscriber.open(changed)
             return
         if subscriber.is_full:
             self.stalled(subscriber)
         if last_event_id or ids is None:
             subscriber.write(self.reset_frame())
         if ids is None:
-            subscriber.open(self._public_ids())
+            subscriber.open_catalogue()
         elif len(ids) > PAGE or subscriber.is_full:
             subscriber.open(ids)
         else:
@@ -294,6 +306,8 @@ class Hub:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
         self.topics.leave(subscriber, topic)
+        if topic.ids is None and not topic.subscribers:
+            self._pages.clear()
 
     def resumable(self, last_event_id: str) -> Position | None:
         """The position, if it is of this history and not ahead of what the hub has seen."""
@@ -353,19 +367,18 @@ class Hub:
             self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True)
         )
 
-    def _public_ids(self) -> Iterable[str]:
-        return (i for i, entry in self.entries.items() if entry.product.is_public)
-
-    def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str]:
-        entries = (
-            self.entries.values()
-            if ids is None
-            else [self.entries[i] for i in ids if i in self.entries]
-        )
+    def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
+        """The products among these that a reader of the snapshot has not seen as they are; None
+        if it would take a look at the whole catalogue to know."""
         xmin = snapshot.xmin
+        if ids is None:
+            recent = self._recent.since(xmin)
+            if recent is None:
+                return None
+            ids = tuple(set(recent))
         return [
             product.id
-            for product in [entry.product for entry in entries]
+            for product in [self.entries[i].product for i in ids if i in self.entries]
             if product.changed_xid >= xmin
             and not snapshot.sees(product.changed_xid)
             and product.published
@@ -382,11 +395,44 @@ class Hub:
             else:
                 known.append(self.json(product_id))
         data = frames.snapshot_data(known, unknown, self.is_live)
+        position = self._given_position() if is_last else None
+        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+
+    def catalogue_page(self, after: str) -> Page:
+        """The public products that follow this id, as many as one event should hold."""
+        page = self._pages.get(after)
+        if page is None:
+            page = self._make_page(after)
+            self._pages.keep(after, page)
+        return page
+
+    def last_page(self, page: Page) -> Frame:
+        """A page's frame, for whoever has everything with it."""
+        position = self._given_position()
+        body = page.frame.body
+        return Frame(body) if position is None else Frame(frames.with_position(body, position))
+
+    def _make_page(self, after: str) -> Page:
+        ids = self.sorted_ids()
+        known: list[bytes] = []
+        size, last = 0, None
+        for index in range(bisect_right(ids, after), len(ids)):
+            if self.public(ids[index]) is None:
+                continue
+            if len(known) == PAGE or size >= _PAGE_BYTES:
+                break
+            known.append(self.json(ids[index]))
+            size += len(known[-1])
+            last = ids[index]
+        else:
+            last = None
+        data = frames.snapshot_data(known, [], self.is_live)
+        return Page(Frame(frames.event("snapshot", data, retry_ms=self.retry_ms)), last)
+
+    def _given_position(self) -> str | None:
         # Until the streams of an old history have ended, nobody is given a position: theirs would
         # cover what they still have from it.
-        is_old = self.history != self.ended_history
-        position = self.position() if is_last and not is_old else None
-        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+        return self.position() if self.history == self.ended_history else None
 
     def reset_frame(self) -> Frame:
         """A `reset` event: what the client had is void, its last id too; a full snapshot follows.

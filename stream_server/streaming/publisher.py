@@ -178,7 +178,7 @@ class Publisher:
             self._in_turn += len(part)
             for subscriber in part:
                 if subscriber.owed is not None:
-                    subscriber.owed.update(product_ids)
+                    subscriber.owe(product_ids)
                     continue
                 try:
                     subscriber.send(frame)
