@@ -67,9 +67,10 @@ def measure(context: Context) -> list[Figure]:
             floors = _floors(context, shop, seconds)
             with _open(context, server, shop, is_packed=True) as (opened, _):
                 packed = _run(context, server, opened, database, shop, "uniform", seconds)
-        with ours(database, context.folder, quiet) as server, _open(
-            context, server, shop, is_packed=True
-        ) as (_, kilobytes):
+        with (
+            ours(database, context.folder, quiet) as server,
+            _open(context, server, shop, is_packed=True) as (_, kilobytes),
+        ):
             figures.append(Figure("memory a stream, gzip", kilobytes, "KB", at_most(4)))
         with (
             ours(database, context.folder, quiet | {"STREAM_CONFLATE_MS": "0"}) as server,
@@ -79,9 +80,7 @@ def measure(context: Context) -> list[Figure]:
     for spread, run in plain.items():
         name = f"CPU a delivery, {spread} changes"
         bar = at_most(1.5)
-        figures.append(
-            against(name, "µs", [run.microseconds], FLOOR, [floors[spread]], bar)
-        )
+        figures.append(against(name, "µs", [run.microseconds], FLOOR, [floors[spread]], bar))
         figures.append(Figure(f"deliveries, {spread} changes", run.deliveries, "/s"))
         figures.append(Figure(f"lag, {spread} changes, p50", run.lag_p50, "ms"))
         figures.append(Figure(f"lag, {spread} changes, p99", run.lag_p99, "ms"))
@@ -132,9 +131,7 @@ def _open(
     """Every page's stream, and how many KB of memory each took."""
     server.process.settle()
     before = server.process.memory()
-    with load(
-        context.build, server.port, shop.pages, shop.streams, is_packed=is_packed
-    ) as opened:
+    with load(context.build, server.port, shop.pages, shop.streams, is_packed=is_packed) as opened:
         server.process.settle()
         yield opened, (server.process.memory() - before) / shop.streams / 1024
     server.wait_until_empty()

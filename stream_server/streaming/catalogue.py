@@ -63,6 +63,7 @@ class Recent:
     def __init__(self) -> None:
         self._changes: list[tuple[int, str]] = []
         self._floor = 0  # all changes from this transaction on are here
+        self._room = 0  # entries until the older ones of a product are looked for
 
     def fill(self, changes: Iterable[tuple[int, str]]) -> None:
         """Begins anew, with the last change of every product."""
@@ -73,7 +74,7 @@ class Recent:
     def add(self, xid: int, product_id: str) -> None:
         """A product has changed."""
         insort(self._changes, (xid, product_id))
-        if len(self._changes) > 2 * _RECENT:
+        if len(self._changes) > self._room:
             newest = {product_id: xid for xid, product_id in self._changes}
             self._changes = sorted((xid, product_id) for product_id, xid in newest.items())
             self._forget()
@@ -90,3 +91,4 @@ class Recent:
         if len(self._changes) > _RECENT:
             self._floor = self._changes[-_RECENT - 1][0] + 1
             del self._changes[:-_RECENT]
+        self._room = 2 * len(self._changes) + 500

@@ -256,7 +256,9 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
         ):
             await slow.send(get(ALL))
             await until(lambda: server.open_streams == 2)
-            (subscriber,) = server.hub.streams()
+            (subscriber,) = next(
+                each.subscribers for each in server.hub.topics.of(ids[0]) if each.ids is None
+            )
             async with asyncio.timeout(30):
                 number = 0
                 while not subscriber.is_full:
