@@ -183,19 +183,21 @@ def _floors(context: Context, shop: Shop, seconds: int) -> dict[str, float]:
     """Microseconds a delivery, by how changes are spread."""
     data = b'{"productId":"p1234",' + b'"a":"' + b"x" * 280 + b'"}'
     given = {}
-    with floor(context.build, context.folder) as peer:
-        with load(context.build, peer.port, "/sub", shop.streams) as opened:
-            for spread, deliveries in shop.deliveries.items():
-                to = max(1, round(deliveries))
-                opened.report()
-                cpu = peer.process.cpu()
-                posts = 0
-                until = time.monotonic() + seconds
-                while time.monotonic() < until:
-                    peer.publish(data, "aaaa.10000:10000:", to=to)
-                    posts += 1
-                    time.sleep(max(0.0, (until - seconds) + posts / RATE - time.monotonic()))
-                given[spread] = (peer.process.cpu() - cpu) / (posts * to) * 1e6
+    with (
+        floor(context.build, context.folder) as peer,
+        load(context.build, peer.port, "/sub", shop.streams) as opened,
+    ):
+        for spread, deliveries in shop.deliveries.items():
+            to = max(1, round(deliveries))
+            opened.report()
+            cpu = peer.process.cpu()
+            posts = 0
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                peer.publish(data, "aaaa.10000:10000:", to=to)
+                posts += 1
+                time.sleep(max(0.0, (until - seconds) + posts / RATE - time.monotonic()))
+            given[spread] = (peer.process.cpu() - cpu) / (posts * to) * 1e6
     return given
 
 

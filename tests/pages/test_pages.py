@@ -58,7 +58,8 @@ async def test_every_page_forbids_what_is_inline_and_has_none(client: httpx.Asyn
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-cache"
         text = answer.text
-        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", text)
+        code = r"<script(?![^>]*(?:\bsrc=|type=\"application/json\"))"
+        assert not re.search(code + r"|<style|\sstyle=|\son\w+=|javascript:", text)
 
 
 async def test_what_a_page_links_is_there_for_ever_and_compressed(
