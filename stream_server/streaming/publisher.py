@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 from stream_server.metrics import Metrics
@@ -154,11 +154,15 @@ class Publisher:
                     events[product_id] = told
         return events
 
-    def _by_products(self, product_ids: Iterable[str]) -> dict[tuple[str, ...], list[Subscriber]]:
+    def _by_products(self, product_ids: Collection[str]) -> dict[tuple[str, ...], list[Subscriber]]:
         """The subscribers by what they show of these products: they get the same frame."""
+        topics_of = self._hub.topics.of
+        if len(product_ids) == 1:  # as most often, so that it is worth its lines
+            (only,) = product_ids
+            return {(only,): [each for topic in topics_of(only) for each in topic.subscribers]}
         shown: dict[Topic, tuple[str, ...]] = {}
         for product_id in product_ids:
-            for topic in self._hub.topics.of(product_id):
+            for topic in topics_of(product_id):
                 shown[topic] = (*shown.get(topic, ()), product_id)
         subscribers: dict[tuple[str, ...], list[Subscriber]] = {}
         for topic, ids in shown.items():
