@@ -58,6 +58,7 @@ def measure(context: Context) -> list[Figure]:
         quiet = {"STREAM_PING_SECONDS": "3600"}
         with ours(database, context.folder, quiet) as server:
             figures += _openings(server, shop)
+            unwatched = _unwatched(server, database, shop, seconds)
             with _open(context, server, shop) as (opened, kilobytes):
                 figures.append(Figure("memory a stream", kilobytes, "KB", at_most(4)))
                 plain = {
@@ -81,6 +82,8 @@ def measure(context: Context) -> list[Figure]:
         name = f"CPU a delivery, {spread} changes"
         bar = at_most(1.5)
         figures.append(against(name, "µs", [run.microseconds], FLOOR, [floors[spread]], bar))
+        own = unwatched / run.deliveries * 1e6
+        figures.append(Figure(f"{name}, of it what nobody watches", own, "µs"))
         figures.append(Figure(f"deliveries, {spread} changes", run.deliveries, "/s"))
         figures.append(Figure(f"lag, {spread} changes, p50", run.lag_p50, "ms"))
         figures.append(Figure(f"lag, {spread} changes, p99", run.lag_p99, "ms"))
@@ -170,6 +173,18 @@ def _run(
         report.lag_p50,
         report.lag_p99,
     )
+
+
+def _unwatched(server: Ours, database: Database, shop: Shop, seconds: int) -> float:
+    """Seconds of CPU a second for the same changes when no stream is open."""
+    product = f"random(0, {shop.products - 1})"
+    with database.writer(product, seconds + 3, clients=2, per_second=RATE) as writer:
+        time.sleep(2)
+        cpu, began = server.process.cpu(), time.monotonic()
+        time.sleep(seconds)
+        used = (server.process.cpu() - cpu) / (time.monotonic() - began)
+        writer.result()
+    return used
 
 
 def _delivered(server: Ours) -> float:

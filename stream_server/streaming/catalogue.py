@@ -44,6 +44,8 @@ class Pages:
 
     def changed(self, product_id: str) -> None:
         """A product looks different, so a page is void. After the last page anything may begin."""
+        if not self._pages:
+            return
         for after, page in list(self._pages.items()):
             if after < product_id and (page.last is None or product_id <= page.last):
                 self._forget(after)
