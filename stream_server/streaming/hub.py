@@ -100,6 +100,7 @@ class Hub:
         self.pending: dict[str, Pending] = {}
         self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
         self.stalls: dict[Subscriber, float] = {}
+        self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
@@ -266,6 +267,8 @@ class Hub:
         with one that is not of this history, a reset and all. All of the catalogue begins with a
         reset too: its snapshot does not name what is not there any more, and the client may have
         that from a stream that was cut before it gave a position.
+
+        Until the first state is loaded it is held: it gets nothing but pings until `start_held`.
         """
         topic = self._join(subscriber, ids)
         try:
@@ -274,17 +277,33 @@ class Hub:
             subscriber.fail(error)
 
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
-        ids = topic.ids
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.slots[subscriber.slot].add(subscriber)
         self.open_streams[topic.kind] += 1
+        if subscriber.is_full:
+            self.stalled(subscriber)
+        if self.is_loaded:
+            self._open(subscriber, topic, last_event_id)
+        else:
+            self.held[subscriber] = last_event_id
+
+    def start_held(self, subscriber: Subscriber) -> bool:
+        """Starts a stream that was held. False if it is of one product that is not there: it had
+        better end, for the client comes back and is told so."""
+        last_event_id, topic = self.held.pop(subscriber), subscriber.topic
+        assert topic is not None  # whoever leaves is held no longer
+        if topic.kind == "product" and not any(map(self.public, topic.ids or ())):
+            return False
+        self._open(subscriber, topic, last_event_id)
+        return True
+
+    def _open(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
+        ids = topic.ids
         position = self.resumable(last_event_id) if last_event_id else None
         changed = self._changed_since(position.snapshot, ids) if position else None
         if changed is not None:
             subscriber.open(changed)
             return
-        if subscriber.is_full:
-            self.stalled(subscriber)
         if last_event_id or ids is None:
             subscriber.write(self.reset_frame())
         if ids is None:
@@ -302,6 +321,7 @@ class Hub:
         subscriber.topic = None
         subscriber.owed = set()  # so that nothing is sent to it any more
         self.stalls.pop(subscriber, None)
+        self.held.pop(subscriber, None)
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1

@@ -25,6 +25,8 @@ from stream_server.streaming.topics import Topic
 logger = logging.getLogger(__name__)
 
 _SLICE = 256  # writes in one turn of the event loop: about 3 ms
+_OPENINGS = 32  # streams that begin in one turn of the event loop
+_FAREWELL_SECONDS = 0.02  # a stream, where they are few: fifty of them take a second
 _BATCH = 200  # products published together
 
 
@@ -63,6 +65,8 @@ class Publisher:
                 self._hub.end_history(history)
             if self._hub.turns != self._told_turns:
                 await self._tell_live()
+            if self._hub.held and self._hub.is_loaded:
+                await self._start_held()
             due = self._due()
             if due:
                 await self._publish(due)
@@ -83,25 +87,21 @@ class Publisher:
                     await self._write_all(list(slot), self._ping_frame())
 
     async def end_streams(self, seconds: float) -> None:
-        """Ends every stream, spread over this time; each is told to come back at a time of
-        its own."""
+        """Ends every stream, spread over this time, or over less where they are few; each is told
+        to come back at a time of its own."""
         for waiter in self._hub.waiters:
             waiter.end()
         streams = self._hub.streams()
         self._rng.shuffle(streams)
-        deadline = self._hub.clock() + seconds
         farewells = [self._farewell_frame() for _ in range(64)]
-        slices = -(-len(streams) // _SLICE) or 1
-        for number, part in enumerate(_slices(streams), start=1):
+        seconds = min(seconds, len(streams) * _FAREWELL_SECONDS)
+        deadline = self._hub.clock() + seconds
+        slices = max(-(-len(streams) // _SLICE), round(seconds / _FAREWELL_SECONDS), 1)
+        size = -(-len(streams) // slices) or 1
+        slices = -(-len(streams) // size)
+        for number, part in enumerate(_slices(streams, size), start=1):
             for subscriber in part:
-                try:
-                    if subscriber.is_full:
-                        subscriber.abort()  # it would not read a farewell either
-                    elif subscriber.topic is not None:
-                        subscriber.write(self._rng.choice(farewells))
-                        subscriber.end()
-                except Exception as error:  # noqa: BLE001  # it is logged there
-                    subscriber.fail(error)
+                self._end(subscriber, self._rng.choice(farewells))
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
 
@@ -198,7 +198,31 @@ class Publisher:
         # Counted, not compared: who joined between two turns was told the one in its snapshot.
         self._told_turns = self._hub.turns
         frame = Frame(frames.event("source", frames.to_json({"live": self._hub.is_live})))
-        await self._write_all(self._hub.streams(), frame)
+        told = [each for each in self._hub.streams() if each not in self._hub.held]
+        await self._write_all(told, frame)
+
+    async def _start_held(self) -> None:
+        # Here and nowhere else, so that no change goes out to a stream without its snapshot.
+        for part in _slices(list(self._hub.held), _OPENINGS):
+            for subscriber in part:
+                if subscriber not in self._hub.held:
+                    continue
+                try:
+                    if not self._hub.start_held(subscriber):
+                        self._end(subscriber, self._farewell_frame())
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
+            await asyncio.sleep(0)
+
+    def _end(self, subscriber: Subscriber, farewell: Frame) -> None:
+        try:
+            if subscriber.is_full:
+                subscriber.abort()  # it would not read a farewell either
+            elif subscriber.topic is not None:
+                subscriber.write(farewell)
+                subscriber.end()
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            subscriber.fail(error)
 
     def _measure(self, delivered: int, changed_at: Iterable[float]) -> None:
         now = self._now()
@@ -226,6 +250,6 @@ class Publisher:
         return frames.to_json({"time": int(self._now() * 1000)})
 
 
-def _slices(subscribers: list[Subscriber]) -> Iterable[list[Subscriber]]:
-    for start in range(0, len(subscribers), _SLICE):
-        yield subscribers[start : start + _SLICE]
+def _slices(subscribers: list[Subscriber], size: int) -> Iterable[list[Subscriber]]:
+    for start in range(0, len(subscribers), size):
+        yield subscribers[start : start + size]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable
 from zlib import crc32
 
@@ -25,6 +26,10 @@ HEADERS = {
 PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
 HEAD = EventSourceResponse(iter(()), headers=HEADERS)
 PACKED_HEAD = EventSourceResponse(iter(()), headers=PACKED_HEADERS)
+
+# A comment, the first bytes of a body (the HTML standard, 9.2.6). Proxies that compress decide by
+# the first bytes that they read, and some then keep a body of half a kilobyte back for ever.
+HELLO = Frame(b":\n\n")
 
 
 class StreamResponse:
@@ -71,6 +76,7 @@ class StreamResponse:
         await self._send_head(send)
         connection = handover.take(self._hub, is_packed=self._is_packed)
         if connection is not None:
+            connection.write(HELLO)
             self._hub.subscribe(connection, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +92,26 @@ class StreamResponse:
             self._hub.unsubscribe(subscriber)
 
 
+class TurnedAway:
+    """An ASGI application that asks a stream's client to come back in some seconds.
+
+    It must not be a status: any other than 200 ends an EventSource for good, and a connection
+    that is closed without an answer becomes one in a proxy (the HTML standard, 9.2.3).
+    """
+
+    def __init__(self, retry_ms: int) -> None:
+        self._body = b"retry: %d\n\n" % int(retry_ms * random.uniform(0.5, 2.5))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [each for each in HEAD.raw_headers if each[0] != b"connection"]
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        if scope["http_version"] in ("1.0", "1.1"):  # HTTP/2 has no such field
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else self._body
+        await send({"type": "http.response.body", "body": body})
+
+
 class BodySubscriber(Subscriber):
     """A subscriber that is the body of an ASGI response."""
 
@@ -98,6 +124,7 @@ class BodySubscriber(Subscriber):
         self._wake = asyncio.Event()
         self._has_ended = False
         self.sending = anyio.CancelScope()
+        self.write(HELLO)
 
     def write(self, frame: Frame) -> None:
         self._put(frame.body)
@@ -121,6 +148,8 @@ class BodySubscriber(Subscriber):
 
     async def body(self) -> AsyncIterator[bytes]:
         """What is written, until the stream ends."""
+        hello, self._parts = self._parts[:1], self._parts[1:]
+        yield b"".join(hello)  # by itself
         while not (self._has_ended and not self._parts):
             await self._wake.wait()
             self._wake.clear()
@@ -139,9 +168,9 @@ class GzipBody(BodySubscriber):
     __slots__ = ("_checksum", "_said")
 
     def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
         self._checksum = self._said = 0
-        self._parts.append(GZIP_HEAD)
+        super().__init__(hub)
+        self._parts[0] = GZIP_HEAD + self._parts[0]
 
     def write(self, frame: Frame) -> None:
         self._checksum = crc32(frame.body, self._checksum)
