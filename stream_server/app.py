@@ -65,7 +65,7 @@ from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
 from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
-from stream_server.web.routing import Shortcut
+from stream_server.web.routing import Ending, Shortcut
 from stream_server.web.streams import StreamLimit, stream_routes
 from stream_server.web.sync import sync_routes
 
@@ -103,6 +103,10 @@ CODES = {
     429: "too_many_requests",
     503: "unavailable",
 }
+NOT_STARTED = (
+    "the lifespan of this application was not run; one that is mounted in another needs "
+    "stream_server.app.started() in the lifespan of that one"
+)
 LAG_SECONDS = 15.0  # between two measurements of how late external systems are
 CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
 
@@ -124,6 +128,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         metrics,
         ping=settings.stream_ping_seconds,
         stall=settings.stream_stall_seconds,
+        longest=settings.stream_max_seconds,
     )
     url = session_url(settings)
     source = Source(
@@ -160,6 +165,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        app.state.has_started = True
+        app.state.is_leaving = app.state.is_draining = False  # it may be started again
+        app.state.waits_because = ""
         loops = {
             "source": follow,
             "publisher": publisher.publish,
@@ -170,7 +178,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         try:
             async with running(loops, metrics):
                 yield
+                if not app.state.is_draining:  # a server that knows nothing of it
+                    await drain()
         finally:
+            app.state.has_started = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSING_SECONDS):
                     await imports.stop()
@@ -221,10 +232,23 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
-    app.state.waits_because = ""
+    app.state.has_started = False
+    app.state.waits_because = NOT_STARTED
+    app.state.is_leaving = False
     app.state.is_draining = False
     app.state.drain = drain
     return app
+
+
+@asynccontextmanager
+async def started(app: Starlette) -> AsyncIterator[None]:
+    """Run what the application needs (its loops and its connections) within the block.
+
+    Servers do this for the application that they serve (ASGI's lifespan), but nobody does it for
+    one that is mounted in another: do it in the lifespan of the other.
+    """
+    async with app.router.lifespan_context(app):
+        yield
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -246,7 +270,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
     shortcut = Middleware(
         Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
     )
-    return [cors, shortcut] if settings.allowed_origins else [shortcut]
+    ending = Middleware(Ending)
+    return [ending, cors, shortcut] if settings.allowed_origins else [ending, shortcut]
 
 
 def explain(error: Exception) -> Response | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import socket
+import time
 
 import uvicorn
 from sse_starlette.sse import AppStatus
@@ -21,12 +23,18 @@ class Server(uvicorn.Server):
     uvicorn would wait for open streams first; they never end by themselves.
     """
 
-    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette, *, drain_delay: float = 0.0) -> None:
         super().__init__(config)
         self._app = app
+        self._drain_delay = drain_delay
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops accepting, drains the streams, then shuts down as uvicorn does."""
+        """Says on /readyz that it will, for balancers to notice; then stops accepting, drains the
+        streams, and shuts down as uvicorn does."""
+        self._app.state.is_leaving = True
+        until = time.monotonic() + self._drain_delay
+        while time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # as uvicorn looks at `force_exit`, which nobody signals
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         await self._app.state.drain()
@@ -61,4 +69,4 @@ def server(app: Starlette, settings: Settings) -> Server:
         timeout_keep_alive=75,  # polls come every ten seconds
         timeout_graceful_shutdown=10,
     )
-    return Server(config, app)
+    return Server(config, app, drain_delay=settings.drain_delay_seconds)

@@ -227,6 +227,18 @@ class Settings(BaseSettings):
     stream_drain_seconds: float = Field(
         5, ge=0, le=3600, description="At shutdown, streams are ended over this time"
     )
+    drain_delay_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="At shutdown, /readyz says so for this long while all else still works",
+    )
+    stream_max_seconds: float = Field(
+        3600,
+        ge=0,
+        le=604_800,
+        description="A stream ends after this time, give or take a tenth; 0: never",
+    )
     stream_stall_seconds: float = Field(
         30, gt=0, le=3600, description="A stream whose client reads nothing for so long is closed"
     )

@@ -82,7 +82,8 @@ def run(
 
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
-    web = _Server(server(app, settings).config, app)
+    config = server(app, settings).config
+    web = _Server(config, app, drain_delay=settings.drain_delay_seconds)
 
     async def accompany() -> None:
         try:

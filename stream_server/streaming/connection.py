@@ -68,6 +68,9 @@ class StreamConnection(asyncio.Protocol, Subscriber):
             if sent < len(chunk):
                 self._transport.write(chunk[sent:])
 
+    def backlog(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def end(self) -> None:
         self.hub.unsubscribe(self)
         self._write(LAST_CHUNK)

@@ -119,12 +119,14 @@ class BodySubscriber(Subscriber):
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self._parts: list[bytes] = []
+        self._parts = [self._hello()]
         self._size = 0
         self._wake = asyncio.Event()
         self._has_ended = False
         self.sending = anyio.CancelScope()
-        self.write(HELLO)
+
+    def _hello(self) -> bytes:
+        return HELLO.body
 
     def write(self, frame: Frame) -> None:
         self._put(frame.body)
@@ -135,6 +137,9 @@ class BodySubscriber(Subscriber):
         self._wake.set()
         if self._size > _HIGH_WATER and not self.is_full:
             self.pause()
+
+    def backlog(self) -> int:
+        return self._size
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
@@ -156,8 +161,10 @@ class BodySubscriber(Subscriber):
             while self._parts:
                 data = b"".join(self._parts)
                 self._parts.clear()
-                yield data  # returns when the server has taken it
-                self._size = 0
+                for start in range(0, len(data), _HIGH_WATER):
+                    part = data[start : start + _HIGH_WATER]
+                    yield part  # returns when the server has taken it
+                    self._size = max(0, self._size - len(part))
                 if self.is_full and not self._parts:
                     self.resume()
 
@@ -170,12 +177,18 @@ class GzipBody(BodySubscriber):
     def __init__(self, hub: Hub) -> None:
         self._checksum = self._said = 0
         super().__init__(hub)
-        self._parts[0] = GZIP_HEAD + self._parts[0]
+
+    def _hello(self) -> bytes:
+        self._count(HELLO.body)
+        return GZIP_HEAD + HELLO.packed
 
     def write(self, frame: Frame) -> None:
-        self._checksum = crc32(frame.body, self._checksum)
-        self._said += len(frame.body)
+        self._count(frame.body)
         self._put(frame.packed)
+
+    def _count(self, body: bytes) -> None:
+        self._checksum = crc32(body, self._checksum)
+        self._said += len(body)
 
     def end(self) -> None:
         if not self._has_ended:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from stream_server.streaming.frames import Frame
@@ -34,7 +33,7 @@ class Subscriber:
     whole catalogue, page by page, all that follows `cursor` is owed, too.
     """
 
-    __slots__ = ("cursor", "hub", "is_full", "owed", "slot", "topic")
+    __slots__ = ("cursor", "hub", "is_full", "owed", "pings_left", "slot", "topic")
 
     is_stream: ClassVar[bool] = True
 
@@ -45,6 +44,7 @@ class Subscriber:
         self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
+        self.pings_left = 0  # until it has lived long enough; 0: it may live for ever
 
     def write(self, frame: Frame) -> None:
         """Hands a frame to the socket. May call `pause` before it returns."""
@@ -53,6 +53,10 @@ class Subscriber:
     def send(self, frame: Frame) -> None:
         """Like `write`, for a subscriber that is up to date, so that nothing waits before it."""
         self.write(frame)
+
+    def backlog(self) -> int:
+        """How many bytes were written that the socket has not taken; 0 where nobody can tell."""
+        return 0
 
     def end(self) -> None:
         """Ends the stream in order: what was written still arrives."""
@@ -126,7 +130,7 @@ class Subscriber:
                 return page.frame
             self.owed = None
             return self.hub.last_page(page)
-        ids = list(islice(owed, PAGE))
+        ids = self.hub.page_of(owed)
         owed.difference_update(ids)
         if not owed:
             self.owed = None

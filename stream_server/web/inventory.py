@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -18,6 +19,8 @@ from stream_server.web.compression import compressing
 from stream_server.web.envelope import success
 from stream_server.web.routing import Resource
 
+logger = logging.getLogger(__name__)
+
 _CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
 _LONGEST_WAIT = 60.0  # seconds
 
@@ -31,9 +34,20 @@ def inventory_routes() -> list[Resource]:
     ]
 
 
+def started_hub(request: Request) -> Hub:
+    """The hub, which is being loaded or is loaded. Raises HTTPException 503 if nobody does it."""
+    state = request.app.state
+    if not state.has_started:
+        if not state.is_draining:
+            logger.error("No request can be answered: %s", state.waits_because)
+        raise HTTPException(503, f"Not available: {state.waits_because}")
+    hub: Hub = state.hub
+    return hub
+
+
 def loaded_hub(request: Request) -> Hub:
     """The hub. Raises HTTPException 503 until it has read the database for the first time."""
-    hub: Hub = request.app.state.hub
+    hub: Hub = started_hub(request)
     if not hub.is_loaded:
         raise HTTPException(503, "The inventory is being loaded", headers={"Retry-After": "1"})
     return hub
@@ -45,7 +59,7 @@ async def _get_one(request: Request) -> ASGIApp:
     wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_LONGEST_WAIT)
     known = inputs.header(request, b"if-none-match")
     etag = _etag_of_one(hub, product_id)
-    if wait and inputs.etag_matches(known, etag):
+    if wait and not request.app.state.is_draining and inputs.etag_matches(known, etag):
         etag = await _changed_etag(hub, request, product_id, etag, wait)
     return _answer(hub, hub.json(product_id), etag, known)
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 ErrorMap = Callable[[Exception], ASGIApp | None]
@@ -64,6 +64,31 @@ class Resource(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
+
+
+class Ending:
+    """Middleware that ends connections with their next answer while the server drains: whoever
+    asks again is sent to another one. HTTP/2 has no such field (RFC 9113, section 8.2.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not scope["app"].state.is_draining
+            or not scope["http_version"].startswith("1.")
+        ):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                fields = [each for each in message["headers"] if each[0] != b"connection"]
+                message = {**message, "headers": [*fields, (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 class Shortcut:

@@ -17,6 +17,7 @@ from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse, TurnedAway
 from stream_server.web import inputs
 from stream_server.web.encodings import accepts_gzip
+from stream_server.web.inventory import started_hub
 from stream_server.web.routing import Resource
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def stream_routes() -> list[Resource]:
 
 
 async def _stream_one(request: Request) -> ASGIApp:
-    hub: Hub = request.app.state.hub
+    hub = started_hub(request)
     product_id = request.path_params["product_id"]
     if hub.is_loaded and hub.public(product_id) is None:
         raise ProductNotFound(product_id)
@@ -76,7 +77,7 @@ async def _stream_one(request: Request) -> ASGIApp:
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, request.app.state.hub, ids)
+    return await _stream(request, started_hub(request), ids)
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
