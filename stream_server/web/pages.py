@@ -210,10 +210,15 @@ def _with_stock(hub: Hub, items: list[Item]) -> dict[str, object]:
 
 
 def _stock(hub: Hub, items: Iterable[Item]) -> str:
-    """What a page's stream need not begin with: its products as JSON, and the position from which
-    it goes on. As the text of a script element that is data (HTML standard, section 4.12.1.3)."""
-    known = [hub.json(item.id) for item in items if hub.public(item.id) is not None]
-    data = b'{"position":%b,"products":[%b]}' % (to_json(hub.position()), b",".join(known))
+    """What a page's stream need not begin with: its products as JSON by their ids, and the position
+    from which it goes on. As the text of a script element that is data (HTML standard, 4.12.1.3).
+    """
+    known = b",".join(
+        b"%b:%b" % (to_json(item.id), hub.json(item.id))
+        for item in items
+        if hub.public(item.id) is not None
+    )
+    data = b'{"position":%b,"known":{%b}}' % (to_json(hub.position()), known)
     return data.decode().replace("<", "\\u003c")  # so that no tag can begin in it
 
 

@@ -1,6 +1,6 @@
 // One way to the server for all products of all tabs: a stream, and polling while it is not live.
 
-/** @import {Wire} from 'stream-server/stock-stream.js' */
+/** @import {PageStock, Wire} from 'stream-server/stock-stream.js' */
 
 const SILENCE = 40_000; // ms: a stream pings every 15 s
 const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
@@ -21,35 +21,6 @@ const jitter = () => 0.5 + Math.random();
 
 /** @param {string} position */
 const epochOf = (position) => position.split('.')[0];
-
-/**
- * What the page came with: products as they were when the server made it, and the position from
- * which a stream of them goes on. However old the page is, that position is no newer than it.
- */
-export class PageStock {
-  position = '';
-  /** @type {Map<string, unknown>} */
-  products = new Map();
-
-  constructor() {
-    const text = globalThis.document?.querySelector('script[data-stock]')?.textContent;
-    if (!text) return;
-    const { position, products } = JSON.parse(text);
-    this.position = position;
-    for (const product of products) this.products.set(product.productId, product);
-  }
-
-  /** @param {Set<string>} ids */
-  covers(ids) {
-    return [...ids].every((id) => this.products.has(id));
-  }
-
-  /** Its position is void, and so is the rest. */
-  forget() {
-    this.position = '';
-    this.products.clear();
-  }
-}
 
 /**
  * Asks for products, in as many requests as it takes, and gives each answer to `take`.
@@ -110,17 +81,15 @@ export class Connection {
   #abort = new AbortController();
   /** @type {Map<string, string>} */
   #etags = new Map();
-  /** @type {PageStock | undefined} */
-  #page;
 
   /**
    * @param {string} base
    * @param {string} path of the stream
    * @param {(kind: string, data: any) => void} emit
-   * @param {PageStock} [page]
+   * @param {PageStock} page what the page came with
    */
   constructor(base, path, emit, page) {
-    this.#page = page;
+    this.page = page;
     this.#base = base;
     this.#path = path;
     this.#emit = emit;
@@ -137,7 +106,8 @@ export class Connection {
     this.isAll = isAll;
     if (!isCovered) {
       this.#forget();
-      if (this.#page?.covers(ids)) this.#position = this.#page.position;
+      const { position, known } = this.page;
+      if ([...ids].every((id) => known[id]?.version)) this.#position = position;
     }
     if (!this.#isOn || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
     else if (!isCovered) this.#pollBy(0);
@@ -239,7 +209,6 @@ export class Connection {
     }
     if (type === 'ping') this.#failures = 0;
     if (type === 'reset') {
-      this.#page?.forget();
       this.#forget();
       this.#drop();
     }
@@ -277,7 +246,6 @@ export class Connection {
           if (!start) position = data.position ?? '';
           if (position && this.#position && epochOf(position) !== epochOf(this.#position)) {
             this.#position = '';
-            this.#page?.forget();
             this.#emit('reset', {});
           }
           this.#emit('snapshot', { ...data, isPoll: true });
