@@ -129,6 +129,12 @@ class Handover:
         """After the head: the connection, or None if the client is gone."""
         return self._protocol.hand_over(self._living_cycle(), hub)
 
+    def close(self) -> None:
+        """Instead of any answer: the connection ends without a head. To an EventSource that is a
+        network error, after which it comes back; a status other than 200 would end it for good
+        (WHATWG HTML, section 9.2.3). The application returns without sending anything."""
+        self._protocol.hang_up(self._living_cycle())
+
     def _living_cycle(self) -> RequestResponseCycle:
         cycle = self.cycle()
         assert cycle is not None, "it runs the application that asks"
@@ -179,6 +185,12 @@ class StreamProtocol(HttpToolsProtocol):
         cycle.transport = cast("asyncio.Transport", _KeptHead(self.transport))
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
+
+    def hang_up(self, cycle: RequestResponseCycle) -> None:
+        """Ends the connection; what was answered before still arrives."""
+        cycle.disconnected = True  # the application may return without an answer
+        self.pipeline.clear()
+        self.transport.close()
 
     def hand_over(self, cycle: RequestResponseCycle, hub: Hub) -> StreamConnection | None:
         """Leaves the transport to a new connection and forgets everything else."""
