@@ -13,9 +13,9 @@ import os
 from typing import Any, cast
 from weakref import ref
 
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from stream_server.http.protocol import HttpProtocol
 from stream_server.streaming.frames import LAST_CHUNK, Frame
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
@@ -160,23 +160,13 @@ class _KeptHead:
         self._transport.close()
 
 
-class StreamProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, whose connections streams can take over."""
+class StreamProtocol(HttpProtocol):
+    """HTTP/1.1 on connections that streams can take over."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's, but asks the transport for its addresses and not a socket made for it,
-        which would be a twelfth of what a new stream costs."""
-        self.connections.add(self)
-        self.transport = transport
-        self.flow = FlowControl(transport)
-        self.server = _address(transport, "sockname")
-        self.client = _address(transport, "peername")
-        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
-
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         handover = Handover(self)
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: handover}
-        super().on_headers_complete()
+        super().begin_request()
         # Its own: `self.cycle` is another one as soon as the next request has come.
         handover.cycle = ref(self.cycle)
 
@@ -198,12 +188,14 @@ class StreamProtocol(HttpToolsProtocol):
         if cycle.disconnected or transport.is_closing():
             cycle.disconnected = True
             return None
+        if self._is_half_closed:  # as a stream ends whose client closes its side later
+            self.hang_up(cycle)
+            return None
         is_plain = cycle.scope["http_version"] == "1.0"
         head = cast("_KeptHead", cycle.transport).head
         connection = (PlainConnection if is_plain else StreamConnection)(hub, transport, head)
         transport.set_protocol(connection)  # and from here on told when the transport has drained
         transport.resume_reading()
-        self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.server_state.total_requests += 1
         self.pipeline.clear()
@@ -213,9 +205,3 @@ class StreamProtocol(HttpToolsProtocol):
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
         self.parser = self.flow = self.transport = None  # type: ignore[assignment]
         return connection
-
-
-def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:
-    """Host and port; None of a Unix socket."""
-    address = transport.get_extra_info(which)
-    return (address[0], address[1]) if isinstance(address, tuple) else None

@@ -21,6 +21,8 @@ HEADERS = {
     "Cache-Control": "no-store, no-transform",
 }
 HEAD = EventSourceResponse(iter(()), headers=HEADERS)
+# Whether a connection stays is the server's to say (RFC 9110, section 7.6.1).
+HEAD_HEADERS = [each for each in HEAD.raw_headers if each[0] != b"connection"]
 
 
 class StreamResponse:
@@ -48,7 +50,7 @@ class StreamResponse:
             {
                 "type": "http.response.start",
                 "status": HEAD.status_code,
-                "headers": HEAD.raw_headers,
+                "headers": HEAD_HEADERS,
             }
         )
 
@@ -62,6 +64,7 @@ class StreamResponse:
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = BodySubscriber(self._hub)
         response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
+        response.raw_headers = HEAD_HEADERS
         try:
             self._hub.subscribe(subscriber, self._ids, self._last_event_id)
             with subscriber.sending:

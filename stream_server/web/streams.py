@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from stream_server.errors import ProductNotFound
+from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse
@@ -21,7 +22,6 @@ from stream_server.web.routing import Resource
 
 logger = logging.getLogger(__name__)
 
-_SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
 _SECONDS_BETWEEN_WARNINGS = 60.0
 
 
@@ -43,7 +43,7 @@ class StreamLimit:
             return
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_unlimited = files == resource.RLIM_INFINITY
-        self._streams = math.inf if is_unlimited else files - max(_SPARE_FILES, files // 20)
+        self._streams = math.inf if is_unlimited else files - spare_files(files)
         if streams < self._streams:
             return
         now = time.monotonic()
