@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from stream_server.background import running
@@ -210,6 +210,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         exception_handlers={
             StreamServerError: _handle,
             HTTPException: _handle,
+            ClientDisconnect: _handle,
             Exception: _handle_unexpected,
         },
         lifespan=lifespan,
@@ -282,6 +283,9 @@ def explain(error: Exception) -> Response | None:
             logger.error("%s: %s", error.code, error.message)
         headers = {"Retry-After": "1"} if status == 503 else None
         return failure(status, error.code, error.message, error.details, headers)
+    if isinstance(error, ClientDisconnect):
+        logger.debug("A client went before its request was complete")
+        return failure(400, "client_disconnected", "The request was not complete")
     if isinstance(error, HTTPException):
         code = CODES.get(error.status_code, "http_error")
         return failure(error.status_code, code, error.detail, headers=error.headers)

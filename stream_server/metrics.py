@@ -10,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 STREAM_KINDS = ("product", "batch", "catalogue")
 WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected")
+ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused")
 SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
 
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -27,6 +28,24 @@ class Metrics:
             "Open streams, by what they show",
             ["kind"],
             registry=self.registry,
+        )
+        self.open_connections = self._gauge(
+            "open_connections", "Open connections of clients, those of streams included"
+        )
+        self.ended_connections = Counter(
+            "stream_server_ended_connections",
+            "Connections that the server ended, by what it waited for in vain, or to make room",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.bad_requests = Counter(
+            "stream_server_bad_requests",
+            "Requests refused before the application saw them: no HTTP that is served",
+            ["status"],
+            registry=self.registry,
+        )
+        self.accept_failures = self._counter(
+            "accept_failures", "Looks that found no file left to accept a connection with"
         )
         self.relayed = self._counter("events_relayed", "Product changes published to streams")
         self.delivered = self._counter("deliveries", "Frames of changes written to streams")
@@ -86,6 +105,8 @@ class Metrics:
         self.products = self._gauge("products", "Products in memory")
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(0)
+        for reason in ENDED_REASONS:
+            self.ended_connections.labels(reason)
         for what in ("product", "stream"):
             self.failed.labels(what)
         for result in WEBHOOK_RESULTS:

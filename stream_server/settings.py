@@ -147,6 +147,29 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    http_head_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A client that connects has sent the head of a request after so long, or its "
+        "connection is closed",
+    )
+    http_body_seconds: float = Field(
+        30, gt=0, le=3600, description="So long a request's body may bring nothing new"
+    )
+    http_answer_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A client that reads nothing of its answer for so long is cut off",
+    )
+    http_keep_alive_seconds: float = Field(
+        75,
+        gt=0,
+        le=3600,
+        description="A connection without a request is closed after so long; a balancer in front "
+        "should close its own sooner",
+    )
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
         description="Proxies whose `X-Forwarded-For` says who the client is: addresses or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
+from typing import TypeAlias
 from zlib import crc32
 
 import anyio
@@ -16,6 +17,8 @@ from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
 
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+
 _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
 
 HEADERS = {
@@ -24,8 +27,16 @@ HEADERS = {
     "Vary": "Accept-Encoding",
 }
 PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
-HEAD = EventSourceResponse(iter(()), headers=HEADERS)
-PACKED_HEAD = EventSourceResponse(iter(()), headers=PACKED_HEADERS)
+
+
+def _head(headers: dict[str, str]) -> RawHeaders:
+    # Whether a connection stays is the server's to say (RFC 9110, section 7.6.1).
+    response = EventSourceResponse(iter(()), headers=headers)
+    return [each for each in response.raw_headers if each[0] != b"connection"]
+
+
+HEAD = _head(HEADERS)
+PACKED_HEAD = _head(PACKED_HEADERS)
 
 # A comment, the first bytes of a body (the HTML standard, 9.2.6). Proxies that compress decide by
 # the first bytes that they read, and some then keep a body of half a kilobyte back for ever.
@@ -62,12 +73,11 @@ class StreamResponse:
             await self._take_over(handover, send)
 
     async def _send_head(self, send: Send) -> None:
-        head = PACKED_HEAD if self._is_packed else HEAD
         await send(
             {
                 "type": "http.response.start",
-                "status": head.status_code,
-                "headers": head.raw_headers,
+                "status": 200,
+                "headers": PACKED_HEAD if self._is_packed else HEAD,
             }
         )
 
@@ -81,8 +91,8 @@ class StreamResponse:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
-        headers = PACKED_HEADERS if self._is_packed else HEADERS
-        response = EventSourceResponse(subscriber.body(), headers=headers, ping=0)
+        response = EventSourceResponse(subscriber.body(), ping=0)
+        response.raw_headers = PACKED_HEAD if self._is_packed else HEAD
         try:
             self._hub.subscribe(subscriber, self._ids, self._last_event_id)
             with subscriber.sending:
@@ -103,8 +113,7 @@ class TurnedAway:
         self._body = b"retry: %d\n\n" % int(retry_ms * random.uniform(0.5, 2.5))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [each for each in HEAD.raw_headers if each[0] != b"connection"]
-        headers.append((b"content-length", b"%d" % len(self._body)))
+        headers = [*HEAD, (b"content-length", b"%d" % len(self._body))]
         if scope["http_version"] in ("1.0", "1.1"):  # HTTP/2 has no such field
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})

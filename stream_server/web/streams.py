@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from stream_server.errors import ProductNotFound
+from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse, TurnedAway
@@ -22,7 +23,6 @@ from stream_server.web.routing import Resource
 
 logger = logging.getLogger(__name__)
 
-_SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
 _SECONDS_BETWEEN_WARNINGS = 60.0
 _FULL_RETRY_MS = 5000  # at least, and some jitter
 
@@ -45,7 +45,7 @@ class StreamLimit:
             return True
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_unlimited = files == resource.RLIM_INFINITY
-        self._streams = math.inf if is_unlimited else files - max(_SPARE_FILES, files // 20)
+        self._streams = math.inf if is_unlimited else files - spare_files(files)
         if streams < self._streams:
             return True
         now = time.monotonic()
