@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -30,7 +31,7 @@ def post(body: bytes = BODY, *, headers: bytes = b"", chunked: bool = False) -> 
 
 
 def statuses(received: bytes) -> list[int]:
-    return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
 
 
 def error_of(received: bytes) -> dict[str, Any]:
@@ -140,7 +141,9 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a user in Host": (b"GET /healthz HTTP/1.1\r\nHost: u@b\r\n\r\n", 400),
     "a port in letters": (b"GET /healthz HTTP/1.1\r\nHost: a:http\r\n\r\n", 400),
     "a high byte in Host": (b"GET /healthz HTTP/1.1\r\nHost: \xe9\r\n\r\n", 400),
-    "gzip, chunked": (post(headers=b"Transfer-Encoding: gzip, chunked\r\n"), 501),
+    "gzip, chunked": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501,
+    ),
     "gzip": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
     "identity": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 501),
     "xchunked": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
@@ -193,6 +196,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
 }  # fmt: skip
 
 
+@pytest.mark.ways("direct-uvloop")
 @pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
 async def test_what_is_no_http_is_refused_as_the_api_refuses(
     server: Server, request_: bytes, status: int
@@ -313,8 +317,8 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(
     await add_products(connection, 3000)
     await server.published(connection)
     async with connected(server.port, receive_buffer=4096) as raw:
-        for _ in range(20):
-            await raw.send(get("/api/inventory?limit=1000"))
+        for _ in range(100):  # more than the kernel keeps for a connection
+            await raw.send(get("/api/inventory?limit=500"))
         await until(lambda: server.metric("ended_connections_total", reason="answer") == 1)
         await until(lambda: server.metric("open_connections") == 0, "it is closed")
 
