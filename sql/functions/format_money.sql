@@ -8,7 +8,7 @@ as $$
     select case
            when amount is null then 'an unknown amount'
            when currency is null then amount::text
-           else round(amount / 10 ^ digits, digits) || ' ' || upper(currency)
+           else round(amount / 10::numeric ^ digits, digits) || ' ' || upper(currency)
            end
       from (values (case
                     when upper(currency) in ('BIF', 'CLP', 'DJF', 'GNF', 'JPY', 'KMF', 'KRW', 'MGA',

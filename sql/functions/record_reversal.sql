@@ -52,8 +52,10 @@ begin
            amount = coalesce(excluded.amount, r.amount),
            currency = coalesce(excluded.currency, r.currency),
            is_all = excluded.is_all,
-           -- What somebody decided for this refund stays; of a charge, the newest word counts.
-           restock = case when r.kind = 'charge' then excluded.restock else r.restock end,
+           -- What somebody decided for this refund stays; of a charge, the newest word counts until
+           -- units have gone by it.
+           restock = case when r.kind = 'charge' and r.lines is null then excluded.restock
+                          else r.restock end,
            lines = coalesce(r.lines, excluded.lines),
            reason = coalesce(excluded.reason, r.reason)
      where r.kind = excluded.kind

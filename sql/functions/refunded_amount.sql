@@ -11,7 +11,9 @@ as $$
         select * from reversals r
          where r.order_id = of_order or r.order_id is null and r.payment_reference = payment),
     charges as (
-        select c.id, coalesce(c.amount, whole) - coalesce(sum(coalesce(f.amount, whole)), 0) as amount
+        select c.id, coalesce(c.amount, whole)
+                     - coalesce(sum(coalesce(f.amount, whole)) filter (where f.id is not null), 0)
+                     as amount
           from mine c
           left join mine f on f.kind = 'refund' and f.status = 'failed'
                           and (f.occurred_at, f.recorded_at) > (c.occurred_at, c.recorded_at)

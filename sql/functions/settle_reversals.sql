@@ -2,6 +2,8 @@
 -- for the order of a payment, or an order that has none, and for alerts. It may be called at any time
 -- and as often as one likes. Gives what it has alerted of: `refund_failed`, `dispute`, `dispute_lost`.
 --   * Refunds of units take these off the order; once all units or all money went back, it is refunded.
+--     Whether what is left goes back on the shelf, the newest refund says, or else the charge; if the
+--     refund says so later, that is made up for (change_restock).
 --   * A refund that failed is an alert, until as much went back after all.
 --   * A dispute is an alert until it is won; one that is lost, until somebody acknowledges it.
 --   * The alert of a payment that became no order, or paid too much, closes when the money went back.
@@ -21,6 +23,8 @@ declare
     refunded numeric;
     is_all   boolean;
     what     text;
+    decisive reversals;
+    kept     jsonb;
     news     text[] := '{}';
 begin
     select * into placed from orders o
@@ -59,12 +63,31 @@ begin
         is_all := is_all or refunded >= whole and refunded > 0;
         if is_all or not exists (select from order_lines
                                   where order_id = placed.id and refunded_quantity < quantity) then
-            perform close_order(placed.id, 'refunded', coalesce(
-                (select r.restock from reversals r
-                  where r.order_id = placed.id and r.kind in ('refund', 'charge')
-                    and r.status <> 'failed'
-                  order by r.kind = 'refund' desc, r.occurred_at desc, r.recorded_at desc
-                  limit 1), false));
+            select * into decisive from reversals r
+             where r.order_id = placed.id and r.kind in ('refund', 'charge')
+               and r.status <> 'failed'
+             order by r.kind = 'refund' desc, r.occurred_at desc, r.recorded_at desc
+             limit 1;
+            if placed.status in ('paid', 'shortfall') and decisive.kind = 'charge' then
+                select jsonb_agg(jsonb_build_object(
+                           'productId', l.product_id, 'variantId', l.variant_id,
+                           'quantity', least(l.filled_quantity, l.quantity - l.refunded_quantity)))
+                  into kept
+                  from order_lines l
+                 where l.order_id = placed.id
+                   and l.filled_quantity > 0 and l.refunded_quantity < l.quantity;
+                update reversals set lines = kept where id = decisive.id;
+            elsif decisive.kind = 'refund' then
+                -- The charge's word came first, and the refund's own says otherwise.
+                update reversals r set restock = decisive.restock
+                 where r.order_id = placed.id and r.kind = 'charge'
+                   and r.lines is not null and r.restock <> decisive.restock
+                returning r.lines into kept;
+                if found then
+                    perform change_restock(placed.id, cart_lines(kept), decisive.restock);
+                end if;
+            end if;
+            perform close_order(placed.id, 'refunded', coalesce(decisive.restock, false));
         end if;
         if is_all or placed.amount > total and refunded >= placed.amount - total then
             perform close_alert(null, null, 'payment', 'order ' || placed.id);

@@ -24,7 +24,8 @@ create table reversals (
     reason            text,
     -- whether its units go back on the shelf
     restock           boolean not null default false,
-    -- the units that it is for, as a cart; NULL: money only
+    -- the units that it is for, as a cart; NULL: money only. Of a charge: those that were left when it
+    -- closed the order
     lines             jsonb,
     is_applied        boolean not null default false,
     -- when the provider says that it was so, and when we heard of it

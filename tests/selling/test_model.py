@@ -124,9 +124,7 @@ class Model:
             ):
                 self.end(hold, "expired")
 
-    def granted(
-        self, lines: dict[Key, int], own: dict[Key, int] | None = None
-    ) -> dict[Key, int]:
+    def granted(self, lines: dict[Key, int], own: dict[Key, int] | None = None) -> dict[Key, int]:
         left = {key: row.left for key, row in self.rows.items()}
         for key, units in (own or {}).items():
             for each in {(key[0], None), key}:
@@ -205,8 +203,8 @@ class Model:
         return Order(dict(wanted), filled, dict(prices), status, payment, token)
 
     def make_room(self, wanted: dict[Key, int], hold: Hold | None) -> None:
-        """Others' overdue holds go if the checkout's own newer one is not enough; that one goes if it
-        helps."""
+        """Others' overdue holds go if the checkout's own newer one is not enough; that one goes if
+        it helps."""
         newer = [
             other
             for other in self.holds.values()
