@@ -9,8 +9,17 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 STREAM_KINDS = ("product", "batch", "catalogue")
-WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected")
 ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused")
+WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
+PAYMENT_TROUBLES = (
+    "unplaced",
+    "amount",
+    "refund_failed",
+    "dispute",
+    "dispute_lost",
+    "webhook_failed",
+    "order_failed",
+)
 SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
 
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -84,6 +93,18 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.webhook_failures = Counter(
+            "stream_server_webhook_failures",
+            "Events of payment providers that ended in an error, by type and reason",
+            ["type", "reason"],
+            registry=self.registry,
+        )
+        self.payment_troubles = Counter(
+            "stream_server_payment_troubles",
+            "What somebody has to look at about payments; each has an alert",
+            ["what"],
+            registry=self.registry,
+        )
         self.loop_failures = Counter(
             "stream_server_loop_failures",
             "Times a background loop failed and was started again",
@@ -111,6 +132,8 @@ class Metrics:
             self.failed.labels(what)
         for result in WEBHOOK_RESULTS:
             self.webhooks.labels(result)
+        for what in PAYMENT_TROUBLES:
+            self.payment_troubles.labels(what)
         self.enter("lost")
 
     def enter(self, state: str) -> None:

@@ -81,6 +81,13 @@ def _rate(value: str) -> str:
     return value
 
 
+def _currency(value: str) -> str:
+    """ISO 4217."""
+    if not re.fullmatch("[A-Za-z]{3}", value):
+        raise ValueError("must be a code of three letters, such as USD")
+    return value.upper()
+
+
 def _secret_key(value: SecretStr) -> SecretStr:
     """RFC 7518, section 3.2: as many bytes as the hash at least."""
     if 0 < len(value.get_secret_value().encode()) < 32:
@@ -219,7 +226,18 @@ class Settings(BaseSettings):
     )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
-        description="Stripe's `whsec_…` for `/api/webhooks/stripe`. Empty: it accepts nothing",
+        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; several, separated by commas, "
+        "while one is replaced. Empty: it accepts nothing",
+    )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "USD",
+        description="What prices are in, in its smallest unit (4900 are 49.00 USD, but 4900 JPY). "
+        "A payment in another one opens an alert",
+    )
+    refund_restocks: bool = Field(
+        True,
+        description="Units that are refunded through Stripe go back on sale, unless the refund's "
+        "metadata says `restock: false`. `false`: only where they say `true`",
     )
     payment_url: Annotated[str, AfterValidator(_payment_url)] = Field(
         "",

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_server.inventory import reservations
+from stream_server.settings import Settings
 from stream_server.web import inputs
 from stream_server.web.html import Pages, page
 from stream_server.web.inventory import loaded_hub
@@ -57,9 +58,9 @@ async def _pay(request: Request) -> Response:
         raise HTTPException(400, "A payment is made or declined")
     reservation = await reservations.find(request.app.state.pool, token)
     if reservation["status"] != "converted":
-        total = sum(each["total"] for each in priced_lines(loaded_hub(request), reservation))
-        secret = request.app.state.settings.stripe_webhook_secret.get_secret_value()
-        body = _event(EVENTS[action], token, total)
+        settings: Settings = request.app.state.settings
+        secret = settings.stripe_webhook_secret.get_secret_value().partition(",")[0].strip()
+        body = _event(EVENTS[action], token, reservation["total"], settings.currency)
         status = await asyncio.to_thread(_post, _webhook(request), body, _signature(body, secret))
         if status != 200:
             raise HTTPException(502, "The payment could not be told to the shop")
@@ -70,7 +71,7 @@ def _thanks(token: str) -> Response:
     return RedirectResponse(f"/thanks?{urlencode({'reservation': token})}", 303)
 
 
-def _event(kind: str, token: str, total: int) -> bytes:
+def _event(kind: str, token: str, total: int, currency: str) -> bytes:
     """https://docs.stripe.com/api/checkout/sessions/object, as far as we look at it."""
     session = {
         "id": f"cs_demo_{secrets.token_hex(12)}",
@@ -80,7 +81,7 @@ def _event(kind: str, token: str, total: int) -> bytes:
         "payment_intent": f"pi_demo_{secrets.token_hex(12)}",
         "payment_status": "paid" if kind == EVENTS["pay"] else "unpaid",
         "amount_total": total,
-        "currency": "usd",
+        "currency": currency.lower(),
     }
     event = {
         "id": f"evt_demo_{secrets.token_hex(12)}",

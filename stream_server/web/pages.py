@@ -176,14 +176,15 @@ async def _picture(request: Request) -> Response:
 
 
 def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
-    """Its lines with names and prices as they are now: `total` and `price` are cents."""
+    """Its lines with names as they are now and prices as they were when it was made: `total` and
+    `price` are cents."""
     lines = []
     for line in reservation["lines"]:
         product = hub.public(line["productId"])
-        data: JSON = product_data(product) if product else {"name": line["productId"], "price": 0}
+        data: JSON = product_data(product) if product else {"name": line["productId"]}
         variants = {each["variantId"]: each for each in data.get("variants", ())}
         variant = variants.get(line["variantId"], {})
-        price = variant.get("price", data["price"])
+        price = line["unitPrice"]
         lines.append(
             {
                 "name": data["name"],

@@ -5,17 +5,20 @@
 // the server is asked before anything is said.
 
 import * as cart from './cart.js';
-import { follow, make, money, pageOf, pictureOf, shown, stockOf, totalOf } from './lines.js';
+import { follow, make, money, pageOf, pictureOf, shown } from './lines.js';
 
 /** @import {Wanted} from './lines.js' */
 
 /**
+ * @typedef {Wanted & {requested?: number, unitPrice: number}} HeldLine
+ *
  * @typedef {object} Reservation
  * @property {string} token
  * @property {string} status
  * @property {string} expiresAt
  * @property {boolean} isExtendable
- * @property {(Wanted & {requested?: number})[]} lines
+ * @property {HeldLine[]} lines
+ * @property {number} total
  *
  * @typedef {object} Answer
  * @property {boolean} ok
@@ -145,10 +148,9 @@ function hold(given) {
   held.querySelector('ul').replaceChildren(...rows.map(({ item }) => item));
   const refresh = () => {
     for (const row of rows) row.refresh();
-    const total = totalOf(lines);
-    const text = total === undefined ? '…' : money(total);
+    const text = money(given.total);
     held.querySelector('[data-total]').textContent = text;
-    if (pay) pay.textContent = total === undefined ? 'Pay' : `Pay ${text}`;
+    if (pay) pay.textContent = `Pay ${text}`;
   };
   const pay = held.querySelector('[data-pay]');
   if (pay) {
@@ -166,12 +168,12 @@ function hold(given) {
   tick();
 }
 
-/** @param {Wanted & {requested?: number}} line */
+/** Its price is that of the hold, whatever it is by now. @param {HeldLine} line */
 function heldRow(line) {
   const { image, link, variant, refresh } = shown(line);
   const price = make('span', { class: 'dim' });
   const amount = make('strong', { class: 'amount' });
-  const { quantity, requested } = line;
+  const { quantity, requested, unitPrice } = line;
   const less = requested !== undefined && quantity < requested ? ` of ${requested}` : '';
   const item = make(
     'li',
@@ -184,9 +186,8 @@ function heldRow(line) {
     item,
     refresh() {
       refresh();
-      const cents = stockOf(line)?.price;
-      price.textContent = `${quantity}${less}` + (cents === undefined ? '' : ` × ${money(cents)}`);
-      amount.textContent = cents === undefined ? '' : money(cents * quantity);
+      price.textContent = `${quantity}${less} × ${money(unitPrice)}`;
+      amount.textContent = money(unitPrice * quantity);
     },
   };
 }
