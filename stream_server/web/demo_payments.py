@@ -24,7 +24,8 @@ from stream_server.web import inputs
 from stream_server.web.html import Pages, page
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.pages import priced_lines
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
+from stream_server.web.writes import refuse_foreign
 
 __all__ = ["demo_payment_routes"]
 
@@ -35,7 +36,7 @@ EVENTS = {"pay": "checkout.session.completed", "decline": "checkout.session.expi
 
 def demo_payment_routes() -> list[Resource]:
     """The payment page. It finds pool, hub and settings in `request.app.state`."""
-    return [Resource("/demo/pay", GET=page(_show), POST=page(_pay))]
+    return [Resource("/demo/pay", GET=page(_show), POST=Taking(page(_pay), guard=refuse_foreign))]
 
 
 async def _show(request: Request) -> Response:

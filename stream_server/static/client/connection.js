@@ -32,21 +32,19 @@ const epochOf = (position) => position.split('.')[0];
  */
 export async function ask(base, ids, take, signal, etags) {
   for (let start = 0; !start || start < ids.length; start += MOST_IDS) {
-    const body = JSON.stringify({ productIds: ids.slice(start, start + MOST_IDS) });
-    const known = etags?.get(body);
+    const productIds = ids.slice(start, start + MOST_IDS);
+    const key = JSON.stringify(productIds);
+    const etag = etags?.get(key) || undefined;
     const answer = await fetch(base + '/api/inventory/batch', {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json', ...(known && { 'If-None-Match': known }) },
-      body,
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ productIds, etag }),
       signal,
     });
-    if (answer.status === 304) take({ live: !known?.includes('.stale') }, start);
-    else if (!answer.ok) throw new Error(`Server answered ${answer.status}`);
-    else {
-      const { data, unknown, stale, position } = await answer.json();
-      etags?.set(body, answer.headers.get('ETag') ?? '');
-      take({ products: data, unknown, live: !stale, position }, start);
-    }
+    if (!answer.ok) throw new Error(`Server answered ${answer.status}`);
+    const { data, unknown, stale, position, unchanged } = await answer.json();
+    etags?.set(key, answer.headers.get('ETag') ?? '');
+    take({ live: !stale, ...(!unchanged && { products: data, unknown, position }) }, start);
   }
 }
 
