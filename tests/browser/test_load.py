@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from playwright.async_api import Browser, Page, Request
+from playwright.async_api import Browser, Page, Request, Response
 
 from tests.browser.site import Site, Stock, busy, indicators, is_in_state, shows
 

@@ -15,7 +15,8 @@ JSON = {"Content-Type": "application/json"}
 @pytest.mark.parametrize(
     "field",
     [
-        '"7f3a.5.c0ffee"', 'W/"7f3a.5.c0ffee-gzip"', '"7f3a.5.c0ffee--gzip"', '"7f3a.5.c0ffee;gzip"',
+        '"7f3a.5.c0ffee"', 'W/"7f3a.5.c0ffee-gzip"', '"7f3a.5.c0ffee--gzip"', 
+        '"7f3a.5.c0ffee;gzip"',
         '"7f3a.5.c0ffee-br"', '"a,b", W/"7f3a.5.c0ffee"', ', ,"x" , "7f3a.5.c0ffee",', " * ",
     ],
 )  # fmt: skip
@@ -88,7 +89,8 @@ async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
             await client.post(path, content=body, headers={"Content-Type": kind})
         ).status_code == 400
         for foreign in (
-            {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+            {"Origin": "https://evil.example"}, {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
             {"Origin": "https://a.example.evil.example"},
         ):  # fmt: skip
             for method, where in (
