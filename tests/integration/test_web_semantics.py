@@ -15,7 +15,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.mark.parametrize(
     "field",
     [
-        '"7f3a.5.c0ffee"', 'W/"7f3a.5.c0ffee-gzip"', '"7f3a.5.c0ffee--gzip"', 
+        '"7f3a.5.c0ffee"', 'W/"7f3a.5.c0ffee-gzip"', '"7f3a.5.c0ffee--gzip"',
         '"7f3a.5.c0ffee;gzip"',
         '"7f3a.5.c0ffee-br"', '"a,b", W/"7f3a.5.c0ffee"', ', ,"x" , "7f3a.5.c0ffee",', " * ",
     ],
