@@ -5,7 +5,8 @@
 // the server is asked before anything is said.
 
 import * as cart from './cart.js';
-import { follow, make, money, pageOf, pictureOf, shown, stockOf, totalOf } from './lines.js';
+import { follow, make, money, shown, stockOf, totalOf } from './lines.js';
+import { link, pageOf, pictureOf } from './links.js';
 
 /** @import {Wanted} from './lines.js' */
 
@@ -51,7 +52,7 @@ async function ask(path, method = 'GET', body) {
   const headers = { 'Content-Type': 'application/json' };
   const sent = Date.now();
   try {
-    const answer = await fetch(`/api/reservations${path}`, {
+    const answer = await fetch(link(`/api/reservations${path}`), {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -168,7 +169,7 @@ function hold(given) {
 
 /** @param {Wanted & {requested?: number}} line */
 function heldRow(line) {
-  const { image, link, variant, refresh } = shown(line);
+  const { image, link: name, variant, refresh } = shown(line);
   const price = make('span', { class: 'dim' });
   const amount = make('strong', { class: 'amount' });
   const { quantity, requested } = line;
@@ -177,7 +178,7 @@ function heldRow(line) {
     'li',
     { class: 'line' },
     image,
-    make('div', { class: 'what' }, make('strong', {}, link), ' ', variant, make('br'), price),
+    make('div', { class: 'what' }, make('strong', {}, name), ' ', variant, make('br'), price),
     amount,
   );
   return {
@@ -218,7 +219,9 @@ async function check() {
   clearInterval(ticking);
   const { ok, status, data, error } = await ask(`/${encodeURIComponent(token)}`);
   if (reservation?.token !== token) return;
-  if (ok && data.status === 'converted') return goTo(`/thanks?${new URLSearchParams({ reservation: token })}`);
+  if (ok && data.status === 'converted') {
+    return goTo(link(`/thanks?${new URLSearchParams({ reservation: token })}`));
+  }
   if (ok && data.status === 'active') {
     reservation = { ...reservation, expiresAt: data.expiresAt, isExtendable: data.isExtendable };
     find('[data-extend]').hidden = !data.isExtendable;
@@ -270,7 +273,7 @@ async function cancel() {
   reservation = undefined;
   sessionStorage.removeItem(HOLD);
   if (token) await ask(`/${encodeURIComponent(token)}`, 'DELETE');
-  goTo('/cart');
+  goTo(link('/cart'));
 }
 
 /** @param {any[]} lines with `requested`, `available` and `alternatives` */
@@ -286,7 +289,7 @@ function showShortage(lines) {
 
 /** @param {any} line */
 function shortRow(line) {
-  const { image, link, variant, refresh } = shown(line);
+  const { image, link: name, variant, refresh } = shown(line);
   const { requested, available, alternatives = [] } = line;
   const isShort = available !== null && available < requested;
   const text = isShort
@@ -299,7 +302,7 @@ function shortRow(line) {
     make(
       'div',
       { class: 'what' },
-      make('strong', {}, link),
+      make('strong', {}, name),
       ' ',
       variant,
       make('p', { class: isShort ? 'trouble' : 'dim' }, text),
