@@ -28,7 +28,7 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  base ??= import.meta.url.split('/client/')[0];
+  base ??= import.meta.url.slice(0, import.meta.url.lastIndexOf('/client/'));
   const store = stores.get(base) ?? new StockStream(base);
   stores.set(base, store);
   return store;
