@@ -37,12 +37,27 @@ const STYLES = `
   }
 `;
 
-/** Cents as money, in the element's language. @param {number} cents @param {Element} element */
-export const money = (cents, element) =>
-  new Intl.NumberFormat(around(element, 'lang') || undefined, {
-    style: 'currency',
-    currency: around(element, 'currency') || 'USD',
-  }).format(cents / 100);
+/** Minor units (cents, yen) as money, in the element's language; what Intl refuses is left aside.
+ * @param {number} amount @param {Element} element
+ */
+export const money = (amount, element) => {
+  const format = formatOf(around(element, 'lang'), around(element, 'currency'));
+  return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+};
+
+/** @param {string | null | undefined} lang @param {string | null | undefined} currency */
+const formatOf = (lang, currency) => {
+  for (const locale of [lang?.replace('_', '-'), undefined]) {
+    for (const code of [currency?.trim(), 'USD']) {
+      try {
+        return new Intl.NumberFormat(locale || undefined, { style: 'currency', currency: code || 'USD' });
+      } catch {
+        // The page's own words may be no language, or no currency.
+      }
+    }
+  }
+  return new Intl.NumberFormat();
+};
 
 /** The nearest element's attribute. @param {Element} element @param {string} name */
 const around = (element, name) => element.closest(`[${name}]`)?.getAttribute(name);

@@ -7,6 +7,7 @@
 import * as cart from './cart.js';
 import { follow, make, money, shown, stockOf, totalOf } from './lines.js';
 import { link, pageOf, pictureOf } from './links.js';
+import * as storage from './storage.js';
 
 /** @import {Wanted} from './lines.js' */
 
@@ -94,7 +95,7 @@ const cartKey = () => JSON.stringify(wanted());
 /** The reservation that this tab holds for the cart as it is. @returns {string | undefined} */
 function kept() {
   try {
-    const { token, cart } = JSON.parse(sessionStorage.getItem(HOLD) ?? '{}');
+    const { token, cart } = JSON.parse(storage.read('sessionStorage', HOLD) ?? '{}');
     return cart === cartKey() ? token : undefined;
   } catch {
     return undefined;
@@ -139,7 +140,7 @@ function hold(given) {
     }
   }
   if (isPartial) find('[data-partial]').hidden = false;
-  sessionStorage.setItem(HOLD, JSON.stringify({ token: given.token, cart: cartKey() }));
+  storage.write('sessionStorage', HOLD, JSON.stringify({ token: given.token, cart: cartKey() }));
   const lines = given.lines.filter(({ quantity }) => quantity > 0);
   const names = new Map(cart.lines().map(({ productId, name }) => [productId, name]));
   const rows = lines.map((line) => heldRow({ ...line, name: names.get(line.productId) }));
@@ -205,7 +206,7 @@ function tick() {
     if (spoken !== Infinity || seconds === passed) say(`${inWords(seconds)} left to pay`);
     spoken = passed;
   }
-  if (left <= 0) check();
+  if (left <= 0) watched(check());
 }
 
 /** @param {number} seconds */
@@ -236,7 +237,7 @@ async function check() {
 /** @param {string} [title] @param {string} [why] */
 function end(title = TIME_IS_UP, why = BACK_ON_THE_SHELF) {
   reservation = undefined;
-  sessionStorage.removeItem(HOLD);
+  storage.remove('sessionStorage', HOLD);
   find('[data-panel=ended] h2').textContent = title;
   find('[data-panel=ended] [data-why]').textContent = why;
   say(title);
@@ -271,7 +272,7 @@ async function extend() {
 async function cancel() {
   const token = reservation?.token;
   reservation = undefined;
-  sessionStorage.removeItem(HOLD);
+  storage.remove('sessionStorage', HOLD);
   if (token) await ask(`/${encodeURIComponent(token)}`, 'DELETE');
   goTo(link('/cart'));
 }
@@ -330,17 +331,26 @@ function shortRow(line) {
   return { item, refresh };
 }
 
-find('[data-extend]').addEventListener('click', extend);
-find('[data-cancel]').addEventListener('click', cancel);
-find('[data-partly]').addEventListener('click', () => reserve(true));
+/** Shows what went wrong in this page itself: nothing may wait for ever. @param {unknown} error */
+function breakOff(error) {
+  reportError(error);
+  fail({ code: 'broken', message: 'Something went wrong on this page. Nothing was paid.' });
+}
+
+/** @param {Promise<unknown>} work */
+const watched = (work) => work.catch(breakOff);
+
+find('[data-extend]').addEventListener('click', () => watched(extend()));
+find('[data-cancel]').addEventListener('click', () => watched(cancel()));
+find('[data-partly]').addEventListener('click', () => watched(reserve(true)));
 for (const again of document.querySelectorAll('[data-again]')) {
-  again.addEventListener('click', () => reserve());
+  again.addEventListener('click', () => watched(reserve()));
 }
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) check();
+  if (!document.hidden) watched(check());
 });
 addEventListener('pageshow', (event) => {
-  if (event.persisted) check();
+  if (event.persisted) watched(check());
 });
 
 if (new URLSearchParams(location.search).has('declined')) {
@@ -348,4 +358,4 @@ if (new URLSearchParams(location.search).has('declined')) {
     'The payment did not go through',
     'Nothing was paid, so your items went back on the shelf. They are still in your cart.',
   );
-} else reserve();
+} else watched(reserve());

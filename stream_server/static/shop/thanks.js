@@ -2,6 +2,7 @@
 
 import * as cart from './cart.js';
 import { link } from './links.js';
+import * as storage from './storage.js';
 
 const WAIT = 2_000; // ms between two questions
 const section = /** @type {HTMLElement} */ (document.querySelector('[data-reservation]'));
@@ -19,9 +20,9 @@ async function ask() {
 }
 
 if (section.hasAttribute('data-paid')) {
-  const kept = sessionStorage.getItem('shop-hold') ?? '';
+  const kept = storage.read('sessionStorage', 'shop-hold') ?? '';
   if (kept.includes(JSON.stringify(section.dataset.reservation ?? ''))) {
-    sessionStorage.removeItem('shop-hold');
+    storage.remove('sessionStorage', 'shop-hold');
     cart.clear();
   }
 } else {
