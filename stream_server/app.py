@@ -114,7 +114,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     A demo has a page that pays for nothing, so no setting can ask for one.
     """
-    metrics = Metrics()
+    metrics = Metrics(works=is_demo)
     hub = Hub(
         PublicEncoder(),
         conflate=settings.stream_conflate_ms / 1000,

@@ -41,22 +41,19 @@ const STYLES = `
  * @param {number} amount @param {Element} element
  */
 export const money = (amount, element) => {
-  const format = formatOf(around(element, 'lang'), around(element, 'currency'));
-  return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
-};
-
-/** @param {string | null | undefined} lang @param {string | null | undefined} currency */
-const formatOf = (lang, currency) => {
-  for (const locale of [lang?.replace('_', '-'), undefined]) {
-    for (const code of [currency?.trim(), 'USD']) {
-      try {
-        return new Intl.NumberFormat(locale || undefined, { style: 'currency', currency: code || 'USD' });
-      } catch {
-        // The page's own words may be no language, or no currency.
-      }
+  const style = 'currency';
+  const lang = around(element, 'lang')?.replace('_', '-');
+  const code = around(element, style) || 'USD';
+  const ways = [[lang || undefined, code], [undefined, code], [undefined, 'USD']];
+  for (const [locale, currency] of ways) {
+    try {
+      const format = new Intl.NumberFormat(locale, { style, currency });
+      return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+    } catch {
+      // The page's own words may be no language, or no currency.
     }
   }
-  return new Intl.NumberFormat();
+  return '';
 };
 
 /** The nearest element's attribute. @param {Element} element @param {string} name */

@@ -34,8 +34,7 @@ export class InventoryToasts extends StoreElement {
 
   /** Where the page shows the product's price: in which currency and language. @param {string} id */
   #elementOf(id) {
-    const around = document.querySelector(`[product-id=${JSON.stringify(id)}]`);
-    return around?.querySelector('live-price') ?? around ?? this;
+    return document.querySelector(`[product-id=${JSON.stringify(id)}]`) ?? this;
   }
 
   /** @param {string} text @param {string} [kind] @param {string} [key] of what it replaces */
