@@ -263,6 +263,28 @@ async def test_behind_a_proxy_that_buffers_the_watchdog_notices_and_polling_take
         await shows(page, "stock-indicator", "Only 6 remaining!")
 
 
+async def test_a_proxy_that_keeps_streams_to_itself_is_given_ever_fewer(
+    live_server: Site, stock: Stock, page: Page
+) -> None:
+    """It may keep each one open, too, after the page has gone."""
+    await stock.add("cube", most=42)
+    await page.clock.install()
+    url = live_server.show("page.html", indicators(["cube"]) + STATUS)
+    async with proxied(live_server) as proxy:
+        attempts: list[Any] = []
+        page.on("request", lambda one: attempts.append(one) if "/stream?" in one.url else None)
+        await page.goto(url.replace(str(live_server.port), str(proxy.port)))
+        await let_pass(page, 15, "polling")
+        for _ in range(24):
+            await page.clock.run_for(40_000)
+        await is_in_state(page, "polling")
+        assert 3 <= len(attempts) <= 8, "in 16 minutes"
+        await stock.set("cube", 8)
+        await live_server.knows("cube", 8)
+        await let_pass(page, 15, "polling")
+        await shows(page, "stock-indicator", "Only 8 remaining!")
+
+
 async def test_a_stream_that_falls_silent_is_given_up_after_40_s_not_before(
     live_server: Site, stock: Stock, page: Page
 ) -> None:

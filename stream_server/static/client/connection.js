@@ -5,7 +5,7 @@
 const SILENCE = 40_000; // ms: a stream pings every 15 s
 const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
 const LONGEST_BACKOFF = 30_000; // ms, and up to half as much again
-const MOST_SILENCES = 2; // streams that say nothing; the next ones are tried ever more seldom
+const MOST_SILENCES = 3; // streams that say nothing; the next ones are tried ever more seldom
 const LONGEST_REST = 1_800_000; // ms, between two of them
 const MOST_IDS = 500; // the server's limit
 const LONGEST_QUERY = 6_000; // characters that every proxy takes
