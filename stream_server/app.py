@@ -146,6 +146,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     pool = Pool.of(settings, shared=True)
 
+    metrics.pool_in_use.set_function(lambda: pool.in_use)
+    metrics.pool_waiting.set_function(lambda: pool.waiting)
+
     imports = ImportTasks()
 
     async def connect() -> None:

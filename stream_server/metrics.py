@@ -30,6 +30,7 @@ class Metrics:
     the log."""
 
     def __init__(self, *, serves: bool = True, works: bool = True) -> None:
+        self.serves = serves
         self.registry = _Registry()
         self._serving = self.registry if serves else None
         self._working = self.registry if works else None
@@ -98,6 +99,16 @@ class Metrics:
             "stream_server_sync_lag_seconds",
             "Age of the newest count of each external system",
             ["source"],
+            registry=self.registry,
+        )
+        self.pool_in_use = Gauge(
+            "stream_server_pool_connections_in_use",
+            "Connections to Postgres that somebody works with",
+            registry=self.registry,
+        )
+        self.pool_waiting = Gauge(
+            "stream_server_pool_waiting",
+            "Pieces of work that wait for a connection to Postgres",
             registry=self.registry,
         )
         self.products = self._gauge("products", "Products in memory")
