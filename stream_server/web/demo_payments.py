@@ -13,7 +13,7 @@ import secrets
 import time
 import urllib.request
 from hashlib import sha256
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -106,7 +106,8 @@ def _signature(body: bytes, secret: str) -> str:
 def _webhook(request: Request) -> str:
     """Where this server listens, which no header of a request has a say in."""
     host, port = request.scope["server"]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{WEBHOOK}"
+    root = quote(request.scope.get("root_path", "").rstrip("/"))
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}{WEBHOOK}"
 
 
 def _post(url: str, body: bytes, signature: str) -> int:
