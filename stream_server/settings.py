@@ -380,7 +380,9 @@ class Settings(BaseSettings):
         if spared == problems.keys():
             defaults = {name: cls.model_fields[name].default for name in spared}
             return cls.load({**given, **defaults})
-        raise InvalidSettings({name.upper(): problems[name] for name in problems.keys() - spared})
+        raise InvalidSettings(
+            {name.upper(): text for name, text in problems.items() if name not in spared}
+        )
 
     @property
     def public_path(self) -> str:
