@@ -25,6 +25,7 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.auth import authenticated
 from stream_server.web.envelope import success
+from stream_server.web.links import link
 from stream_server.web.representation import optional_timestamp, timestamp
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.writes import refuse_foreign
@@ -121,7 +122,7 @@ async def _import(request: Request) -> Response:
     batch = _batch(await find_batch(request.app.state.pool, batch_id))
     if task.done():
         return success(to_json(batch), headers=_PRIVATE)
-    place = f"{request.scope.get('root_path', '')}/api/admin/imports/{batch_id}"
+    place = link(request, f"/api/admin/imports/{batch_id}")
     return success(to_json(batch), status=202, headers={**_PRIVATE, "Location": place})
 
 

@@ -162,5 +162,10 @@ def _refuse_unknown(request: Request, taking: Taking) -> None:
 def _segments(scope: Scope) -> list[str]:
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
-    root: str = scope.get("root_path", "")
-    return (path[len(root) :] if root and path.startswith(root) else path).split("/")
+    segments = path.split("/")
+    if root := scope.get("root_path", "").rstrip("/"):
+        # Counted, as the raw path is escaped and the root is not.
+        whole: str = scope["path"]
+        if whole == root or whole.startswith(f"{root}/"):
+            segments = ["", *segments[root.count("/") + 1 :]]
+    return segments if len(segments) > 1 else ["", ""]

@@ -5,6 +5,8 @@
 const SILENCE = 40_000; // ms: a stream pings every 15 s
 const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
 const LONGEST_BACKOFF = 30_000; // ms, and up to half as much again
+const MOST_SILENCES = 3; // streams that say nothing; the next ones are tried ever more seldom
+const LONGEST_REST = 1_800_000; // ms, between two of them
 const MOST_IDS = 500; // the server's limit
 const LONGEST_QUERY = 6_000; // characters that every proxy takes
 const EVENTS = [
@@ -70,6 +72,8 @@ export class Connection {
   #isLive = false;
   #isCatalogue = false;
   #failures = 0;
+  /** Streams in a row that were opened and said nothing. */
+  #silences = 0;
   #heard = 0;
   #retryAt = 0;
   #pollAt = Infinity;
@@ -101,13 +105,14 @@ export class Connection {
     this.ids = ids;
     this.isAll = isAll;
     if (!isCovered) this.#forget();
-    if (!this.#isOn || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
+    if (!this.#isOn || (!ids.size && !isAll) || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
     else if (!isCovered) this.#pollBy(0);
   }
 
   /** Makes a new stream at once, or polls where there are no streams. */
   reopen() {
     this.close();
+    if (!this.ids.size && !this.isAll) return; // there is nothing to ask for
     this.#isOn = true;
     this.#failures = 0;
     this.#retryAt = globalThis.EventSource ? 0 : Infinity;
@@ -117,7 +122,8 @@ export class Connection {
 
   /** The page woke up: doubts a stream that was silent meanwhile. */
   wake() {
-    if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
+    if (this.#silences >= MOST_SILENCES) this.#pollBy(0);
+    else if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
   }
 
   /** What came was wrong or not enough: asks, but not in a hurry. */
@@ -157,7 +163,10 @@ export class Connection {
     const now = Date.now();
     this.#heard = Math.min(this.#heard, now); // a clock may be set back
     if (now >= this.#pollAt) this.#poll();
-    if (this.#source && now - this.#heard >= SILENCE) return this.#fail(0);
+    if (this.#source && now - this.#heard >= SILENCE) {
+      this.#silences += this.#isLive ? 0 : 1;
+      return this.#fail(0);
+    }
     if (!this.#source && now >= this.#retryAt) return this.#open();
     const next = Math.min(this.#source ? this.#heard + SILENCE : this.#retryAt, this.#pollAt);
     this.#timer = setTimeout(this.#tick, Math.min(next - now, SILENCE));
@@ -200,6 +209,7 @@ export class Connection {
       // The store counts what it gets as undefined.
     }
     if (type === 'ping') this.#failures = 0;
+    this.#silences = 0;
     if (type === 'reset') {
       this.#forget();
       this.#drop();
@@ -219,7 +229,9 @@ export class Connection {
     this.#source?.close();
     this.#source = undefined;
     const backoff = Math.min(LONGEST_BACKOFF, 1000 * 2 ** this.#failures++);
-    this.#retryAt = Date.now() + backoff * jitter();
+    // A proxy that keeps streams to itself may keep each one open, too: give it few.
+    const rest = this.#silences < MOST_SILENCES ? 0 : 60_000 * 2 ** (this.#silences - MOST_SILENCES);
+    this.#retryAt = Date.now() + Math.max(backoff, Math.min(LONGEST_REST, rest)) * jitter();
     if (this.#isLive) this.#report('connecting', 'Stream interrupted');
     this.#isLive = false;
     this.#pollBy(Date.now() + (this.#failures === 2 ? 0 : patience));
@@ -229,6 +241,7 @@ export class Connection {
     const { signal } = this.#abort;
     this.#polledAt = Date.now();
     const isLost = (this.#pollAt = this.#polledAt + 3 * this.interval);
+    let hasFailed = false;
     try {
       let position = '';
       await ask(
@@ -248,11 +261,13 @@ export class Connection {
       this.#position = position || this.#position;
       if (!this.#isLive) this.#report('polling');
     } catch (error) {
+      hasFailed = true;
       if (!signal.aborted && !this.#isLive) this.#report('connecting', String(error));
     }
     if (signal.aborted) return;
     if (this.#pollAt === isLost) this.#pollAt = Infinity;
-    this.#pollBy(this.#isLive ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
+    const isDone = this.#isLive && !hasFailed; // what the stream does not tell was asked for, too
+    this.#pollBy(isDone ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
   }
 
   /** @param {'connecting' | 'live' | 'polling'} link @param {string} [error] */

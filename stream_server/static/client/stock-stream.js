@@ -28,7 +28,7 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  base ??= import.meta.url.split('/client/')[0];
+  base ??= import.meta.url.slice(0, import.meta.url.lastIndexOf('/client/'));
   const store = stores.get(base) ?? new StockStream(base);
   stores.set(base, store);
   return store;
@@ -145,6 +145,7 @@ export class StockStream extends EventTarget {
 
   /** @param {Event} [event] */
   #wake = (event) => {
+    if (event?.type === 'visibilitychange' && document.hidden && !this.#isJoined) return; // it left
     if (!this.#isJoined) {
       this.#isJoined = true;
       this.heardAt ||= Date.now();
@@ -165,6 +166,8 @@ export class StockStream extends EventTarget {
 
   /** Lets go of everything but what it knows, and wakes with the page. */
   #sleep = () => {
+    if (!this.#isJoined) return;
+    clearTimeout(this.#planTimer);
     this.#tabs.post({ kind: 'bye', tab: this.#tab });
     this.#tabs.leave();
     this.#isJoined = this.#isLeader = false;
