@@ -60,6 +60,7 @@ from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
 from stream_server.web.limits import Limits
+from stream_server.web.links import Unprefixed
 from stream_server.web.ops import ops_routes
 from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
@@ -117,7 +118,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     A demo has a page that pays for nothing, so no setting can ask for one.
     """
-    metrics = Metrics()
+    metrics = Metrics(works=is_demo)
     hub = Hub(
         PublicEncoder(),
         conflate=settings.stream_conflate_ms / 1000,
@@ -149,6 +150,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         await source.run()
 
     pool = Pool.of(settings, shared=True)
+
+    metrics.pool_in_use.set_function(lambda: pool.in_use)
+    metrics.pool_waiting.set_function(lambda: pool.waiting)
 
     imports = ImportTasks()
 
@@ -271,8 +275,13 @@ def _middleware(settings: Settings) -> list[Middleware]:
     shortcut = Middleware(
         Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
     )
-    ending = Middleware(Ending)
-    return [ending, cors, shortcut] if settings.allowed_origins else [ending, shortcut]
+    unprefixed = Middleware(Unprefixed, prefix=settings.public_path)
+    return [
+        Middleware(Ending),
+        *([unprefixed] if settings.public_path else ()),
+        *([cors] if settings.allowed_origins else ()),
+        shortcut,
+    ]
 
 
 def explain(error: Exception) -> Response | None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import count
 from typing import Protocol
 
@@ -48,15 +49,16 @@ class Encoder(Protocol):
 
 
 class Entry:
-    """A product, its JSON once somebody asked for it, and when it may be published again. `id` is
-    the one text of it that all who show it keep."""
+    """A product, its JSON and its tag once somebody asked for them, and when it may be published
+    again. `id` is the one text of it that all who show it keep."""
 
-    __slots__ = ("id", "json", "product", "quiet_until")
+    __slots__ = ("id", "json", "product", "quiet_until", "tag")
 
     def __init__(self, product: Product) -> None:
         self.id = product.id
         self.product = product
         self.json: bytes | None = None
+        self.tag: str | None = None
         self.quiet_until = 0.0
 
 
@@ -179,7 +181,7 @@ class Hub:
                 insort(self._sorted_ids, entry.id)
         else:
             entry.product = product
-            entry.json = None
+            entry.json = entry.tag = None
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
         if product.id not in self.pending and self.topics.is_watched(product.id):
@@ -201,6 +203,15 @@ class Hub:
         if entry.json is None:
             entry.json = self.encoder.product(entry.product)
         return entry.json
+
+    def tag(self, product_id: str) -> str:
+        """What tells the public JSON of a known product from any other: its history, its version
+        and a digest of the bytes, since another release may write another text about a version."""
+        entry = self.entries[product_id]
+        if entry.tag is None:
+            digest = blake2b(self.json(product_id), digest_size=6).hexdigest()
+            entry.tag = f"{self.epoch}.{entry.product.version}.{digest}"
+        return entry.tag
 
     def sorted_ids(self) -> list[str]:
         """Every product id, in order."""

@@ -4,6 +4,7 @@ limited by address and size. A reservation's own token is what gives access to i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from stream_server.web import inputs
 from stream_server.web.auth import identified
 from stream_server.web.envelope import success
 from stream_server.web.limits import Limits
+from stream_server.web.links import link
 from stream_server.web.products import with_alternatives
 from stream_server.web.routing import Resource
 
@@ -73,7 +75,8 @@ async def _reserve(request: Request) -> Response:
         )
     except InsufficientStock as error:
         raise await with_alternatives(request, error) from None
-    return _answer(reservation, status=201)
+    headers = {"Location": link(request, f"/api/reservations/{reservation['token']}")}
+    return _answer(reservation, status=201, headers=headers)
 
 
 async def _get(request: Request) -> Response:
@@ -93,11 +96,10 @@ async def _release(request: Request) -> Response:
     return _answer(await retried(lambda: reservations.release(_pool(request), token, actor=actor)))
 
 
-def _answer(reservation: Reservation, status: int = 200) -> Response:
-    headers = dict(NO_STORE)
-    if status == 201:
-        headers["Location"] = f"/api/reservations/{reservation['token']}"
-    return success(to_json(reservation), status=status, headers=headers)
+def _answer(
+    reservation: Reservation, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return success(to_json(reservation), status=status, headers={**NO_STORE, **(headers or {})})
 
 
 def _admitted(request: Request) -> str:

@@ -53,7 +53,7 @@ class Item:
         return "edition" in words and self.data["maxQuantity"] is not None
 
     @property
-    def url(self) -> str:
+    def path(self) -> str:
         return f"/products/{quote(self.id, safe='')}"
 
 
@@ -189,7 +189,7 @@ def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
             {
                 "name": data["name"],
                 "variant": variant.get("variantValue", ""),
-                "picture": pictures.url(line["productId"], variant.get("variantValue", "")),
+                "productId": line["productId"],
                 "quantity": line["quantity"],
                 "price": price,
                 "total": price * line["quantity"],

@@ -19,7 +19,7 @@ from stream_server.web.compression import compressing
 from stream_server.web.envelope import success
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.representation import JSON, product_data
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
 
 __all__ = ["product_routes", "with_alternatives"]
 
@@ -29,7 +29,10 @@ _BRIEFLY = ("productId", "name", "price", "availableQuantity", "stock", "stockMe
 def product_routes() -> list[Resource]:
     """The routes of products. They find hub and pool in `request.app.state`."""
     return [
-        Resource("/api/products", GET=compressing(_find_several)),
+        Resource(
+            "/api/products",
+            GET=Taking(compressing(_find_several), "q", "category", "limit", "after"),
+        ),
         Resource("/api/products/{product_id}", GET=compressing(_get_one)),
         Resource("/api/products/{product_id}/alternatives", GET=compressing(_get_alternatives)),
     ]
@@ -39,7 +42,7 @@ async def _find_several(request: Request) -> Response:
     """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the `next` of the page before."""
     hub = loaded_hub(request)
     query = request.query_params
-    limit = int(inputs.number_in_query(request, "limit", default=50, lowest=1, highest=200))
+    limit = inputs.whole_in_query(request, "limit", default=50, lowest=1, highest=200)
     found = await catalogue.find_products(
         _pool(request),
         words=inputs.optional_text(query.get("q") or None, "q"),

@@ -19,7 +19,7 @@ from stream_server.streaming.stream import StreamResponse, TurnedAway
 from stream_server.web import inputs
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.inventory import started_hub
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class StreamLimit:
 def stream_routes() -> list[Resource]:
     """The stream routes. They find the hub and the source in `request.app.state`."""
     return [
-        Resource("/api/inventory/stream", GET=_stream_several),
-        Resource("/api/inventory/{product_id}/stream", GET=_stream_one),
+        Resource("/api/inventory/stream", GET=Taking(_stream_several, "productIds", "lastEventId")),
+        Resource("/api/inventory/{product_id}/stream", GET=Taking(_stream_one, "lastEventId")),
     ]
 
 

@@ -205,7 +205,7 @@ def app_on(database_url: str, **overrides: Any) -> Starlette:
         "database_url": database_url,
         "stream_conflate_ms": 20,
         "stream_drain_seconds": 0,
-        "stream_ping_seconds": 3600,
+        "stream_ping_seconds": 25,
         **overrides,
     }
     return create_app(Settings.load(given))

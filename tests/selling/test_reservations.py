@@ -422,7 +422,9 @@ NO_CARTS = [
 async def test_a_body_that_is_no_cart_is_a_400(api: Shop) -> None:
     for body in NO_CARTS:
         for client, path in ((api.shopper, "/api/reservations"), (api.backend, "/api/orders")):
-            answer = await client.post(path, content=body)
+            answer = await client.post(
+                path, content=body, headers={"Content-Type": "application/json"}
+            )
             assert answer.status_code == 400, body
             assert answer.json()["error"]["code"] == "invalid_request"
 
@@ -434,7 +436,11 @@ async def test_a_cart_has_a_hundred_lines_at_most(api: Shop) -> None:
     ).status_code == 400
     await reserve(api, *[line] * 100)
     huge = b'{"checkoutToken": "' + b"x" * 2**20 + b'"}'
-    assert (await api.shopper.post("/api/reservations", content=huge)).status_code == 413
+    assert (
+        await api.shopper.post(
+            "/api/reservations", content=huge, headers={"Content-Type": "application/json"}
+        )
+    ).status_code == 413
 
 
 @pytest.mark.settings(reservation_rate="3/hour", reservation_line_rate="")

@@ -28,7 +28,7 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  const own = import.meta.url.split('/client/')[0];
+  const own = import.meta.url.slice(0, import.meta.url.lastIndexOf('/client/'));
   base ??= own;
   const text = globalThis.document?.querySelector('[data-stock]')?.textContent;
   const page = base === own && text ? JSON.parse(text) : undefined;
@@ -150,6 +150,7 @@ export class StockStream extends EventTarget {
 
   /** @param {Event} [event] */
   #wake = (event) => {
+    if (event?.type === 'visibilitychange' && document.hidden && !this.#isJoined) return; // it left
     if (!this.#isJoined) {
       this.#isJoined = true;
       this.heardAt ||= Date.now();
@@ -170,6 +171,8 @@ export class StockStream extends EventTarget {
 
   /** Lets go of everything but what it knows, and wakes with the page. */
   #sleep = () => {
+    if (!this.#isJoined) return;
+    clearTimeout(this.#planTimer);
     this.#tabs.post({ kind: 'bye', tab: this.#tab });
     this.#tabs.leave();
     this.#isJoined = this.#isLeader = false;

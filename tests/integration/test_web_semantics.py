@@ -1,0 +1,105 @@
+"""Validators, queries and the origin of writes, as intermediaries and strangers send them."""
+
+import httpx
+import pytest
+
+from stream_server.web.validators import is_among
+from tests.integration.clients import calling
+from tests.integration.servers import Connection, Server, add_products
+
+pytestmark = pytest.mark.ways("direct-uvloop")
+ETAG = 'W/"7f3a.5.c0ffee"'
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"7f3a.5.c0ffee"', 'W/"7f3a.5.c0ffee-gzip"', '"7f3a.5.c0ffee--gzip"',
+        '"7f3a.5.c0ffee;gzip"',
+        '"7f3a.5.c0ffee-br"', '"a,b", W/"7f3a.5.c0ffee"', ', ,"x" , "7f3a.5.c0ffee",', " * ",
+    ],
+)  # fmt: skip
+def test_a_tag_is_found(field: str) -> None:
+    assert is_among(ETAG, field)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "", "7f3a.5.c0ffee", '"7f3a.5.c0ffee', 'w/"7f3a.5.c0ffee"', '"x,7f3a.5.c0ffee,y"',
+        '"7f3a.5.c0ffee" "x"', '"7f3a.5.c0ffee"-gzip', '*, "x"', '"7f3a.5.c0ffee-gzipped"',
+    ],
+)  # fmt: skip
+def test_another_field_names_none(field: str) -> None:
+    assert not is_among(ETAG, field)
+
+
+async def test_queries_that_mean_nothing_are_named(server: Server) -> None:
+    async with calling(server.url) as client:
+        for query in ("productids=a", "productIds[0]=a", "wait=1", "limit=1&limit=2", "x"):
+            for path in ("/api/inventory", "/api/inventory/stream"):
+                answer = await client.get(f"{path}?{query}")
+                assert answer.status_code == 400, query
+                assert query.partition("=")[0] in answer.json()["error"]["message"]
+        for query in ("_=17", "productIds[]=a&productIds[]=b", "limit=1&limit=1"):
+            assert (await client.get(f"/api/inventory?{query}")).status_code == 200
+        assert (await client.get("/products?utm_source=x&fbclid=y&_=1")).status_code == 200
+
+
+async def test_a_tag_in_the_query_waits_where_a_cache_took_off_the_field(
+    server: Server, connection: Connection
+) -> None:
+    await add_products(connection, 1)
+    await server.published(connection)
+    async with calling(server.url) as client:
+        etag = (await client.get("/api/inventory/unit-00000")).headers["etag"]
+        lines = httpx.Headers([("If-None-Match", '"x"'), ("If-None-Match", etag)])
+        answer = await client.get("/api/inventory/unit-00000", headers=lines)
+        assert answer.status_code == 304
+        for tag in (etag, etag.replace('W/"', "").strip('"')):
+            query = {"wait": "0.05", "etag": tag}
+            answer = await client.get("/api/inventory/unit-00000", params=query)
+            assert answer.status_code == 200
+            assert answer.elapsed.total_seconds() >= 0.05
+
+
+async def test_a_batch_says_that_it_is_unchanged(server: Server) -> None:
+    async with calling(server.url) as client:
+        body = {"productIds": ["a"]}
+        first = await client.post("/api/inventory/batch", json=body)
+        etag = first.headers["etag"]
+        again = await client.post("/api/inventory/batch", json={**body, "etag": etag})
+        assert again.json() == {"success": True, "data": None, "unchanged": True}
+        ignored = {"If-None-Match": etag}
+        old = await client.post("/api/inventory/batch", json=body, headers=ignored)
+        assert old.json() == first.json()
+
+
+@pytest.mark.settings(allowed_origins="https://a.example", public_url="https://b.example")
+async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
+    path, body = "/api/reservations", b"{}"
+    async with calling(server.url) as client:
+        for kind in ("text/plain", "text/plain; application/json", "application/json, text/plain"):
+            answer = await client.post(path, content=body, headers={"Content-Type": kind})
+            assert answer.status_code == 415
+        assert (await client.post(path, content=body)).status_code == 415
+        kind = "Application/JSON; charset=utf-8"
+        assert (
+            await client.post(path, content=body, headers={"Content-Type": kind})
+        ).status_code == 400
+        for foreign in (
+            {"Origin": "https://evil.example"}, {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Origin": "https://a.example.evil.example"},
+        ):  # fmt: skip
+            for method, where in (
+                ("POST", path),
+                ("POST", f"{path}/x/extend"),
+                ("DELETE", f"{path}/x"),
+            ):
+                answer = await client.request(method, where, headers={**JSON, **foreign})
+                assert answer.status_code == 403
+        for own in ("https://a.example", "https://b.example", server.url):
+            answer = await client.post(path, content=body, headers={**JSON, "Origin": own})
+            assert answer.status_code == 400
