@@ -76,6 +76,11 @@ begin
              order by product_id, variant_id);
     end if;
 
+    if is_new then
+        update reservations
+           set status = 'converted', ended_at = coalesce(ended_at, moment)
+         where id = held.id;
+    end if;
     if is_new and held.status = 'active' then
         perform lock_stock(lines);
         perform move_stock(array(select (product_id, variant_id, quantity, -quantity)::stock_move
@@ -121,9 +126,6 @@ begin
           from unnest(offers) o
           join products p on p.id = o.product_id
           left join variants v on v.id = o.variant_id;
-        update reservations
-           set status = 'converted', ended_at = coalesce(ended_at, moment)
-         where id = held.id;
     elsif offers is not null then
         update order_lines l set filled_quantity = l.filled_quantity + o.granted
           from unnest(offers) o
