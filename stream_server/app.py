@@ -59,7 +59,7 @@ from stream_server.web.envelope import failure
 from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
-from stream_server.web.limits import Limits
+from stream_server.web.limits import Admission, Limits
 from stream_server.web.ops import ops_routes
 from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
@@ -180,6 +180,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.is_draining = True
         await publisher.end_streams(settings.stream_drain_seconds)
 
+    limits = Limits(settings, metrics)
     app = Starlette(
         routes=[
             *checkout_routes(),
@@ -195,7 +196,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *(demo_payment_routes() if is_demo else ()),
             *ops_routes(),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, limits),
         exception_handlers={
             StreamServerError: _handle,
             HTTPException: _handle,
@@ -218,7 +219,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     )
     app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
-    app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
+    app.state.limits = limits
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.waits_because = ""
@@ -227,7 +228,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -246,7 +247,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
     shortcut = Middleware(
         Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
     )
-    return [cors, shortcut] if settings.allowed_origins else [shortcut]
+    admission = Middleware(Admission, limits=limits, explain=explain)
+    return [*([cors] if settings.allowed_origins else []), admission, shortcut]
 
 
 def explain(error: Exception) -> Response | None:

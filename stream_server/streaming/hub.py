@@ -305,6 +305,8 @@ class Hub:
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
+        if subscriber.place is not None:
+            subscriber.place.leave()
         topic.subscribers.discard(subscriber)
         if not topic.subscribers:
             del self._topics[topic.ids]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 from sse_starlette import EventSourceResponse
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from stream_server.streaming.connection import EXTENSION, Handover
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.subscriber import Subscriber
+from stream_server.streaming.subscriber import Place, Subscriber
 
 _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
 
@@ -24,11 +24,17 @@ HEAD = EventSourceResponse(iter(()), headers=HEADERS)
 
 
 class StreamResponse:
-    """An ASGI application that streams some products (`ids` None: the whole catalogue)."""
+    """An ASGI application that streams some products (`ids` None: the whole catalogue). `enter` is
+    called when the stream opens, and gives the place that it leaves when it ends."""
 
     def __init__(
-        self, hub: Hub, ids: frozenset[str] | None, last_event_id: str | None = None
+        self,
+        hub: Hub,
+        ids: frozenset[str] | None,
+        last_event_id: str | None = None,
+        enter: Callable[[], Place] | None = None,
     ) -> None:
+        self._enter = enter
         self._hub = hub
         self._ids = ids
         self._last_event_id = last_event_id
@@ -57,13 +63,18 @@ class StreamResponse:
         await self._send_head(send)
         connection = handover.take(self._hub)
         if connection is not None:
-            self._hub.subscribe(connection, self._ids, self._last_event_id)
+            self._subscribe(connection)
+
+    def _subscribe(self, subscriber: Subscriber) -> None:
+        if self._enter is not None:
+            subscriber.place = self._enter()
+        self._hub.subscribe(subscriber, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = BodySubscriber(self._hub)
         response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
         try:
-            self._hub.subscribe(subscriber, self._ids, self._last_event_id)
+            self._subscribe(subscriber)
             with subscriber.sending:
                 await response(scope, receive, send)
         finally:

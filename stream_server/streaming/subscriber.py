@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from stream_server.streaming.frames import Frame
 
@@ -25,6 +25,13 @@ logger = logging.getLogger(__name__)
 PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
 
 
+class Place(Protocol):
+    """Where a stream is counted for as long as it is open."""
+
+    def leave(self) -> None:
+        """It is not open any more."""
+
+
 class Subscriber:
     """Base of the ways to write: a connection, an ASGI response, a waiting poll.
 
@@ -32,7 +39,7 @@ class Subscriber:
     comes; otherwise the ids whose newest state it still has to get.
     """
 
-    __slots__ = ("hub", "is_full", "owed", "slot", "topic")
+    __slots__ = ("hub", "is_full", "owed", "place", "slot", "topic")
 
     is_stream: ClassVar[bool] = True
 
@@ -42,6 +49,7 @@ class Subscriber:
         self.owed: set[str] | None = None
         self.is_full = False
         self.slot = 0
+        self.place: Place | None = None
 
     def write(self, frame: Frame) -> None:
         """Hands a frame to the socket. May call `pause` before it returns."""

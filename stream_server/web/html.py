@@ -22,6 +22,7 @@ from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
 from stream_server.web import inputs, pictures
 from stream_server.web.client import ClientFiles
+from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.routing import Resource
 
 __all__ = ["Pages", "compressed", "money", "page", "static_routes"]
@@ -88,6 +89,7 @@ def page(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            limits_of(request).count_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
             known: Response = request.app.state.explain(error)

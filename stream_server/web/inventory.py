@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest, ProductNotFound
 from stream_server.streaming.hub import Hub
 from stream_server.web import inputs
+from stream_server.web.addresses import client_host
 from stream_server.web.envelope import success
+from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Resource
 
 _CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
@@ -44,7 +46,7 @@ async def _get_one(request: Request) -> ASGIApp:
     wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_LONGEST_WAIT)
     known = inputs.header(request, b"if-none-match")
     etag = _etag_of_one(hub, product_id)
-    if wait and inputs.etag_matches(known, etag):
+    if wait and inputs.etag_matches(known, etag) and _may_wait(request):
         etag = await _changed_etag(hub, request, product_id, etag, wait)
     return _answer(hub, hub.json(product_id), etag, known)
 
@@ -54,8 +56,9 @@ async def _get_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
     known = inputs.header(request, b"if-none-match")
     if ids is not None:
-        return _answer_batch(hub, ids, known)
+        return _answer_batch(request, ids)
     limit = int(inputs.number_in_query(request, "limit", default=100, lowest=1, highest=500))
+    limits_of(request).count_request(request.scope, limit // IDS_A_REQUEST)
     page, following = _page(hub, request.query_params.get("after", ""), limit)
     beside = {"next": following, "position": hub.position()}
     return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, beside)
@@ -66,15 +69,18 @@ async def _post_batch(request: Request) -> ASGIApp:
     if not isinstance(body, dict):
         raise InvalidRequest("body", "an object with productIds")
     ids = inputs.product_ids(body.get("productIds"))
-    return _answer_batch(loaded_hub(request), ids, inputs.header(request, b"if-none-match"))
+    return _answer_batch(request, ids)
 
 
-def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
+def _answer_batch(request: Request, ids: list[str]) -> ASGIApp:
+    limits_of(request).count_request(request.scope, len(ids) // IDS_A_REQUEST)
+    hub = loaded_hub(request)
     found = [product_id for product_id in ids if hub.public(product_id) is not None]
     unknown = [product_id for product_id in ids if hub.public(product_id) is None]
     etag = _etag_of(hub, [*found, "", *unknown])
     # From this position, a stream goes on without losing anything.
     beside = {"unknown": unknown, "position": hub.position()}
+    known = inputs.header(request, b"if-none-match")
     return _answer(hub, _array(hub, found), etag, known, beside)
 
 
@@ -112,6 +118,7 @@ async def _changed_etag(
 ) -> str:
     """Waits until the product's answer differs, for so long at most, or until the client goes."""
     gone = asyncio.ensure_future(_disconnected(request))
+    place = limits_of(request).polls.enter(client_host(request.scope))
     try:
         with hub.waiting(product_id) as changed:
             async with asyncio.timeout(seconds):
@@ -127,8 +134,17 @@ async def _changed_etag(
     except TimeoutError:
         pass
     finally:
+        place.leave()
         gone.cancel()
     return _etag_of_one(hub, product_id)
+
+
+def _may_wait(request: Request) -> bool:
+    """Not if the client's address has as many polls waiting as it may."""
+    if limits_of(request).polls.is_full(client_host(request.scope)):
+        request.app.state.metrics.limited.labels("polls").inc()
+        return False
+    return True
 
 
 async def _disconnected(request: Request) -> None:

@@ -11,6 +11,7 @@ from stream_server.database.pool import Pool
 from stream_server.errors import InsufficientStock, ProductNotFound
 from stream_server.inventory import catalogue
 from stream_server.inventory.catalogue import Facts
+from stream_server.settings import Settings
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.state import Product
@@ -52,7 +53,8 @@ async def _find_several(request: Request) -> Response:
         for facts in found[:limit]
         if (product := hub.public(facts.id)) is not None
     ]
-    return success(to_json(products), beside={"next": following})
+    beside = {"next": following, "limits": _limits(request)}
+    return success(to_json(products), beside=beside)
 
 
 async def _get_one(request: Request) -> Response:
@@ -64,7 +66,8 @@ async def _get_one(request: Request) -> Response:
     facts = await catalogue.find_product(_pool(request), product_id)
     if facts is None:
         raise ProductNotFound(product_id)
-    return success(to_json(_product_with_facts(product, facts)))
+    beside = {"limits": _limits(request)}
+    return success(to_json(_product_with_facts(product, facts)), beside=beside)
 
 
 async def _get_alternatives(request: Request) -> Response:
@@ -117,6 +120,16 @@ def _product_with_facts(product: Product, facts: Facts) -> JSON:
         "requiresAssembly": facts.requires_assembly,
         "hasVariants": facts.has_variants,
         "maxPerOrder": facts.max_per_order,
+    }
+
+
+def _limits(request: Request) -> JSON:
+    """What one reservation without a token may have, whatever is in stock."""
+    settings: Settings = request.app.state.settings
+    return {
+        "unitsPerLine": settings.max_units_per_line,
+        "unitsPerCart": settings.max_units_per_cart,
+        "linesPerCart": inputs.MAX_LINES,
     }
 
 

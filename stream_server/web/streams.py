@@ -6,6 +6,8 @@ import logging
 import math
 import resource
 import time
+from functools import partial
+from typing import NoReturn
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,7 +18,9 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse
 from stream_server.web import inputs
+from stream_server.web.addresses import client_host
 from stream_server.web.inventory import loaded_hub
+from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Resource
 
 logger = logging.getLogger(__name__)
@@ -54,7 +58,18 @@ class StreamLimit:
                 "get a 503. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
                 streams, files,
             )  # fmt: skip
-        raise HTTPException(503, "Too many streams are open", headers={"Retry-After": "5"})
+        refuse_stream()
+
+    def check_address(self, request: Request) -> None:
+        """Raises the same if the client's address has as many streams as it may."""
+        if limits_of(request).streams.is_full(client_host(request.scope)):
+            request.app.state.metrics.limited.labels("streams").inc()
+            refuse_stream()
+
+
+def refuse_stream() -> NoReturn:
+    """There is no room for one more. Raises HTTPException 503."""
+    raise HTTPException(503, "Too many streams are open", headers={"Retry-After": "5"})
 
 
 def stream_routes() -> list[Resource]:
@@ -74,8 +89,11 @@ async def _stream_one(request: Request) -> ASGIApp:
 
 
 async def _stream_several(request: Request) -> ASGIApp:
+    hub = loaded_hub(request)
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, loaded_hub(request), None if ids is None else frozenset(ids))
+    shown = len(hub.entries) if ids is None else len(ids)
+    limits_of(request).count_request(request.scope, shown // IDS_A_REQUEST)
+    return await _stream(request, hub, None if ids is None else frozenset(ids))
 
 
 async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASGIApp:
@@ -88,7 +106,9 @@ async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASG
     if request.app.state.is_draining:
         raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
     request.app.state.stream_limit.check(hub)
-    return StreamResponse(hub, ids, last_event_id)
+    request.app.state.stream_limit.check_address(request)
+    enter = partial(limits_of(request).streams.enter, client_host(request.scope))
+    return StreamResponse(hub, ids, last_event_id, enter)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:

@@ -360,7 +360,6 @@ async def test_a_quantity_must_be_a_whole_number_of_at_least_one(api: Shop) -> N
         assert answer.json()["error"]["details"]["field"] == "lines[0].quantity"
 
 
-
 UNSELLABLE: list[tuple[Any, int, str]] = [
     ({"productId": "chair", "quantity": 4}, 400, "max_per_order_exceeded"),
     ({"productId": "shirt", "quantity": 1}, 400, "invalid_request"),

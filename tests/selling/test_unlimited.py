@@ -1,4 +1,4 @@
-"""Unlimited stock: nobody can use it up, neither by holding nor by buying all that a number can say."""
+"""Unlimited stock: nobody can use it up, by holds or orders of all that a number can say."""
 
 import json
 from typing import Any, TypeAlias
