@@ -43,6 +43,7 @@ from stream_server.errors import (
     WebhookRejected,
 )
 from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.shelf import Shelf
 from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -220,6 +221,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
     app.state.limits = limits
+    app.state.shelf = Shelf()
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.waits_because = ""
