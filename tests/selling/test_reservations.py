@@ -427,7 +427,7 @@ async def test_a_cart_has_a_hundred_lines_at_most(api: Shop) -> None:
     assert (await api.shopper.post("/api/reservations", content=huge)).status_code == 413
 
 
-@pytest.mark.settings(reservation_rate="3/hour", reservation_line_rate="")
+@pytest.mark.settings(reservation_rate="3/hour", reservation_line_rate="off")
 async def test_shoppers_are_limited_by_address_and_told_when_to_come_back(api: Shop) -> None:
     for _ in range(3):
         await reserve(api, LAMP)
