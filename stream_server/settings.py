@@ -235,7 +235,7 @@ class Settings(BaseSettings):
         "`off`: any",
     )
     search_rate: Rate = Field(
-        "300/minute", description="Searches from one address without a token; `off`: any"
+        "120/minute", description="Searches from one address without a token; `off`: any"
     )
     streams_per_address: int = Field(
         2000, ge=0, le=10_000_000, description="Open streams of one address; 0: any"
