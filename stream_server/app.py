@@ -43,6 +43,7 @@ from stream_server.errors import (
     WebhookRejected,
 )
 from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.shelf import Shelf
 from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -59,7 +60,7 @@ from stream_server.web.envelope import failure
 from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
-from stream_server.web.limits import Limits
+from stream_server.web.limits import Admission, Limits
 from stream_server.web.links import Unprefixed
 from stream_server.web.ops import ops_routes
 from stream_server.web.pages import page_routes
@@ -195,6 +196,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.is_draining = True
         await publisher.end_streams(settings.stream_drain_seconds)
 
+    limits = Limits(settings, metrics)
     app = Starlette(
         routes=[
             *checkout_routes(),
@@ -210,7 +212,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *(demo_payment_routes() if is_demo else ()),
             *ops_routes(),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, limits),
         exception_handlers={
             StreamServerError: _handle,
             HTTPException: _handle,
@@ -234,7 +236,8 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     )
     app.state.imports = imports
     app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
-    app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
+    app.state.limits = limits
+    app.state.shelf = Shelf()
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.has_started = False
@@ -256,7 +259,7 @@ async def started(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -280,6 +283,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
         Middleware(Ending),
         *([unprefixed] if settings.public_path else ()),
         *([cors] if settings.allowed_origins else ()),
+        Middleware(Admission, limits=limits, explain=explain),
         shortcut,
     ]
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+LIMITED = ("requests", "searches", "reservations", "cart lines", "units", "streams", "polls")
 STREAM_KINDS = ("product", "batch", "catalogue")
 ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused")
 WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
@@ -119,6 +120,14 @@ class Metrics:
             ["what"],
             registry=self.registry,
         )
+        self.limited = Counter(
+            "stream_server_limited",
+            "Times an address had too much of something: 429s, refused streams, polls that may not "
+            "wait",
+            ["what"],
+            registry=self.registry,
+        )
+        self.waiting_polls = self._gauge("waiting_polls", "Long polls that wait for a change")
         self.loop_failures = Counter(
             "stream_server_loop_failures",
             "Times a background loop failed and was started again",
@@ -162,6 +171,8 @@ class Metrics:
             self.webhooks.labels(result)
         for what in PAYMENT_TROUBLES:
             self.payment_troubles.labels(what)
+        for what in LIMITED:
+            self.limited.labels(what)
         self.enter("lost")
 
     def enter(self, state: str) -> None:
@@ -170,11 +181,14 @@ class Metrics:
             self.source_state.labels(each).set(each == state)
         self.source_live.set(state != "lost")
 
-    def render(self, *, open_streams: Mapping[str, int], products: int) -> bytes:
+    def render(
+        self, *, open_streams: Mapping[str, int], products: int, waiting_polls: int = 0
+    ) -> bytes:
         """The text format of Prometheus, with the hub's own counts as they are now."""
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(open_streams.get(kind, 0))
         self.products.set(products)
+        self.waiting_polls.set(waiting_polls)
         return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:

@@ -130,11 +130,13 @@ def _order_days(value: int) -> int:
 
 
 def _rate(value: str) -> str:
+    if value == "off":
+        return ""
     if value:
         try:
             limits.parse_many(value)
         except ValueError:
-            raise ValueError("must be such as 600/minute, or empty") from None
+            raise ValueError("must be such as 600/minute or 600/minute;5000/hour, or off") from None
     return value
 
 
@@ -334,11 +336,41 @@ class Settings(BaseSettings):
     )
     reservation_rate: Rate = Field(
         "600/minute",
-        description="Requests about reservations from one address without a token. Empty: any",
+        description="Requests about reservations from one address without a token; `off`: any",
     )
     reservation_line_rate: Rate = Field(
         "6000/minute",
-        description="Cart lines to reserve from one address without a token. Empty: any",
+        description="Cart lines to reserve from one address without a token; `off`: any",
+    )
+    reservation_unit_rate: Rate = Field(
+        "5000/minute;30000/hour",
+        description="Units to reserve from one address without a token; `off`: any",
+    )
+    max_units_per_line: int = Field(
+        1000,
+        ge=1,
+        le=2_147_483_647,
+        description="Units of one line of a cart to reserve without a token",
+    )
+    max_units_per_cart: int = Field(
+        2000, ge=1, le=2_147_483_647, description="Units of a cart to reserve without a token"
+    )
+    request_rate: Rate = Field(
+        "30000/minute",
+        description="Requests from one address without a token, big ones counted as several; "
+        "`off`: any",
+    )
+    search_rate: Rate = Field(
+        "120/minute", description="Searches from one address without a token; `off`: any"
+    )
+    streams_per_address: int = Field(
+        2000, ge=0, le=10_000_000, description="Open streams of one address; 0: any"
+    )
+    polls_per_address: int = Field(
+        2000,
+        ge=0,
+        le=10_000_000,
+        description="Long polls of one address that wait; another one is answered at once. 0: any",
     )
 
     stream_conflate_ms: int = Field(

@@ -85,6 +85,11 @@ begin
              order by product_id, variant_id);
     end if;
 
+    if is_new then
+        update reservations
+           set status = 'converted', ended_at = coalesce(ended_at, moment)
+         where id = held.id;
+    end if;
     if is_new and held.status = 'active' then
         perform lock_stock(lines);
         perform move_stock(array(select (product_id, variant_id, quantity, -quantity)::stock_move
@@ -134,9 +139,6 @@ begin
           left join reservation_lines h on h.reservation_id = held.id
                                        and h.product_id = o.product_id
                                        and h.variant_id is not distinct from o.variant_id;
-        update reservations
-           set status = 'converted', ended_at = coalesce(ended_at, moment)
-         where id = held.id;
     elsif offers is not null then
         update order_lines l set filled_quantity = l.filled_quantity + o.granted
           from unnest(offers) o

@@ -113,9 +113,9 @@ begin
     foreach line in array own loop
         moves := moves || (line.product_id, line.variant_id, 0, -line.quantity)::stock_move;
     end loop;
-    perform move_stock(moves);
     insert into reservation_lines (reservation_id, product_id, variant_id, quantity, unit_price)
     select held.id, product_id, variant_id, granted, unit_price from unnest(offers) where granted > 0;
+    perform move_stock(moves);
 
     perform end_change(before);
     return jsonb_build_object(

@@ -63,10 +63,10 @@ begin
                                coalesce(carts -> place ->> 'actor', before[2], session_user),
                                true),
                     set_config('stream_server.reference', 'reservation ' || held.id, true);
-            perform move_stock(array[(product, line.variant_id, 0, line.quantity)::stock_move]);
             insert into reservation_lines
                    (reservation_id, product_id, variant_id, quantity, unit_price)
             values (held.id, product, line.variant_id, line.quantity, offers[1].unit_price);
+            perform move_stock(array[(product, line.variant_id, 0, line.quantity)::stock_move]);
             answer := jsonb_build_object(
                 'token', held.token, 'status', held.status,
                 'expiresAt', wire_time(held.expires_at), 'isExtendable', true,

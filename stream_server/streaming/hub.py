@@ -338,6 +338,8 @@ class Hub:
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
+        if subscriber.place is not None:
+            subscriber.place.leave()
         self.topics.leave(subscriber, topic)
         if topic.ids is None and not topic.subscribers:
             self._pages.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import TypeAlias
 from zlib import crc32
 
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from stream_server.streaming.connection import EXTENSION, Handover
 from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.subscriber import Subscriber
+from stream_server.streaming.subscriber import Place, Subscriber
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -45,7 +45,8 @@ HELLO = Frame(b":\n\n")
 
 class StreamResponse:
     """An ASGI application that streams some products (`ids` None: the whole catalogue), as gzip
-    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended."""
+    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended. `enter` is called
+    when the stream opens, and gives the place that it leaves when it ends."""
 
     def __init__(
         self,
@@ -54,7 +55,9 @@ class StreamResponse:
         last_event_id: str | None = None,
         *,
         is_packed: bool = False,
+        enter: Callable[[], Place] | None = None,
     ) -> None:
+        self._enter = enter
         self._hub = hub
         self._ids = ids
         self._last_event_id = last_event_id
@@ -87,14 +90,19 @@ class StreamResponse:
         connection = handover.take(self._hub, is_packed=self._is_packed)
         if connection is not None:
             connection.write(HELLO)
-            self._hub.subscribe(connection, self._ids, self._last_event_id)
+            self._subscribe(connection)
+
+    def _subscribe(self, subscriber: Subscriber) -> None:
+        if self._enter is not None:
+            subscriber.place = self._enter()
+        self._hub.subscribe(subscriber, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
         response = EventSourceResponse(subscriber.body(), ping=0)
         response.raw_headers = PACKED_HEAD if self._is_packed else HEAD
         try:
-            self._hub.subscribe(subscriber, self._ids, self._last_event_id)
+            self._subscribe(subscriber)
             with subscriber.sending:
                 await response(scope, receive, send)
         finally:

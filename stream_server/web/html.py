@@ -23,6 +23,7 @@ from stream_server.inventory import rules
 from stream_server.web import pictures
 from stream_server.web.client import ClientFiles
 from stream_server.web.encodings import accepts_gzip
+from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.links import prefix_of
 from stream_server.web.routing import Resource
 
@@ -107,6 +108,7 @@ def page(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            limits_of(request).count_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
             known: Response = request.app.state.explain(error)

@@ -11,9 +11,11 @@ from starlette.requests import Request
 
 from stream_server.errors import InvalidRequest
 from stream_server.streaming.frames import to_json
+from stream_server.web.limits import BYTES_A_REQUEST, limits_of
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_IDS = 500
+MAX_LINES = 100  # of a cart
 MAX_ID = 200  # characters, as the database allows
 MAX_INTEGER = 2**31 - 1
 MAX_BIG_INTEGER = 2**63 - 1
@@ -32,7 +34,8 @@ def refuse_wrapped(request: Request) -> None:
 
 
 async def raw_body(request: Request) -> bytes:
-    """The body as it came. Raises HTTPException 413 past 1 MiB, and 415 if it is wrapped."""
+    """The body as it came. Raises HTTPException 413 past 1 MiB, 415 if it is wrapped, and 429 for
+    more of it than an address may send."""
     refuse_wrapped(request)
     body = bytearray()
     length = request.headers.get("content-length") or "0"
@@ -42,6 +45,7 @@ async def raw_body(request: Request) -> bytes:
         body += part
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"The body is larger than {MAX_BODY} bytes")
+    limits_of(request).count_request(request.scope, len(body) // BYTES_A_REQUEST)
     return bytes(body)
 
 

@@ -15,8 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest, ProductNotFound
 from stream_server.streaming.hub import Hub
 from stream_server.web import inputs
+from stream_server.web.addresses import client_host
 from stream_server.web.compression import compressing
 from stream_server.web.envelope import success
+from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaque
 
@@ -66,7 +68,7 @@ async def _get_one(request: Request) -> ASGIApp:
     if request.scope["query_string"]:
         wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_MOST_WAIT)
         seen = _tag_in_query(request) or known
-        if wait and seen is not None and not _is_older(seen, etag):
+        if wait and seen is not None and not _is_older(seen, etag) and _may_wait(request):
             longest = _LONGEST_WAIT if is_among(etag, seen) else _PAUSE
             etag = await _changed_etag(hub, request, product_id, etag, min(wait, longest))
     return _answer(hub, hub.json(product_id), etag, known)
@@ -86,8 +88,10 @@ async def _get_several(request: Request) -> ASGIApp:
         for other in ("limit", "after"):
             if other in request.query_params:
                 raise InvalidRequest(other, "left out with productIds")
+        _count_ids(request, len(ids))
         return _answer_batch(hub, ids, known)
     limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
+    _count_ids(request, limit)
     page, following = _page(hub, request.query_params.get("after", ""), limit)
     beside = {"next": following, "position": hub.position()}
     return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, beside)
@@ -98,12 +102,17 @@ async def _post_batch(request: Request) -> ASGIApp:
     speak of (RFC 9110, section 13.1.2), so the tag of the last answer is a field of the body."""
     body = inputs.fields(await inputs.json_body(request), "productIds", "etag")
     ids = inputs.product_ids(body.get("productIds"))
+    _count_ids(request, len(ids))
     known = inputs.optional_text(body.get("etag"), "etag", MAX_TAG)
     hub = loaded_hub(request)
     found, unknown, etag = _batch(hub, ids)
     if not is_among(etag, known):
         return _answer_found(hub, found, unknown, etag, None)
     return success(b"null", beside={"unchanged": True, **_stale(hub)}, headers=_headers(etag))
+
+
+def _count_ids(request: Request, ids: int) -> None:
+    limits_of(request).count_request(request.scope, ids // IDS_A_REQUEST)
 
 
 def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
@@ -171,6 +180,7 @@ async def _changed_etag(
     if request.app.state.is_draining:
         return etag
     gone = asyncio.ensure_future(_disconnected(request))
+    place = limits_of(request).polls.enter(client_host(request.scope))
     try:
         with hub.waiting(product_id) as changed:
             async with asyncio.timeout(seconds):
@@ -186,8 +196,17 @@ async def _changed_etag(
     except TimeoutError:
         pass
     finally:
+        place.leave()
         gone.cancel()
     return _etag_of_one(hub, product_id)
+
+
+def _may_wait(request: Request) -> bool:
+    """Not if the client's address has as many polls waiting as it may."""
+    if limits_of(request).polls.is_full(client_host(request.scope)):
+        request.app.state.metrics.limited.labels("polls").inc()
+        return False
+    return True
 
 
 async def _disconnected(request: Request) -> None:

@@ -56,6 +56,8 @@ async def _readyz(request: Request) -> Response:
 async def _metrics(request: Request) -> Response:
     hub: Hub = request.app.state.hub
     text = request.app.state.metrics.render(
-        open_streams=hub.open_streams, products=len(hub.entries)
+        open_streams=hub.open_streams,
+        products=len(hub.entries),
+        waiting_polls=len(hub.waiters),
     )
     return Response(text, media_type=CONTENT_TYPE_LATEST)

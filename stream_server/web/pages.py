@@ -26,6 +26,8 @@ from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, pictures
 from stream_server.web.html import FOR_EVER, Pages, compressed, page
 from stream_server.web.inventory import loaded_hub
+from stream_server.web.limits import limits_of
+from stream_server.web.products import shelf_of
 from stream_server.web.representation import JSON, product_data
 from stream_server.web.routing import Resource
 
@@ -85,6 +87,8 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     words = inputs.optional_text(query.get("q", "").strip() or None, "q")
     category = inputs.optional_text(query.get("category") or None, "category")
     limit = inputs.whole_in_query(request, "limit", default=PAGE, lowest=1, highest=200)
+    if words is not None:
+        limits_of(request).count_search(request)
     found = await catalogue.find_products(
         _pool(request),
         words=words,
@@ -100,7 +104,7 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     return _answer(
         request,
         "products.html",
-        categories=await catalogue.find_categories(_pool(request)),
+        categories=await shelf_of(request).categories(_pool(request)),
         **_with_stock(hub, _items(hub, found[:limit])),
         words=words,
         category=category,
@@ -117,11 +121,13 @@ async def _product(request: Request) -> Response:
     if product is None or facts is None:
         raise ProductNotFound(product_id)
     item = Item(facts, product_data(product))
-    others = (await catalogue.find_alternatives(_pool(request), [product_id])).get(product_id, ())
-    facts_of = [await catalogue.find_product(_pool(request), each) for each in others]
-    alternatives = [
-        other for other in _items(hub, filter(None, facts_of)) if other.data["isAvailable"]
+    found = await shelf_of(request).alternatives(_pool(request), [product_id])
+    others = [each for each in found[product_id] if _is_available(hub, each)]
+    facts_of = [
+        await catalogue.find_product(_pool(request), each)
+        for each in others[: catalogue.MOST_ALTERNATIVES]
     ]
+    alternatives = _items(hub, filter(None, facts_of))
     return _answer(
         request,
         "product.html",
@@ -131,6 +137,11 @@ async def _product(request: Request) -> Response:
         stock=_stock(hub, [item, *alternatives]),
         can_notify=any(getattr(each, "path", "") == NOTIFICATIONS for each in request.app.routes),
     )
+
+
+def _is_available(hub: Hub, product_id: str) -> bool:
+    product = hub.public(product_id)
+    return product is not None and bool(product_data(product)["isAvailable"])
 
 
 def _selected(data: JSON, variant_id: str | None) -> JSON | None:

@@ -7,7 +7,9 @@ import math
 import resource
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -17,14 +19,15 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse, TurnedAway
 from stream_server.web import inputs
+from stream_server.web.addresses import client_host
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.inventory import started_hub
+from stream_server.web.limits import IDS_A_REQUEST, STREAM_RETRY_MS, limits_of
 from stream_server.web.routing import Resource, Taking
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_WARNINGS = 60.0
-_FULL_RETRY_MS = 5000  # at least, and some jitter
 
 
 class StreamLimit:
@@ -77,7 +80,13 @@ async def _stream_one(request: Request) -> ASGIApp:
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, started_hub(request), ids)
+    hub = started_hub(request)
+    shown = len(hub.entries) if ids is None else len(ids)
+    try:
+        limits_of(request).count_request(request.scope, shown // IDS_A_REQUEST)
+    except HTTPException:  # too many requests
+        return TurnedAway(STREAM_RETRY_MS)
+    return await _stream(request, hub, ids)
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
@@ -89,10 +98,15 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
         await _catch_up(request.app.state.source, hub)
     if request.app.state.is_draining:
         return TurnedAway(hub.retry_ms)
+    crowd, host = limits_of(request).streams, client_host(request.scope)
+    if crowd.is_full(host):
+        request.app.state.metrics.limited.labels("streams").inc()
+        return TurnedAway(STREAM_RETRY_MS)
     if not request.app.state.stream_limit.has_room(hub):
-        return TurnedAway(max(hub.retry_ms, _FULL_RETRY_MS))
+        return TurnedAway(STREAM_RETRY_MS)
     is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
-    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed)
+    enter = partial(crowd.enter, host)
+    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:
