@@ -140,6 +140,10 @@ TEXTS = {
     "payment_url": "https://pay.example/now",
     "reservation_rate": "10/minute",
     "reservation_line_rate": "10/minute",
+    "reservation_unit_rate": "10/minute",
+    "request_rate": "10/minute",
+    "search_rate": "10/minute",
+    "currency": "EUR",
 }
 
 
@@ -151,8 +155,8 @@ def examples() -> Iterator[tuple[str, str]]:
             pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             yield name, pem.decode().strip()
         else:
-            is_number = field.annotation in (int, float)
-            value = "30" if name == "order_keep_days" else "17" if is_number else "some-text"
+            usual = {int: "17", float: "17", bool: "false"}.get(field.annotation, "some-text")  # type: ignore[arg-type]  # it is a type or None
+            value = "30" if name == "order_keep_days" else usual
             yield name, TEXTS.get(name, value)
 
 
