@@ -1,6 +1,6 @@
 /* The floor: what delivering costs when nothing else is done. One process accepts streams on
  * /sub and writes the body of each POST to /pub, as one chunked event, to each of them with one
- * write().
+ * write(). With a header "X-To: N", it goes to N of them only, others each time.
  *
  *   floor PORT
  */
@@ -49,8 +49,14 @@ static void answer(int fd) {
     if (!body) return;
     int length = snprintf(events, sizeof events, "event: inventory_updated\ndata: %s\n\n", body + 4);
     int total = snprintf(chunk, sizeof chunk, "%x\r\n%s\r\n", length, events);
-    for (int i = 0; i < count; i++)
-        if (write(subscribers[i], chunk, total) < 0) continue;
+    const char *to = strstr(request, "X-To: ");
+    int most = to ? atoi(to + 6) : count;
+    static unsigned turn;
+    for (int i = 0; i < most && i < count; i++) {
+        /* Far apart, as the streams that show one product are. */
+        int subscriber = most < count ? (turn++ * 7919u) % count : (unsigned)i;
+        if (write(subscribers[subscriber], chunk, total) < 0) continue;
+    }
     static const char accepted[] = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
     if (write(fd, accepted, sizeof accepted - 1) < 0) forget(fd);
 }

@@ -1,10 +1,12 @@
 /* The load client: many event streams in one process, light enough not to be the bottleneck.
  *
- *   load PORT PATH STREAMS PRODUCTS
+ *   load PORT PATH STREAMS PRODUCTS [gzip]
  *
  * Opens STREAMS streams of PATH, at most 512 of them unanswered at a time, and prints a JSON line;
- * a * in PATH stands for the stream's number, modulo PRODUCTS. Then it answers commands, a line
- * each on standard input, with a JSON line each, while it goes on reading:
+ * a * in PATH stands for the stream's number, modulo PRODUCTS, and @FILE for the paths in a file, a
+ * line each, one for each stream. Then it answers commands, a line each on standard input, with a
+ * JSON line each, while it goes on reading. With gzip, it asks for that and unpacks nothing: it
+ * counts bytes, and knows no updates.
  *
  *   report   what came since the last report: updates, bytes without those of pings, pings, lag of
  *            each update in ms (from its "timestamp" to its arrival), and age of what each stream
@@ -46,6 +48,8 @@ struct stream {
 static struct stream *streams;
 static int count, products, port, poller, unanswered;
 static const char *path;
+static char **paths; /* one for each stream, or none */
+static int is_packed;
 static char buffer[1 << 20];
 static long lag[BUCKETS], age[BUCKETS], updates, bytes, pings, opened;
 
@@ -92,14 +96,15 @@ static void connect_stream(int index) {
     to.sin_addr.s_addr = htonl(0x7f000001);
     to.sin_port = htons(port);
     if (connect(s->fd, (void *)&to, sizeof to)) fail("connect");
-    const char *star = strchr(path, '*');
+    const char *own = paths ? paths[index] : path;
+    const char *star = strchr(own, '*');
     char number[16] = "";
     if (star) snprintf(number, sizeof number, "%d", products ? index % products : index);
     int size = snprintf(buffer, sizeof buffer,
                         "GET %.*s%s%s HTTP/1.1\r\nHost: localhost\r\n"
-                        "Accept: text/event-stream\r\n\r\n",
-                        star ? (int)(star - path) : (int)strlen(path), path, number,
-                        star ? star + 1 : "");
+                        "Accept: text/event-stream\r\n%s\r\n",
+                        star ? (int)(star - own) : (int)strlen(own), own, number,
+                        star ? star + 1 : "", is_packed ? "Accept-Encoding: gzip\r\n" : "");
     if (write(s->fd, buffer, size) != size) fail("write");
     fcntl(s->fd, F_SETFL, O_NONBLOCK);
     s->has_head = 0;
@@ -166,6 +171,11 @@ static void read_stream(int index) {
     while ((size = read(s->fd, buffer + s->rest_size, sizeof buffer - 1 - s->rest_size)) > 0) {
         char *end = buffer + s->rest_size + size, *cut = NULL;
         bytes += size;
+        if (is_packed) {
+            unanswered -= !s->has_head;
+            s->has_head = 1;
+            continue;
+        }
         for (char *p = end - 1; p > buffer; p--)
             if (p[0] == '\n' && p[-1] == '\n') {
                 cut = p + 1;
@@ -262,15 +272,32 @@ static void churn(int number) {
     printf("{\"seconds\":%.4f,\"open\":%d}\n", now() - began, alive());
 }
 
+/* Reads the paths of a file, one for each stream. */
+static void read_paths(const char *name) {
+    FILE *file = fopen(name, "r");
+    if (!file) fail(name);
+    paths = calloc(count, sizeof *paths);
+    size_t size = 0;
+    for (int i = 0; i < count; i++) {
+        ssize_t length = getline(&paths[i], &size, file);
+        if (length <= 0) fail("too few paths");
+        paths[i][length - 1] = 0;
+        size = 0;
+    }
+    fclose(file);
+}
+
 int main(int argc, char **argv) {
     if (argc < 5) {
-        fprintf(stderr, "usage: load PORT PATH STREAMS PRODUCTS\n");
+        fprintf(stderr, "usage: load PORT PATH STREAMS PRODUCTS [gzip]\n");
         return 2;
     }
     port = atoi(argv[1]);
     path = argv[2];
     count = atoi(argv[3]);
     products = atoi(argv[4]);
+    is_packed = argc > 5 && !strcmp(argv[5], "gzip");
+    if (*path == '@') read_paths(path + 1);
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;

@@ -77,15 +77,27 @@ class Load:
 
 
 @contextmanager
-def load(build: Path, port: int, path: str, streams: int, products: int = 0) -> Iterator[Load]:
+def load(
+    build: Path,
+    port: int,
+    path: str | Path,
+    streams: int,
+    products: int = 0,
+    *,
+    is_packed: bool = False,
+) -> Iterator[Load]:
     """So many streams of the path, open while the block runs. Versions are kept of the products
-    "p0" to "p<products - 1>"; a * in the path is the stream's number, modulo `products`.
+    "p0" to "p<products - 1>"; a * in the path is the stream's number, modulo `products`. A Path is
+    a file of paths, one for each stream. If `is_packed`, it accepts gzip and counts only bytes.
 
     Raises BenchError if not all could be opened.
     """
     program = compiled(Path(__file__).with_name("load.c"), build)
     process = subprocess.Popen(
-        [program, str(port), path, str(streams), str(products)],
+        [
+            *(program, str(port), path if isinstance(path, str) else f"@{path}", str(streams)),
+            *(str(products), "gzip" if is_packed else ""),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment_with({}),

@@ -110,12 +110,14 @@ class Peer:
         self.process = process
         self.port = port
 
-    def publish(self, data: bytes, position: str) -> None:
-        """As an event `inventory_updated` with this data and, if the server lets us choose, id."""
+    def publish(self, data: bytes, position: str, *, to: int | None = None) -> None:
+        """As an event `inventory_updated` with this data and, if the server lets us choose, id.
+        `to` is for the floor: to so many streams only."""
         body = data if self.name != FLOOR else b"%b\nid: %b" % (data, position.encode())
+        only = "" if to is None else f"X-To: {to}\r\n"
         head = (
             f"POST /pub HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-            f"X-EventSource-Event: inventory_updated\r\nX-Position: {position}\r\n\r\n"
+            f"X-EventSource-Event: inventory_updated\r\nX-Position: {position}\r\n{only}\r\n"
         )
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             connection.sendall(head.encode() + body)  # at once: the floor reads once

@@ -233,6 +233,9 @@ class Settings(BaseSettings):
     stream_retry_ms: int = Field(
         2000, ge=0, le=3_600_000, description="Browsers come back after this time, and some jitter"
     )
+    stream_gzip: bool = Field(
+        True, description="Streams are sent as gzip to clients that accept it"
+    )
     stream_awake_read_ms: int = Field(
         20, ge=1, le=60_000, description="While changes pour in, the log is read this often"
     )

@@ -12,11 +12,12 @@ import asyncio
 import os
 from typing import Any, cast
 from weakref import ref
+from zlib import crc32
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from stream_server.streaming.frames import LAST_CHUNK, Frame
+from stream_server.streaming.frames import GZIP_HEAD, LAST_CHUNK, Frame, chunk_of, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
 
@@ -56,7 +57,9 @@ class StreamConnection(asyncio.Protocol, Subscriber):
         self._transport.write(head + data if head else data)
 
     def send(self, frame: Frame) -> None:
-        chunk = frame.chunk
+        self._send(frame.chunk)
+
+    def _send(self, chunk: bytes) -> None:
         try:
             sent = os.write(self._fd, chunk)
         except OSError:  # full, lost, or encrypted: the transport knows what to do
@@ -95,6 +98,34 @@ class StreamConnection(asyncio.Protocol, Subscriber):
         self.hub.unsubscribe(self)
 
 
+class GzipConnection(StreamConnection):
+    """For clients that accept gzip: what is written was deflated once for all of them. Of its own
+    it has the checksum and the size that end the stream in order."""
+
+    __slots__ = ("_checksum", "_size")
+
+    def __init__(self, hub: Hub, transport: asyncio.Transport, head: bytes) -> None:
+        self._checksum = self._size = 0
+        super().__init__(hub, transport, head + chunk_of(GZIP_HEAD))
+
+    def write(self, frame: Frame) -> None:
+        body = frame.body
+        self._checksum = crc32(body, self._checksum)
+        self._size += len(body)
+        self._write(frame.packed_chunk)
+
+    def send(self, frame: Frame) -> None:
+        body = frame.body
+        self._checksum = crc32(body, self._checksum)
+        self._size += len(body)
+        self._send(frame.packed_chunk)
+
+    def end(self) -> None:
+        self.hub.unsubscribe(self)
+        self._write(chunk_of(gzip_end(self._checksum, self._size)) + LAST_CHUNK)
+        self._transport.close()
+
+
 class PlainConnection(StreamConnection):
     """For HTTP/1.0, which knows no chunks: the end of the connection ends the body."""
 
@@ -125,9 +156,9 @@ class Handover:
         for the first frame, to go out with it in one packet."""
         self._protocol.keep_head(self._living_cycle())
 
-    def take(self, hub: Hub) -> StreamConnection | None:
+    def take(self, hub: Hub, *, is_packed: bool) -> StreamConnection | None:
         """After the head: the connection, or None if the client is gone."""
-        return self._protocol.hand_over(self._living_cycle(), hub)
+        return self._protocol.hand_over(self._living_cycle(), hub, is_packed=is_packed)
 
     def _living_cycle(self) -> RequestResponseCycle:
         cycle = self.cycle()
@@ -180,15 +211,19 @@ class StreamProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
 
-    def hand_over(self, cycle: RequestResponseCycle, hub: Hub) -> StreamConnection | None:
+    def hand_over(
+        self, cycle: RequestResponseCycle, hub: Hub, *, is_packed: bool
+    ) -> StreamConnection | None:
         """Leaves the transport to a new connection and forgets everything else."""
         transport = self.transport
         if cycle.disconnected or transport.is_closing():
             cycle.disconnected = True
             return None
-        is_plain = cycle.scope["http_version"] == "1.0"
         head = cast("_KeptHead", cycle.transport).head
-        connection = (PlainConnection if is_plain else StreamConnection)(hub, transport, head)
+        kind = GzipConnection if is_packed else StreamConnection
+        if cycle.scope["http_version"] == "1.0":
+            kind = PlainConnection
+        connection = kind(hub, transport, head)
         transport.set_protocol(connection)  # and from here on told when the transport has drained
         transport.resume_reading()
         self._unset_keepalive_if_required()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,16 @@ from itertools import count
 from typing import Protocol
 
 from stream_server.streaming import frames
+from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.frames import Frame
+from stream_server.streaming.openings import Openings
 from stream_server.streaming.snapshot import Position, Snapshot
 from stream_server.streaming.state import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
+from stream_server.streaming.topics import Ids, Topic, Topics
 
 PING_SLOTS = 150
+_PAGE_BYTES = 65_536  # of products; the last one may pass it
 _LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
 
 
@@ -43,30 +48,16 @@ class Encoder(Protocol):
 
 
 class Entry:
-    """A product, its JSON once somebody asked for it, and when it may be published again."""
+    """A product, its JSON once somebody asked for it, and when it may be published again. `id` is
+    the one text of it that all who show it keep."""
 
-    __slots__ = ("json", "product", "quiet_until")
+    __slots__ = ("id", "json", "product", "quiet_until")
 
     def __init__(self, product: Product) -> None:
+        self.id = product.id
         self.product = product
         self.json: bytes | None = None
         self.quiet_until = 0.0
-
-
-class Topic:
-    """A set of products that is watched, and its subscribers. `ids` None: the catalogue.
-
-    `opening` is the first frame of a stream, as long as the hub's `revision` is `opening_of`.
-    """
-
-    __slots__ = ("ids", "kind", "opening", "opening_of", "subscribers")
-
-    def __init__(self, ids: frozenset[str] | None) -> None:
-        self.ids = ids
-        self.opening: Frame | None = None
-        self.opening_of = -1
-        self.kind = "catalogue" if ids is None else "product" if len(ids) == 1 else "batch"
-        self.subscribers: set[Subscriber] = set()
 
 
 @dataclass(slots=True)
@@ -109,13 +100,16 @@ class Hub:
         self.pending: dict[str, Pending] = {}
         self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
         self.stalls: dict[Subscriber, float] = {}
+        self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
         self.on_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
-        self._topics: dict[frozenset[str] | None, Topic] = {}
-        self._watchers: dict[str, set[Topic]] = {}
+        self.topics = Topics()
+        self._openings = Openings()
+        self._pages = Pages()
+        self._recent = Recent()
         self._publishing_from: Snapshot | None = None
         self._changes = count()
         self._next_slot = count()
@@ -137,13 +131,15 @@ class Hub:
             for product in products.values():
                 self._take(product)
         else:
-            self.entries = {i: Entry(product) for i, product in products.items()}
+            self.entries = {product.id: Entry(product) for product in products.values()}
             self.pending.clear()
             self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
+            self._recent.fill((p.changed_xid, i) for i, p in products.items())
         if not continues:
             self.history += 1
         self.revision += 1
+        self._pages.clear()
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
         self.on_change()
 
@@ -165,6 +161,7 @@ class Hub:
         if is_live != self.is_live:
             self.is_live = is_live
             self.revision += 1
+            self._pages.clear()
             self.turns += 1
             self.on_change()
 
@@ -177,11 +174,14 @@ class Hub:
         self.revision += 1
         if entry is None:
             entry = self.entries[product.id] = Entry(product)
-            self._sorted_ids = None
+            if self._sorted_ids is not None:
+                insort(self._sorted_ids, entry.id)
         else:
             entry.product = product
             entry.json = None
-        if product.id not in self.pending and self._is_watched(product.id):
+        self._pages.changed(entry.id)
+        self._recent.add(product.changed_xid, entry.id)
+        if product.id not in self.pending and self.topics.is_watched(product.id):
             due = max(self.clock(), entry.quiet_until)
             self.pending[product.id] = Pending(
                 before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
@@ -259,7 +259,7 @@ class Hub:
     # Subscriptions
 
     def subscribe(
-        self, subscriber: Subscriber, ids: frozenset[str] | None, last_event_id: str | None = None
+        self, subscriber: Subscriber, ids: Iterable[str] | None, last_event_id: str | None = None
     ) -> None:
         """Registers a stream of some products (None: all) and starts it.
 
@@ -267,6 +267,8 @@ class Hub:
         with one that is not of this history, a reset and all. All of the catalogue begins with a
         reset too: its snapshot does not name what is not there any more, and the client may have
         that from a stream that was cut before it gave a position.
+
+        Until the first state is loaded it is held: it gets nothing but pings until `start_held`.
         """
         topic = self._join(subscriber, ids)
         try:
@@ -275,24 +277,41 @@ class Hub:
             subscriber.fail(error)
 
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
-        ids = topic.ids
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.slots[subscriber.slot].add(subscriber)
         self.open_streams[topic.kind] += 1
-        position = self.resumable(last_event_id) if last_event_id else None
-        if position is not None:
-            subscriber.open(self._changed_since(position.snapshot, ids))
-            return
         if subscriber.is_full:
             self.stalled(subscriber)
+        if self.is_loaded:
+            self._open(subscriber, topic, last_event_id)
+        else:
+            self.held[subscriber] = last_event_id
+
+    def start_held(self, subscriber: Subscriber) -> bool:
+        """Starts a stream that was held. False if it is of one product that is not there: it had
+        better end, for the client comes back and is told so."""
+        last_event_id, topic = self.held.pop(subscriber), subscriber.topic
+        assert topic is not None  # whoever leaves is held no longer
+        if topic.kind == "product" and not any(map(self.public, topic.ids or ())):
+            return False
+        self._open(subscriber, topic, last_event_id)
+        return True
+
+    def _open(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
+        ids = topic.ids
+        position = self.resumable(last_event_id) if last_event_id else None
+        changed = self._changed_since(position.snapshot, ids) if position else None
+        if changed is not None:
+            subscriber.open(changed)
+            return
         if last_event_id or ids is None:
             subscriber.write(self.reset_frame())
         if ids is None:
-            subscriber.open(self._public_ids())
+            subscriber.open_catalogue()
         elif len(ids) > PAGE or subscriber.is_full:
             subscriber.open(ids)
         else:
-            subscriber.write(self._opening(topic, ids))
+            subscriber.write(self._opening(ids))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Forgets a subscriber; harmless when it is forgotten already."""
@@ -302,17 +321,13 @@ class Hub:
         subscriber.topic = None
         subscriber.owed = set()  # so that nothing is sent to it any more
         self.stalls.pop(subscriber, None)
+        self.held.pop(subscriber, None)
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
-        topic.subscribers.discard(subscriber)
-        if not topic.subscribers:
-            del self._topics[topic.ids]
-            for product_id in topic.ids or ():
-                topics = self._watchers[product_id]
-                topics.discard(topic)
-                if not topics:
-                    del self._watchers[product_id]
+        self.topics.leave(subscriber, topic)
+        if topic.ids is None and not topic.subscribers:
+            self._pages.clear()
 
     def resumable(self, last_event_id: str) -> Position | None:
         """The position, if it is of this history and not ahead of what the hub has seen."""
@@ -332,16 +347,6 @@ class Hub:
             return False
         return position.epoch == self.epoch and position.snapshot.xmax > self.seen.xmax
 
-    def _is_watched(self, product_id: str) -> bool:
-        return product_id in self._watchers or None in self._topics
-
-    def topics_of(self, product_id: str) -> Iterable[Topic]:
-        """The topics that show a product."""
-        yield from self._watchers.get(product_id, ())
-        catalogue = self._topics.get(None)
-        if catalogue is not None:
-            yield catalogue
-
     def streams(self) -> list[Subscriber]:
         """Every open stream."""
         return [subscriber for slot in self.slots for subscriber in slot]
@@ -351,7 +356,7 @@ class Hub:
         """An event that is set when the product is published again, or the hub ends its streams.
         What happens from the call on is not missed: clear it, look, and only then wait."""
         waiter = Waiter(self)
-        self._join(waiter, frozenset((product_id,)))
+        self._join(waiter, (product_id,))
         self.waiters.add(waiter)
         try:
             yield waiter.changed
@@ -367,36 +372,33 @@ class Hub:
         """Its socket has drained."""
         self.stalls.pop(subscriber, None)
 
-    def _join(self, subscriber: Subscriber, ids: frozenset[str] | None) -> Topic:
-        topic = self._topics.get(ids)
-        if topic is None:
-            topic = self._topics[ids] = Topic(ids)
-            for product_id in ids or ():
-                self._watchers.setdefault(product_id, set()).add(topic)
-        topic.subscribers.add(subscriber)
-        subscriber.topic = topic
-        return topic
+    def _join(self, subscriber: Subscriber, ids: Iterable[str] | None) -> Topic:
+        subscriber.topic = self.topics.join(subscriber, None if ids is None else self._sorted(ids))
+        return subscriber.topic
 
-    def _opening(self, topic: Topic, ids: frozenset[str]) -> Frame:
+    def _sorted(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Each once, and where the product is known, the text that is kept of it anyway."""
+        entries = self.entries
+        return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
+
+    def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""
-        if topic.opening is None or topic.opening_of != self.revision:
-            topic.opening = self.snapshot_frame(ids, is_last=True)
-            topic.opening_of = self.revision
-        return topic.opening
-
-    def _public_ids(self) -> Iterable[str]:
-        return (i for i, entry in self.entries.items() if entry.product.is_public)
-
-    def _changed_since(self, snapshot: Snapshot, ids: frozenset[str] | None) -> list[str]:
-        entries = (
-            self.entries.values()
-            if ids is None
-            else [self.entries[i] for i in ids if i in self.entries]
+        return self._openings.get(
+            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True)
         )
+
+    def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
+        """The products among these that a reader of the snapshot has not seen as they are; None
+        if it would take a look at the whole catalogue to know."""
         xmin = snapshot.xmin
+        if ids is None:
+            recent = self._recent.since(xmin)
+            if recent is None:
+                return None
+            ids = tuple(set(recent))
         return [
             product.id
-            for product in [entry.product for entry in entries]
+            for product in [self.entries[i].product for i in ids if i in self.entries]
             if product.changed_xid >= xmin
             and not snapshot.sees(product.changed_xid)
             and product.published
@@ -413,11 +415,44 @@ class Hub:
             else:
                 known.append(self.json(product_id))
         data = frames.snapshot_data(known, unknown, self.is_live)
+        position = self._given_position() if is_last else None
+        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+
+    def catalogue_page(self, after: str) -> Page:
+        """The public products that follow this id, as many as one event should hold."""
+        page = self._pages.get(after)
+        if page is None:
+            page = self._make_page(after)
+            self._pages.keep(after, page)
+        return page
+
+    def last_page(self, page: Page) -> Frame:
+        """A page's frame, for whoever has everything with it."""
+        position = self._given_position()
+        body = page.frame.body
+        return Frame(body) if position is None else Frame(frames.with_position(body, position))
+
+    def _make_page(self, after: str) -> Page:
+        ids = self.sorted_ids()
+        known: list[bytes] = []
+        size, last = 0, None
+        for index in range(bisect_right(ids, after), len(ids)):
+            if self.public(ids[index]) is None:
+                continue
+            if len(known) == PAGE or size >= _PAGE_BYTES:
+                break
+            known.append(self.json(ids[index]))
+            size += len(known[-1])
+            last = ids[index]
+        else:
+            last = None
+        data = frames.snapshot_data(known, [], self.is_live)
+        return Page(Frame(frames.event("snapshot", data, retry_ms=self.retry_ms)), last)
+
+    def _given_position(self) -> str | None:
         # Until the streams of an old history have ended, nobody is given a position: theirs would
         # cover what they still have from it.
-        is_old = self.history != self.ended_history
-        position = self.position() if is_last and not is_old else None
-        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+        return self.position() if self.history == self.ended_history else None
 
     def reset_frame(self) -> Frame:
         """A `reset` event: what the client had is void, its last id too; a full snapshot follows.

@@ -12,18 +12,21 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 from stream_server.metrics import Metrics
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.hub import PING_SLOTS, Hub, Pending, Topic
+from stream_server.streaming.hub import PING_SLOTS, Hub, Pending
 from stream_server.streaming.subscriber import Subscriber
+from stream_server.streaming.topics import Topic
 
 logger = logging.getLogger(__name__)
 
 _SLICE = 256  # writes in one turn of the event loop: about 3 ms
+_OPENINGS = 32  # streams that begin in one turn of the event loop
+_FAREWELL_SECONDS = 0.02  # a stream, where they are few: fifty of them take a second
 _BATCH = 200  # products published together
 
 
@@ -48,6 +51,7 @@ class Publisher:
         self._rng = rng or random.Random()
         self._wake = asyncio.Event()
         self._told_turns = 0
+        self._in_turn = 0  # writes in this turn of the loop
         hub.on_change = self._wake.set
         hub.on_failure = metrics.failed.labels("stream").inc
 
@@ -61,6 +65,8 @@ class Publisher:
                 self._hub.end_history(history)
             if self._hub.turns != self._told_turns:
                 await self._tell_live()
+            if self._hub.held and self._hub.is_loaded:
+                await self._start_held()
             due = self._due()
             if due:
                 await self._publish(due)
@@ -78,28 +84,24 @@ class Publisher:
                 await asyncio.sleep(at - loop.time())
                 self._abort_stalled()
                 if slot:
-                    await self._write_all(slot, self._ping_frame())
+                    await self._write_all(list(slot), self._ping_frame())
 
     async def end_streams(self, seconds: float) -> None:
-        """Ends every stream, spread over this time; each is told to come back at a time of
-        its own."""
+        """Ends every stream, spread over this time, or over less where they are few; each is told
+        to come back at a time of its own."""
         for waiter in self._hub.waiters:
             waiter.end()
         streams = self._hub.streams()
         self._rng.shuffle(streams)
-        deadline = self._hub.clock() + seconds
         farewells = [self._farewell_frame() for _ in range(64)]
-        slices = -(-len(streams) // _SLICE) or 1
-        for number, part in enumerate(_slices(streams), start=1):
+        seconds = min(seconds, len(streams) * _FAREWELL_SECONDS)
+        deadline = self._hub.clock() + seconds
+        slices = max(-(-len(streams) // _SLICE), round(seconds / _FAREWELL_SECONDS), 1)
+        size = -(-len(streams) // slices) or 1
+        slices = -(-len(streams) // size)
+        for number, part in enumerate(_slices(streams, size), start=1):
             for subscriber in part:
-                try:
-                    if subscriber.is_full:
-                        subscriber.abort()  # it would not read a farewell either
-                    elif subscriber.topic is not None:
-                        subscriber.write(self._rng.choice(farewells))
-                        subscriber.end()
-                except Exception as error:  # noqa: BLE001  # it is logged there
-                    subscriber.fail(error)
+                self._end(subscriber, self._rng.choice(farewells))
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
 
@@ -124,19 +126,10 @@ class Publisher:
         taken = hub.begin_publishing(product_ids)
         try:
             events = self._encode(taken)
-            by_topic: dict[Topic, list[str]] = {}
-            for product_id in events:
-                for topic in hub.topics_of(product_id):
-                    by_topic.setdefault(topic, []).append(product_id)
-            position = hub.published_position()
-            made: dict[tuple[str, ...], Frame] = {}
+            make = frames.Joined(events, hub.published_position())
             delivered = 0
-            for topic, shown in by_topic.items():
-                key = tuple(shown)
-                if key not in made:
-                    joined = b"".join([events[product_id] for product_id in shown])
-                    made[key] = Frame(frames.with_position(joined, position))
-                delivered += await self._write_all(topic.subscribers, made[key], shown)
+            for shown, subscribers in self._by_products(events).items():
+                delivered += await self._write_all(subscribers, make.frame(shown), shown)
             self._measure(delivered, [taken[product_id].changed_at for product_id in events])
         except Exception:
             if hub.history == history:
@@ -161,23 +154,43 @@ class Publisher:
                     events[product_id] = told
         return events
 
+    def _by_products(self, product_ids: Collection[str]) -> dict[tuple[str, ...], list[Subscriber]]:
+        """The subscribers by what they show of these products: they get the same frame."""
+        topics_of = self._hub.topics.of
+        if len(product_ids) == 1:  # as most often, so that it is worth its lines
+            (only,) = product_ids
+            return {(only,): [each for topic in topics_of(only) for each in topic.subscribers]}
+        shown: dict[Topic, tuple[str, ...]] = {}
+        for product_id in product_ids:
+            for topic in topics_of(product_id):
+                shown[topic] = (*shown.get(topic, ()), product_id)
+        subscribers: dict[tuple[str, ...], list[Subscriber]] = {}
+        for topic, ids in shown.items():
+            subscribers.setdefault(ids, []).extend(topic.subscribers)
+        return subscribers
+
     async def _write_all(
-        self, subscribers: Iterable[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
+        self, subscribers: Sequence[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
     ) -> int:
         """Writes a frame to those that are up to date; the others remember the products.
-        Gives the loop to others after each slice. Returns the number written."""
-        written = 0
-        for part in _slices(list(subscribers)):
+        Gives the loop to others after each slice, however few get the same frame. Returns the
+        number written."""
+        written = start = 0
+        while start < len(subscribers):
+            part = subscribers[start : start + _SLICE - self._in_turn]
+            start += len(part)
+            self._in_turn += len(part)
             for subscriber in part:
                 if subscriber.owed is not None:
-                    subscriber.owed.update(product_ids)
+                    subscriber.owe(product_ids)
                     continue
                 try:
                     subscriber.send(frame)
                     written += 1
                 except Exception as error:  # noqa: BLE001  # it is logged there
                     subscriber.fail(error)
-            if len(part) == _SLICE:
+            if self._in_turn >= _SLICE:
+                self._in_turn = 0
                 await asyncio.sleep(0)
         return written
 
@@ -185,7 +198,31 @@ class Publisher:
         # Counted, not compared: who joined between two turns was told the one in its snapshot.
         self._told_turns = self._hub.turns
         frame = Frame(frames.event("source", frames.to_json({"live": self._hub.is_live})))
-        await self._write_all(self._hub.streams(), frame)
+        told = [each for each in self._hub.streams() if each not in self._hub.held]
+        await self._write_all(told, frame)
+
+    async def _start_held(self) -> None:
+        # Here and nowhere else, so that no change goes out to a stream without its snapshot.
+        for part in _slices(list(self._hub.held), _OPENINGS):
+            for subscriber in part:
+                if subscriber not in self._hub.held:
+                    continue
+                try:
+                    if not self._hub.start_held(subscriber):
+                        self._end(subscriber, self._farewell_frame())
+                except Exception as error:  # noqa: BLE001  # it is logged there
+                    subscriber.fail(error)
+            await asyncio.sleep(0)
+
+    def _end(self, subscriber: Subscriber, farewell: Frame) -> None:
+        try:
+            if subscriber.is_full:
+                subscriber.abort()  # it would not read a farewell either
+            elif subscriber.topic is not None:
+                subscriber.write(farewell)
+                subscriber.end()
+        except Exception as error:  # noqa: BLE001  # it is logged there
+            subscriber.fail(error)
 
     def _measure(self, delivered: int, changed_at: Iterable[float]) -> None:
         now = self._now()
@@ -213,6 +250,6 @@ class Publisher:
         return frames.to_json({"time": int(self._now() * 1000)})
 
 
-def _slices(subscribers: list[Subscriber]) -> Iterable[list[Subscriber]]:
-    for start in range(0, len(subscribers), _SLICE):
-        yield subscribers[start : start + _SLICE]
+def _slices(subscribers: list[Subscriber], size: int) -> Iterable[list[Subscriber]]:
+    for start in range(0, len(subscribers), size):
+        yield subscribers[start : start + size]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Iterable
+from zlib import crc32
 
 import anyio
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from stream_server.streaming.connection import EXTENSION, Handover
-from stream_server.streaming.frames import Frame
+from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
 
@@ -19,21 +21,37 @@ _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only r
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
+    "Vary": "Accept-Encoding",
 }
+PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
 HEAD = EventSourceResponse(iter(()), headers=HEADERS)
+PACKED_HEAD = EventSourceResponse(iter(()), headers=PACKED_HEADERS)
+
+# A comment, the first bytes of a body (the HTML standard, 9.2.6). Proxies that compress decide by
+# the first bytes that they read, and some then keep a body of half a kilobyte back for ever.
+HELLO = Frame(b":\n\n")
 
 
 class StreamResponse:
-    """An ASGI application that streams some products (`ids` None: the whole catalogue)."""
+    """An ASGI application that streams some products (`ids` None: the whole catalogue), as gzip
+    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended."""
 
     def __init__(
-        self, hub: Hub, ids: frozenset[str] | None, last_event_id: str | None = None
+        self,
+        hub: Hub,
+        ids: Iterable[str] | None,
+        last_event_id: str | None = None,
+        *,
+        is_packed: bool = False,
     ) -> None:
         self._hub = hub
         self._ids = ids
         self._last_event_id = last_event_id
+        self._is_packed = is_packed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["http_version"] == "1.0":
+            self._is_packed = False
         handover = scope.get("extensions", {}).get(EXTENSION)
         if scope["method"] == "HEAD":
             await self._send_head(send)
@@ -44,24 +62,27 @@ class StreamResponse:
             await self._take_over(handover, send)
 
     async def _send_head(self, send: Send) -> None:
+        head = PACKED_HEAD if self._is_packed else HEAD
         await send(
             {
                 "type": "http.response.start",
-                "status": HEAD.status_code,
-                "headers": HEAD.raw_headers,
+                "status": head.status_code,
+                "headers": head.raw_headers,
             }
         )
 
     async def _take_over(self, handover: Handover, send: Send) -> None:
         handover.prepare()
         await self._send_head(send)
-        connection = handover.take(self._hub)
+        connection = handover.take(self._hub, is_packed=self._is_packed)
         if connection is not None:
+            connection.write(HELLO)
             self._hub.subscribe(connection, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        subscriber = BodySubscriber(self._hub)
-        response = EventSourceResponse(subscriber.body(), headers=HEADERS, ping=0)
+        subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
+        headers = PACKED_HEADERS if self._is_packed else HEADERS
+        response = EventSourceResponse(subscriber.body(), headers=headers, ping=0)
         try:
             self._hub.subscribe(subscriber, self._ids, self._last_event_id)
             with subscriber.sending:
@@ -69,6 +90,26 @@ class StreamResponse:
         finally:
             # Here and not in the generator, which may never have been started.
             self._hub.unsubscribe(subscriber)
+
+
+class TurnedAway:
+    """An ASGI application that asks a stream's client to come back in some seconds.
+
+    It must not be a status: any other than 200 ends an EventSource for good, and a connection
+    that is closed without an answer becomes one in a proxy (the HTML standard, 9.2.3).
+    """
+
+    def __init__(self, retry_ms: int) -> None:
+        self._body = b"retry: %d\n\n" % int(retry_ms * random.uniform(0.5, 2.5))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [each for each in HEAD.raw_headers if each[0] != b"connection"]
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        if scope["http_version"] in ("1.0", "1.1"):  # HTTP/2 has no such field
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else self._body
+        await send({"type": "http.response.body", "body": body})
 
 
 class BodySubscriber(Subscriber):
@@ -83,10 +124,14 @@ class BodySubscriber(Subscriber):
         self._wake = asyncio.Event()
         self._has_ended = False
         self.sending = anyio.CancelScope()
+        self.write(HELLO)
 
     def write(self, frame: Frame) -> None:
-        self._parts.append(frame.body)
-        self._size += len(frame.body)
+        self._put(frame.body)
+
+    def _put(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._size += len(data)
         self._wake.set()
         if self._size > _HIGH_WATER and not self.is_full:
             self.pause()
@@ -103,6 +148,8 @@ class BodySubscriber(Subscriber):
 
     async def body(self) -> AsyncIterator[bytes]:
         """What is written, until the stream ends."""
+        hello, self._parts = self._parts[:1], self._parts[1:]
+        yield b"".join(hello)  # by itself
         while not (self._has_ended and not self._parts):
             await self._wake.wait()
             self._wake.clear()
@@ -113,3 +160,24 @@ class BodySubscriber(Subscriber):
                 self._size = 0
                 if self.is_full and not self._parts:
                     self.resume()
+
+
+class GzipBody(BodySubscriber):
+    """The same as gzip."""
+
+    __slots__ = ("_checksum", "_said")
+
+    def __init__(self, hub: Hub) -> None:
+        self._checksum = self._said = 0
+        super().__init__(hub)
+        self._parts[0] = GZIP_HEAD + self._parts[0]
+
+    def write(self, frame: Frame) -> None:
+        self._checksum = crc32(frame.body, self._checksum)
+        self._said += len(frame.body)
+        self._put(frame.packed)
+
+    def end(self) -> None:
+        if not self._has_ended:
+            self._parts.append(gzip_end(self._checksum, self._said))
+        super().end()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, ClassVar
 from stream_server.streaming.frames import Frame
 
 if TYPE_CHECKING:
-    from stream_server.streaming.hub import Hub, Topic
+    from stream_server.streaming.hub import Hub
+    from stream_server.streaming.topics import Topic
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +30,11 @@ class Subscriber:
     """Base of the ways to write: a connection, an ASGI response, a waiting poll.
 
     `owed` is None while the subscriber is up to date, so that a frame may be sent to it as it
-    comes; otherwise the ids whose newest state it still has to get.
+    comes; otherwise the ids whose newest state it still has to get. While it goes through the
+    whole catalogue, page by page, all that follows `cursor` is owed, too.
     """
 
-    __slots__ = ("hub", "is_full", "owed", "slot", "topic")
+    __slots__ = ("cursor", "hub", "is_full", "owed", "slot", "topic")
 
     is_stream: ClassVar[bool] = True
 
@@ -40,6 +42,7 @@ class Subscriber:
         self.hub = hub
         self.topic: Topic | None = None
         self.owed: set[str] | None = None
+        self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
 
@@ -75,6 +78,18 @@ class Subscriber:
         self.owed = set(owed)
         self._pay()
 
+    def open_catalogue(self) -> None:
+        """Starts the stream with all that there is."""
+        self.owed = set()
+        self.cursor = ""
+        self._pay()
+
+    def owe(self, product_ids: Iterable[str]) -> None:
+        """These have changed, while it is not up to date."""
+        assert self.owed is not None
+        cursor = self.cursor
+        self.owed.update(product_ids if cursor is None else (i for i in product_ids if i <= cursor))
+
     def pause(self) -> None:
         """The socket is full: remember instead of writing."""
         self.is_full = True
@@ -90,21 +105,32 @@ class Subscriber:
         self._pay()
 
     def _pay(self) -> None:
-        owed = self.owed
-        if owed is None or self.is_full or self.topic is None:
+        if self.owed is None or self.is_full or self.topic is None:
             return
-        page = list(islice(owed, PAGE))
-        owed.difference_update(page)
-        is_last = not owed
-        if is_last:
-            self.owed = None
         try:
-            self.write(self.hub.snapshot_frame(page, is_last=is_last))
+            self.write(self._next_page())
         except Exception as error:  # noqa: BLE001  # it is logged there
             self.fail(error)
             return
-        if not is_last:
+        if self.owed is not None:
             asyncio.get_running_loop().call_soon(self._pay)
+
+    def _next_page(self) -> Frame:
+        """Takes from what is owed; nothing is any more after the last page."""
+        owed = self.owed
+        assert owed is not None
+        if self.cursor is not None:
+            page = self.hub.catalogue_page(self.cursor)
+            self.cursor = page.last
+            if page.last is not None or owed:
+                return page.frame
+            self.owed = None
+            return self.hub.last_page(page)
+        ids = list(islice(owed, PAGE))
+        owed.difference_update(ids)
+        if not owed:
+            self.owed = None
+        return self.hub.snapshot_frame(ids, is_last=not owed)
 
 
 class Waiter(Subscriber):

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream_server.web import inputs, packing
+from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Resource
 
 _TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
@@ -92,7 +93,7 @@ async def _hashed(request: Request) -> Response:
     name = _known(client, request.path_params["name"])
     is_ours = request.path_params["hash"] == client.hash
     headers = {**_headers(name), "Cache-Control": _FOR_EVER if is_ours else _REVALIDATE}
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request):
         return Response(client.compressed(name), headers={**headers, "Content-Encoding": "gzip"})
     return Response(client.sources[name], headers=headers)
 

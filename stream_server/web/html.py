@@ -20,8 +20,9 @@ from starlette.responses import Response
 
 from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
-from stream_server.web import inputs, pictures
+from stream_server.web import pictures
 from stream_server.web.client import ClientFiles
+from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Resource
 
 __all__ = ["Pages", "compressed", "money", "page", "static_routes"]
@@ -132,7 +133,7 @@ def compressed(
 ) -> Response:
     """An answer, by gzip where the client takes it."""
     headers = {**headers, "Vary": "Accept-Encoding"}
-    if "gzip" in (inputs.header(request, b"accept-encoding") or ""):
+    if accepts_gzip(request):
         body = gzip.compress(body, 6, mtime=0)
         headers["Content-Encoding"] = "gzip"
     return Response(body, status, headers, kind)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest, ProductNotFound
 from stream_server.streaming.hub import Hub
 from stream_server.web import inputs
+from stream_server.web.compression import compressing
 from stream_server.web.envelope import success
 from stream_server.web.routing import Resource
 
@@ -24,9 +25,9 @@ _LONGEST_WAIT = 60.0  # seconds
 def inventory_routes() -> list[Resource]:
     """The polling routes. They find the hub in `request.app.state`."""
     return [
-        Resource("/api/inventory", GET=_get_several),
-        Resource("/api/inventory/batch", POST=_post_batch),
-        Resource("/api/inventory/{product_id}", GET=_get_one),
+        Resource("/api/inventory", GET=compressing(_get_several)),
+        Resource("/api/inventory/batch", POST=compressing(_post_batch)),
+        Resource("/api/inventory/{product_id}", GET=compressing(_get_one)),
     ]
 
 
@@ -102,7 +103,11 @@ class NotModified:
         self._etag = etag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"etag", self._etag.encode()), (b"cache-control", _CACHE.encode())]
+        headers = [
+            (b"etag", self._etag.encode()),
+            (b"cache-control", _CACHE.encode()),
+            (b"vary", b"Accept-Encoding"),
+        ]
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 

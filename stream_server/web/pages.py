@@ -21,6 +21,7 @@ from stream_server.errors import ProductNotFound
 from stream_server.inventory import catalogue, reservations
 from stream_server.inventory.catalogue import Facts
 from stream_server.inventory.reservations import Reservation
+from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, pictures
 from stream_server.web.html import FOR_EVER, Pages, compressed, page
@@ -99,8 +100,8 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     return _answer(
         request,
         "products.html",
-        items=_items(hub, found[:limit]),
         categories=await catalogue.find_categories(_pool(request)),
+        **_with_stock(hub, _items(hub, found[:limit])),
         words=words,
         category=category,
         following=following,
@@ -118,14 +119,16 @@ async def _product(request: Request) -> Response:
     item = Item(facts, product_data(product))
     others = (await catalogue.find_alternatives(_pool(request), [product_id])).get(product_id, ())
     facts_of = [await catalogue.find_product(_pool(request), each) for each in others]
+    alternatives = [
+        other for other in _items(hub, filter(None, facts_of)) if other.data["isAvailable"]
+    ]
     return _answer(
         request,
         "product.html",
         item=item,
         selected=_selected(item.data, request.query_params.get("variantId")),
-        alternatives=[
-            other for other in _items(hub, filter(None, facts_of)) if other.data["isAvailable"]
-        ],
+        alternatives=alternatives,
+        stock=_stock(hub, [item, *alternatives]),
         can_notify=any(getattr(each, "path", "") == NOTIFICATIONS for each in request.app.routes),
     )
 
@@ -200,6 +203,18 @@ def _items(hub: Hub, found: Iterable[Facts]) -> list[Item]:
         for facts in found
         if (product := hub.public(facts.id)) is not None
     ]
+
+
+def _with_stock(hub: Hub, items: list[Item]) -> dict[str, object]:
+    return {"items": items, "stock": _stock(hub, items)}
+
+
+def _stock(hub: Hub, items: Iterable[Item]) -> str:
+    """What a page's stream need not begin with: its products as JSON, and the position from which
+    it goes on. As the text of a script element that is data (HTML standard, section 4.12.1.3)."""
+    known = [hub.json(item.id) for item in items if hub.public(item.id) is not None]
+    data = b'{"position":%b,"products":[%b]}' % (to_json(hub.position()), b",".join(known))
+    return data.decode().replace("<", "\\u003c")  # so that no tag can begin in it
 
 
 def _answer(request: Request, template: str, **given: Any) -> Response:  # what templates take

@@ -15,6 +15,7 @@ from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.state import Product
 from stream_server.web import inputs
+from stream_server.web.compression import compressing
 from stream_server.web.envelope import success
 from stream_server.web.inventory import loaded_hub
 from stream_server.web.representation import JSON, product_data
@@ -28,9 +29,9 @@ _BRIEFLY = ("productId", "name", "price", "availableQuantity", "stock", "stockMe
 def product_routes() -> list[Resource]:
     """The routes of products. They find hub and pool in `request.app.state`."""
     return [
-        Resource("/api/products", GET=_find_several),
-        Resource("/api/products/{product_id}", GET=_get_one),
-        Resource("/api/products/{product_id}/alternatives", GET=_get_alternatives),
+        Resource("/api/products", GET=compressing(_find_several)),
+        Resource("/api/products/{product_id}", GET=compressing(_get_one)),
+        Resource("/api/products/{product_id}/alternatives", GET=compressing(_get_alternatives)),
     ]
 
 

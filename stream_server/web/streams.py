@@ -6,23 +6,24 @@ import logging
 import math
 import resource
 import time
+from collections.abc import Sequence
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from stream_server.errors import ProductNotFound
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
-from stream_server.streaming.stream import StreamResponse
+from stream_server.streaming.stream import StreamResponse, TurnedAway
 from stream_server.web import inputs
-from stream_server.web.inventory import loaded_hub
+from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Resource
 
 logger = logging.getLogger(__name__)
 
 _SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
 _SECONDS_BETWEEN_WARNINGS = 60.0
+_FULL_RETRY_MS = 5000  # at least, and some jitter
 
 
 class StreamLimit:
@@ -36,25 +37,25 @@ class StreamLimit:
         self._streams = 0.0
         self._warned_at = float("-inf")
 
-    def check(self, hub: Hub) -> None:
-        """Raises HTTPException 503 if there is no room for one more."""
+    def has_room(self, hub: Hub) -> bool:
+        """Whether there is room for one more."""
         streams = sum(hub.open_streams.values())
         if streams < self._streams:
-            return
+            return True
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_unlimited = files == resource.RLIM_INFINITY
         self._streams = math.inf if is_unlimited else files - max(_SPARE_FILES, files // 20)
         if streams < self._streams:
-            return
+            return True
         now = time.monotonic()
         if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
             self._warned_at = now
             logger.warning(
                 "%d streams are open, all that the limit of %d open files has room for; new ones "
-                "get a 503. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
+                "are sent away. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
                 streams, files,
             )  # fmt: skip
-        raise HTTPException(503, "Too many streams are open", headers={"Retry-After": "5"})
+        return False
 
 
 def stream_routes() -> list[Resource]:
@@ -66,19 +67,19 @@ def stream_routes() -> list[Resource]:
 
 
 async def _stream_one(request: Request) -> ASGIApp:
-    hub = loaded_hub(request)
+    hub: Hub = request.app.state.hub
     product_id = request.path_params["product_id"]
-    if hub.public(product_id) is None:
+    if hub.is_loaded and hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    return await _stream(request, hub, frozenset((product_id,)))
+    return await _stream(request, hub, (product_id,))
 
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, loaded_hub(request), None if ids is None else frozenset(ids))
+    return await _stream(request, request.app.state.hub, ids)
 
 
-async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASGIApp:
+async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
     # A page that makes a new EventSource cannot set the header, so the query can carry it.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
@@ -86,9 +87,11 @@ async def _stream(request: Request, hub: Hub, ids: frozenset[str] | None) -> ASG
     if last_event_id and hub.is_ahead(last_event_id):
         await _catch_up(request.app.state.source, hub)
     if request.app.state.is_draining:
-        raise HTTPException(503, "The server is shutting down", headers={"Retry-After": "2"})
-    request.app.state.stream_limit.check(hub)
-    return StreamResponse(hub, ids, last_event_id)
+        return TurnedAway(hub.retry_ms)
+    if not request.app.state.stream_limit.has_room(hub):
+        return TurnedAway(max(hub.retry_ms, _FULL_RETRY_MS))
+    is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
+    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:

@@ -1,6 +1,8 @@
 """The bytes of the wire, read back by a parser that is not ours."""
 
 import json
+import random
+import zlib
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -25,10 +27,11 @@ def test_an_event_as_it_is_written() -> None:
 def test_whatever_is_in_the_data_events_come_out_as_they_went_in(
     given_events: list[tuple[str, str]],
 ) -> None:
-    stream = b"".join(
-        frames.event(name, frames.to_json({"a": text})) for name, text in given_events
-    )
-    events = parsed(frames.with_position(stream, "aaaa.1:2:"))
+    told = {
+        str(number): frames.event(name, frames.to_json({"a": text}))
+        for number, (name, text) in enumerate(given_events)
+    }
+    events = parsed(frames.Joined(told, "aaaa.1:2:").frame(list(told)).body)
     assert [(each.event, json.loads(each.data)["a"]) for each in events] == given_events
     assert [each.id for each in events] == [""] * (len(events) - 1) + ["aaaa.1:2:"]
 
@@ -48,3 +51,20 @@ def test_a_chunk_says_its_size(body: bytes) -> None:
     size, _, rest = Frame(body).chunk.partition(b"\r\n")
     assert int(size, 16) == len(body)
     assert rest == body + b"\r\n"
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=6), st.randoms(use_true_random=False))
+def test_packed_frames_are_one_gzip_stream_in_whatever_order_they_come(
+    bodies: list[bytes], rng: random.Random
+) -> None:
+    """RFC 1952, with its checksum and size; each frame can be read as soon as it is there."""
+    made = [Frame(body, body) for body in bodies]
+    got = [rng.choice(made) for _ in range(len(made) * 2)]
+    reader = zlib.decompressobj(wbits=31)
+    assert reader.decompress(frames.GZIP_HEAD) == b""
+    for frame in got:
+        assert reader.decompress(frame.packed) == frame.body
+    said = b"".join(frame.body for frame in got)
+    reader.decompress(frames.gzip_end(zlib.crc32(said), len(said)))
+    assert reader.eof
+    assert not reader.unused_data

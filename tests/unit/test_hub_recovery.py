@@ -8,6 +8,7 @@ drain, lose what was on its way, and come back to either process. Time is virtua
 from __future__ import annotations
 
 import random
+import zlib
 from typing import Any
 
 import hypothesis.strategies as st
@@ -27,7 +28,7 @@ from hypothesis.stateful import (
 
 from stream_server.metrics import Metrics
 from stream_server.streaming import hub, publisher, subscriber
-from stream_server.streaming.frames import Frame
+from stream_server.streaming.frames import GZIP_HEAD, Frame
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
@@ -41,18 +42,23 @@ CONFLATE = 0.1
 
 
 class Socket(Subscriber):
-    """A connection that is full when the test says so, and whose bytes are long on the way."""
+    """A connection that is full when the test says so, and whose bytes are long on the way; by
+    gzip, what it reads is what was unpacked of all that it got so far."""
 
-    def __init__(self, hub: Hub, on_its_way: list[ServerSentEvent]) -> None:
+    def __init__(self, hub: Hub, on_its_way: list[ServerSentEvent], *, is_packed: bool) -> None:
         super().__init__(hub)
         self.on_its_way = on_its_way
+        self.inflate = zlib.decompressobj(wbits=31) if is_packed else None
+        if self.inflate:
+            self.inflate.decompress(GZIP_HEAD)
         self.fills_up = False
         self.has_ended = False
 
     def write(self, frame: Frame) -> None:
         assert not self.has_ended
         assert not self.is_full, "written to a full socket"
-        self.on_its_way.extend(parsed(frame.body))
+        body = self.inflate.decompress(frame.packed) if self.inflate else frame.body
+        self.on_its_way.extend(parsed(body))
         if self.fills_up:
             self.fills_up = False
             self.pause()
@@ -278,7 +284,8 @@ class Recovery(RuleBasedStateMachine):
         last_id = visitor.last_id
         if last_id is not None and process.hub.is_ahead(last_id):
             process.read()  # as the web does: read once more before judging
-        visitor.socket = Socket(process.hub, [])
+        is_packed = self.everybody.index(visitor) % 2 == 1
+        visitor.socket = Socket(process.hub, [], is_packed=is_packed)
         visitor.socket.fills_up = fills_up
         with self.loop.entered():
             process.hub.subscribe(visitor.socket, visitor.ids, last_id)

@@ -333,7 +333,7 @@ def test_whatever_else_fails_while_changes_go_out_they_go_out_later(
 ) -> None:
     client = shop.open()
     with monkeypatch.context() as patch:
-        patch.setattr(frames, "with_position", lambda *_: 1 / 0)
+        patch.setattr(frames, "Joined", lambda *_: 1 / 0)
         shop.change("p0", sold=4)
         shop.loop.step(3)
     with pytest.raises(ZeroDivisionError):

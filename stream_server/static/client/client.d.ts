@@ -57,6 +57,8 @@ declare module 'stream-server/stock-stream.js' {
   export interface StockStreamOptions {
     /** Of the stream; default /api/inventory/stream. */
     path?: string;
+    /** What the page came with, where this server made it. */
+    page?: import('./connection.js').PageStock;
   }
 
   /**

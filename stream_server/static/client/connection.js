@@ -23,6 +23,35 @@ const jitter = () => 0.5 + Math.random();
 const epochOf = (position) => position.split('.')[0];
 
 /**
+ * What the page came with: products as they were when the server made it, and the position from
+ * which a stream of them goes on. However old the page is, that position is no newer than it.
+ */
+export class PageStock {
+  position = '';
+  /** @type {Map<string, unknown>} */
+  products = new Map();
+
+  constructor() {
+    const text = globalThis.document?.querySelector('script[data-stock]')?.textContent;
+    if (!text) return;
+    const { position, products } = JSON.parse(text);
+    this.position = position;
+    for (const product of products) this.products.set(product.productId, product);
+  }
+
+  /** @param {Set<string>} ids */
+  covers(ids) {
+    return [...ids].every((id) => this.products.has(id));
+  }
+
+  /** Its position is void, and so is the rest. */
+  forget() {
+    this.position = '';
+    this.products.clear();
+  }
+}
+
+/**
  * Asks for products, in as many requests as it takes, and gives each answer to `take`.
  * @param {string} base
  * @param {string[]} ids
@@ -81,13 +110,17 @@ export class Connection {
   #abort = new AbortController();
   /** @type {Map<string, string>} */
   #etags = new Map();
+  /** @type {PageStock | undefined} */
+  #page;
 
   /**
    * @param {string} base
    * @param {string} path of the stream
    * @param {(kind: string, data: any) => void} emit
+   * @param {PageStock} [page]
    */
-  constructor(base, path, emit) {
+  constructor(base, path, emit, page) {
+    this.#page = page;
     this.#base = base;
     this.#path = path;
     this.#emit = emit;
@@ -102,7 +135,10 @@ export class Connection {
     const isCovered = [...ids].every((id) => this.ids.has(id)) && (this.isAll || !isAll);
     this.ids = ids;
     this.isAll = isAll;
-    if (!isCovered) this.#forget();
+    if (!isCovered) {
+      this.#forget();
+      if (this.#page?.covers(ids)) this.#position = this.#page.position;
+    }
     if (!this.#isOn || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
     else if (!isCovered) this.#pollBy(0);
   }
@@ -203,6 +239,7 @@ export class Connection {
     }
     if (type === 'ping') this.#failures = 0;
     if (type === 'reset') {
+      this.#page?.forget();
       this.#forget();
       this.#drop();
     }
@@ -240,6 +277,7 @@ export class Connection {
           if (!start) position = data.position ?? '';
           if (position && this.#position && epochOf(position) !== epochOf(this.#position)) {
             this.#position = '';
+            this.#page?.forget();
             this.#emit('reset', {});
           }
           this.#emit('snapshot', { ...data, isPoll: true });

@@ -3,7 +3,7 @@
 // It promises: never an older version over a newer; nothing that breaks the schema; listeners are
 // called in animation frames; without listeners it holds no timer and no connection.
 
-import { ask, Connection } from './connection.js';
+import { ask, Connection, PageStock } from './connection.js';
 import { isInventory, isStatus, isUpdate, updated } from './inventory.js';
 import { Tabs } from './tabs.js';
 
@@ -28,8 +28,10 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  base ??= import.meta.url.split('/client/')[0];
-  const store = stores.get(base) ?? new StockStream(base);
+  const own = import.meta.url.split('/client/')[0];
+  base ??= own;
+  const page = base === own ? new PageStock() : undefined;
+  const store = stores.get(base) ?? new StockStream(base, { page });
   stores.set(base, store);
   return store;
 }
@@ -47,6 +49,7 @@ export class StockStream extends EventTarget {
   pollInterval = 10_000;
 
   #path;
+  #page;
   #tabs;
   #tab = Math.random();
   /** Hears of the page's sleep. */
@@ -80,10 +83,11 @@ export class StockStream extends EventTarget {
   #beatTimer;
 
   /** @param {string} base @param {StockStreamOptions} [options] */
-  constructor(base, { path = '/api/inventory/stream' } = {}) {
+  constructor(base, { path = '/api/inventory/stream', page } = {}) {
     super();
     this.base = base;
     this.#path = path;
+    this.#page = page;
     this.#tabs = new Tabs(
       `stream-server 1 ${base}${path}`,
       (isLeader) => this.#lead(isLeader),
@@ -188,10 +192,11 @@ export class StockStream extends EventTarget {
     this.#isLeader = isLeader;
     this.#wants.clear();
     if (!isLeader) this.#connection?.close();
-    this.#connection ??= new Connection(this.base, this.#path, (kind, data) => {
+    const hear = (/** @type {string} */ kind, /** @type {any} */ data) => {
       this.#tabs.post({ kind, data });
       this.#apply(kind, data);
-    });
+    };
+    this.#connection ??= new Connection(this.base, this.#path, hear, this.#page);
     this.#missedBeats = 0;
     this.#beat();
     this.#plan();
@@ -214,6 +219,9 @@ export class StockStream extends EventTarget {
     const { pollInterval: interval } = this;
     const want = { ids: this.#ids, isAll: this.#listeners.has(null), interval };
     for (const id of this.#known.keys()) if (!this.#isWanted(id)) this.#known.delete(id);
+    for (const [id, product] of this.#page?.products ?? []) {
+      if (!this.#known.has(id) && isInventory(product)) this.#put(id, product);
+    }
     if (!this.#isLeader) return this.#tabs.post({ kind: 'want', tab: this.#tab, isNew, ...want });
     const wants = [want, ...this.#wants.values()];
     const connection = /** @type {Connection} */ (this.#connection);
@@ -261,6 +269,7 @@ export class StockStream extends EventTarget {
     if (kind === 'product_status_changed') this.#changeStatus(data);
     if (kind === 'stock_alert') this.#dispatch('alert', data);
     if (kind === 'reset') {
+      this.#page?.forget();
       for (const [id, product] of this.#known) {
         if (product) this.#known.set(id, { ...product, version: -1 });
       }

@@ -1,9 +1,10 @@
 """Two people in the shop: what one does, the other sees, without reloading (R11, R16 to R19)."""
 
 import asyncio
+import re
 import time
 
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.shop.conftest import Someone
 from tests.browser.site import Site, Stock, busy, shows
@@ -121,6 +122,44 @@ async def test_a_cart_is_the_same_in_all_tabs(shop: Site, someone: Someone) -> N
     await expect(other.get_by_text("Nothing in it yet.")).to_be_visible()
     await page.get_by_role("button", name="Add to Cart").click()
     await expect(other.locator("li.line")).to_contain_text("Joint, Pack of 4")
+
+
+async def test_a_page_goes_on_from_where_it_was_made(
+    shop: Site, someone: Someone, stock: Stock
+) -> None:
+    """What changes between the page and its stream arrives; the rest is not sent again. A page
+    that was made in another history gets everything."""
+    await stock.set("Insert-Planter-8x8", 12)
+    page = await someone("/cart")
+    asked: list[str] = []
+
+    async def change_first(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            await stock.set("Insert-Planter-8x8", 11)
+            await shop.knows("Insert-Planter-8x8", 11)
+        await route.continue_()
+
+    await page.route("**/api/inventory/stream?**", change_first)
+    await page.goto("/products/Insert-Planter-8x8")
+    await shows(page, BADGE, "11 items available")
+    assert "lastEventId=" in asked[0]
+    await stock.set("Insert-Planter-8x8", 9)
+    await shows(page, BADGE, "Only 9 remaining!")
+    assert len(asked) == 1
+
+    async def from_elsewhere(route: Route) -> None:
+        answer = await route.fetch()
+        text = await answer.text()
+        text = re.sub(r'"position":"[0-9a-f]+', '"position":"abcdef', text)
+        old = text.replace('"version":', '"version":9')
+        await route.fulfill(response=answer, body=old)
+
+    await page.route("**/products/Insert-Planter-8x8", from_elsewhere)
+    await page.goto("/products/Insert-Planter-8x8")
+    await shows(page, BADGE, "Only 9 remaining!")
+    await stock.set("Insert-Planter-8x8", 8)
+    await shows(page, BADGE, "Only 8 remaining!")
 
 
 OBSERVE = """

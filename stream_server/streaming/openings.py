@@ -1,0 +1,38 @@
+"""The first frames of streams, as long as they are the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stream_server.streaming.frames import Frame
+
+_MOST_BYTES = 262_144  # of bodies
+
+
+class Openings:
+    """What many who come for the same products at the same time share. Whatever changes makes
+    all of it void: `revision` is the hub's."""
+
+    def __init__(self) -> None:
+        self._frames: dict[tuple[str, ...], Frame] = {}
+        self._revision = -1
+        self._bytes = 0
+
+    def get(self, revision: int, ids: tuple[str, ...], make: Callable[[], Frame]) -> Frame:
+        """The frame for these products, made if it is not there."""
+        if revision != self._revision:
+            self._frames.clear()
+            self._revision, self._bytes = revision, 0
+        frame = self._frames.get(ids)
+        if frame is None:
+            frame = make()
+            if len(frame.body) <= _MOST_BYTES:
+                self._keep(ids, frame)
+        return frame
+
+    def _keep(self, ids: tuple[str, ...], frame: Frame) -> None:
+        self._frames[ids] = frame
+        self._bytes += len(frame.body)
+        while self._bytes > _MOST_BYTES:
+            oldest = next(iter(self._frames))
+            self._bytes -= len(self._frames.pop(oldest).body)

@@ -1,0 +1,95 @@
+"""Who shows which products.
+
+A shop's pages show thousands of different sets of products, most of them to one visitor each. So
+a set and its memberships are kept small: as a tuple and in lists, not as Python's sets, which take
+two kilobytes for two dozen members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_server.streaming.subscriber import Subscriber
+
+Ids = tuple[str, ...] | None  # sorted, each once; None: the whole catalogue
+
+
+class Topic:
+    """A set of products that is watched, and its subscribers."""
+
+    __slots__ = ("ids", "subscribers")
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self.subscribers: set[Subscriber] = set()
+
+    @property
+    def kind(self) -> str:
+        """As metrics call it."""
+        return "catalogue" if self.ids is None else "product" if len(self.ids) == 1 else "batch"
+
+
+class _Watchers(list[Topic]):
+    """The topics that show a product. Those that have gone are taken out when they are more than
+    half, so that leaving costs the same however many there are."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self, topic: Topic) -> None:
+        super().__init__((topic,))
+        self.gone = 0
+
+
+class Topics:
+    """Every topic that has a subscriber."""
+
+    def __init__(self) -> None:
+        self._by_ids: dict[Ids, Topic] = {}
+        self._watchers: dict[str, _Watchers] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_ids)
+
+    def join(self, subscriber: Subscriber, ids: Ids) -> Topic:
+        """Registers a subscriber, and returns its topic."""
+        topic = self._by_ids.get(ids)
+        if topic is None:
+            topic = self._by_ids[ids] = Topic(ids)
+            for product_id in ids or ():
+                watchers = self._watchers.get(product_id)
+                if watchers is None:
+                    self._watchers[product_id] = _Watchers(topic)
+                else:
+                    watchers.append(topic)
+        topic.subscribers.add(subscriber)
+        return topic
+
+    def leave(self, subscriber: Subscriber, topic: Topic) -> None:
+        """Forgets a subscriber, and its topic if nobody is left there."""
+        topic.subscribers.discard(subscriber)
+        if topic.subscribers:
+            return
+        del self._by_ids[topic.ids]
+        for product_id in topic.ids or ():
+            watchers = self._watchers[product_id]
+            watchers.gone += 1
+            if watchers.gone == len(watchers):
+                del self._watchers[product_id]
+            elif watchers.gone * 2 > len(watchers):
+                watchers[:] = [each for each in watchers if each.subscribers]
+                watchers.gone = 0
+
+    def of(self, product_id: str) -> Iterator[Topic]:
+        """The topics that show a product."""
+        for topic in self._watchers.get(product_id, ()):
+            if topic.subscribers:
+                yield topic
+        catalogue = self._by_ids.get(None)
+        if catalogue is not None:
+            yield catalogue
+
+    def is_watched(self, product_id: str) -> bool:
+        """Whether any topic shows it."""
+        return product_id in self._watchers or None in self._by_ids

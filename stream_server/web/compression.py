@@ -1,0 +1,52 @@
+"""Public JSON by gzip, for clients that take it.
+
+Only answers that everybody may read: the size of one that has a secret beside what a stranger chose
+would tell of the secret.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from stream_server.web.encodings import accepts_gzip
+from stream_server.web.routing import Endpoint
+
+__all__ = ["compressing"]
+
+_LEAST: Final = 1024  # bytes: less goes in one packet either way
+_MOST_KEPT: Final = 65_536  # bytes of an answer
+
+
+def compressing(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, whose larger answers go out compressed."""
+
+    async def answer(request: Request) -> ASGIApp:
+        response = await endpoint(request)
+        if isinstance(response, Response) and len(response.body) >= _LEAST:
+            _compress(request, response)
+        return response
+
+    return answer
+
+
+def _compress(request: Request, response: Response) -> None:
+    response.headers.add_vary_header("Accept-Encoding")
+    if accepts_gzip(request):
+        body = bytes(response.body)
+        response.body = (_gzip_once if len(body) <= _MOST_KEPT else _gzip)(body)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Content-Length"] = str(len(response.body))
+
+
+def _gzip(body: bytes) -> bytes:
+    return zlib.compress(body, 1, wbits=31)
+
+
+# By content: so it is right whatever the answer is of, and made once a version.
+_gzip_once = lru_cache(maxsize=128)(_gzip)

@@ -1,0 +1,171 @@
+"""When streams begin and end: before the server is ready, when it is full, when it stops.
+
+A browser's EventSource comes back from a stream that ends or breaks, and never from a status other
+than 200 (the HTML standard, 9.2.3). So no stream may get one that would pass by itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from stream_server.streaming.source import Source
+from stream_server.web.streams import StreamLimit
+from tests.integration.clients import calling, connected, get, reading
+from tests.integration.servers import (
+    Connection,
+    Server,
+    add_products,
+    app_on,
+    sell,
+    serving,
+    started,
+    until,
+)
+
+ONE = "/api/inventory/unit-00000/stream"
+SEVERAL = "/api/inventory/stream?productIds=unit-00000,unit-00001,missing"
+ALL = "/api/inventory/stream"
+
+
+@pytest.fixture
+def may_load(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No source reads the products before this is set."""
+    event = asyncio.Event()
+    load = Source._load
+
+    async def later(self: Source, connection: Any) -> None:
+        await event.wait()
+        await load(self, connection)
+
+    monkeypatch.setattr(Source, "_load", later)
+    return event
+
+
+@asynccontextmanager
+async def loading(database_url: str, http: str, **overrides: Any) -> AsyncIterator[Server]:
+    """A server that has not read the database yet."""
+    async with started(app_on(database_url, **overrides), http=http) as server:
+        yield server
+
+
+# Before the server is ready
+
+
+async def test_a_stream_that_comes_too_early_is_held_and_then_begins(
+    database_url: str, http: str, connection: Connection, may_load: asyncio.Event
+) -> None:
+    """The head and pings come meanwhile, so that no proxy gives up."""
+    await add_products(connection, 2)
+    async with (
+        loading(database_url, http, stream_ping_seconds=0.3) as server,
+        reading(server.url + ONE) as one,
+        reading(server.url + SEVERAL) as several,
+        reading(server.url + ALL) as everything,
+    ):
+        for stream in (one, several, everything):
+            await stream.next("ping", skip="")
+            await stream.next("ping", skip="")
+        may_load.set()
+        assert [each["productId"] for each in (await one.next())["products"]] == ["unit-00000"]
+        assert [each.event for each in one.events if each.event != "ping"] == ["snapshot"]
+        assert one.last_id
+        assert (await several.next("snapshot"))["unknown"] == ["missing"]
+        await everything.next("reset")
+        assert len((await everything.next("snapshot"))["products"]) == 2
+        await server.ready()
+        await sell(connection, "unit-00000")
+        for stream in (one, several, everything):
+            data = await stream.until("inventory_updated", lambda data: True)
+            assert data["soldQuantity"] == 1
+
+
+async def test_who_resumes_too_early_gets_what_it_missed_and_nothing_else(
+    database_url: str, http: str, connection: Connection, may_load: asyncio.Event
+) -> None:
+    await add_products(connection, 3)
+    may_load.set()
+    async with serving(database_url, http=http) as server, reading(server.url + ALL) as before:
+        await server.published(connection)
+        await before.opened()
+    may_load.clear()
+    await sell(connection, "unit-00001")
+    async with (
+        loading(database_url, http) as server,
+        reading(server.url + ALL, last_id=before.last_id) as back,
+    ):
+        may_load.set()
+        snapshot = await back.next("snapshot")
+        assert [each["productId"] for each in snapshot["products"]] == ["unit-00001"]
+
+
+async def test_an_early_stream_of_a_product_that_is_not_there_ends_and_is_a_404_then(
+    database_url: str, http: str, connection: Connection, may_load: asyncio.Event
+) -> None:
+    async with loading(database_url, http) as server:
+        async with reading(server.url + ONE) as stream:
+            may_load.set()
+            assert [each.event for each in await stream.rest()] == ["ping"]
+            assert stream.retry is not None
+        async with calling(server.url) as client:
+            assert (await client.get(ONE)).status_code == 404
+        assert server.open_streams == 0
+
+
+async def test_an_early_client_that_leaves_is_forgotten(
+    database_url: str, http: str, may_load: asyncio.Event
+) -> None:
+    async with loading(database_url, http) as server:
+        async with connected(server.port) as raw:
+            await raw.send(get(ONE))
+            await raw.read_until(b":\n\n")
+            assert len(server.hub.held) == server.open_streams == 1
+        await until(lambda: not server.open_streams, "it is forgotten")
+        assert not server.hub.held
+
+
+async def test_a_server_that_stops_before_it_was_ready_says_farewell(
+    database_url: str, http: str, may_load: asyncio.Event
+) -> None:
+    async with loading(database_url, http) as server, reading(server.url + ALL) as stream:
+        await until(lambda: server.open_streams == 1)
+        assert server.uvicorn is not None
+        server.uvicorn.should_exit = True
+        assert [each.event for each in await stream.rest()] == ["ping"]
+        assert stream.retry is not None
+
+
+async def test_polls_are_refused_until_the_server_is_ready(
+    database_url: str, http: str, may_load: asyncio.Event
+) -> None:
+    async with loading(database_url, http) as server, calling(server.url) as client:
+        response = await client.get("/api/inventory/unit-00000")
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0
+
+
+# When it is full
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_stream_too_many_is_told_when_to_come_back(
+    server: Server, connection: Connection, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    await add_products(connection, 1)
+    await server.published(connection)
+    monkeypatch.setattr(StreamLimit, "has_room", lambda *_: False)
+    times = set()
+    for _ in range(8):
+        async with connected(server.port) as raw:
+            await raw.send(get(ONE, version=version))
+            answer = await raw.read_to_end()  # the connection ends, too
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b" 200 " in head.partition(b"\r\n")[0]
+        assert b"content-type: text/event-stream" in head.lower()
+        assert body.startswith(b"retry: ")
+        times.add(int(body.removeprefix(b"retry: ")))
+    assert len(times) > 1
+    assert all(2_500 <= time <= 12_500 for time in times)
+    assert server.open_streams == 0
