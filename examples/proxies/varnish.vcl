@@ -1,0 +1,72 @@
+# Varnish before stream-server, behind what does TLS (hitch, HAProxy). Why each line: docs/proxies.md
+vcl 4.1;
+
+import directors;
+import std;
+
+probe ready {
+    .url = "/readyz";
+    .interval = 1s;
+    .timeout = 1s;
+    .window = 1;
+    .threshold = 1;
+    .initial = 1;
+}
+
+backend a {
+    .host = "127.0.0.1";
+    .port = "8000";
+    .probe = ready;
+    .first_byte_timeout = 75s; # more than the longest ?wait, 60 s
+}
+
+backend b {
+    .host = "127.0.0.1";
+    .port = "8001";
+    .probe = ready;
+    .first_byte_timeout = 75s;
+}
+
+sub vcl_init {
+    new servers = directors.round_robin();
+    servers.add_backend(a);
+    servers.add_backend(b); # one server alone does without this line and backend b
+}
+
+sub vcl_recv {
+    set req.backend_hint = servers.backend();
+    if (req.url ~ "^/(metrics|readyz)(\?|$)") {
+        return (synth(404));
+    }
+    if (req.url ~ "^/api/inventory/([^?]+/)?stream(\?|$)") {
+        if (!std.healthy(req.backend_hint)) {
+            return (synth(750));
+        }
+        return (pipe);
+    }
+    if (req.url ~ "^/api/") {
+        return (pass); # Varnish would take If-None-Match from what it keeps, and ?wait would not wait
+    }
+}
+
+# An EventSource gives up for good at any status but 200.
+sub vcl_synth {
+    if (resp.status == 750) {
+        set resp.status = 200;
+        set resp.http.Content-Type = "text/event-stream";
+        set resp.http.Cache-Control = "no-store";
+        synthetic({"retry: 2000
+
+"});
+        return (deliver);
+    }
+}
+
+sub vcl_backend_error {
+    if (bereq.url ~ "^/api/") {
+        set beresp.http.Content-Type = "application/json";
+        set beresp.http.Retry-After = "2";
+        synthetic("""{"success":false,"error":{"code":"unavailable","message":"The server is away for a moment"}}""");
+        return (deliver);
+    }
+}
