@@ -45,16 +45,21 @@ class Backends:
     async def answers(self, status: int, path: str = "/api/inventory/Chair-0") -> httpx.Response:
         """Waits until the proxy answers so: some ask only once a second who is there."""
         async with asyncio.timeout(PATIENCE), self.calling() as client:
-            while (answer := await client.get(path)).status_code != status:
+            while (  # noqa: ASYNC110  # nothing else tells when
+                answer := await client.get(path)
+            ).status_code != status:
                 await asyncio.sleep(0.02)
             return answer
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def backends(request: pytest.FixtureRequest) -> Iterator[Backends]:
-    with reserved_port() as first, reserved_port() as second:
-        with proxy(request.param, (first, second)) as through:
-            yield Backends(through, (first, second))
+    with (
+        reserved_port() as first,
+        reserved_port() as second,
+        proxy(request.param, (first, second)) as through,
+    ):
+        yield Backends(through, (first, second))
 
 
 @pytest.fixture
@@ -168,7 +173,11 @@ async def test_while_all_servers_are_away_nobody_is_told_anything_final(
 
     async with backends.calling() as client:
         for path in ("Chair-1/stream", "stream", "a%2Fb/stream", "stream?productIds=Chair-1"):
-            answer = await client.get(f"/api/inventory/{path}")
+            try:
+                answer = await client.get(f"/api/inventory/{path}")
+            except httpx.RemoteProtocolError:  # broken, from which an EventSource comes back, too
+                assert backends.proxy.name == "varnish"
+                continue
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.text.endswith("retry: 2000\n\n")
@@ -188,6 +197,7 @@ async def test_while_one_server_restarts_the_other_one_answers(
     try:
         await backends.answers(200)
         await site.stop()
+        await backends.answers(200)  # some note only after a second who is there and who is not
         async with backends.calling() as client:
             for _ in range(20):
                 assert (await client.get("/api/inventory/Chair-0")).status_code == 200

@@ -452,7 +452,7 @@ async def test_a_shutdown_tells_each_stream_when_to_come_back_and_ends_it(
     async with asyncio.timeout(10):
         ended = await asyncio.gather(*streams)
     assert {events[-1] for events, _ in ended} == {"ping"}
-    assert all(events[-2:-1] == ["snapshot"] for events, _ in ended)
+    assert all(events[-2:-1] == ["snapshot"] for events, _ in ended), ended
     times = [retry for _, retry in ended]
     assert all(time is not None and 1000 <= time <= 5000 for time in times)
     assert len(set(times)) > 1

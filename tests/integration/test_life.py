@@ -255,7 +255,7 @@ async def test_mounted_it_says_what_it_lacks_or_runs(
             yield
 
     whole = Starlette(routes=[Mount("/stock", stock)], lifespan=lifespan)
-    alone.state.drain = whole.state.drain = stock.state.drain  # as PromptServer wants it
+    alone.state = whole.state = stock.state  # as PromptServer wants it
     async with started(alone) as server, calling(server.url) as client:
         for path in ("/stock/api/inventory/unit-00000", "/stock" + ONE, "/stock/readyz"):
             response = await client.get(path)
