@@ -171,6 +171,11 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         app.state.has_started = True
+        if settings.jwt_public_key and not settings.jwt_audience:
+            logger.warning(
+                "JWT_PUBLIC_KEY is set and JWT_AUDIENCE is not: whatever application its owner "
+                "issues a token for, the token is good here"
+            )
         app.state.is_leaving = app.state.is_draining = False  # it may be started again
         app.state.waits_because = ""
         loops = {
@@ -235,7 +240,12 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         patience=settings.database_wait_seconds,
     )
     app.state.imports = imports
-    app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
+    app.state.tokens = Tokens(
+        settings.secret_key.get_secret_value(),
+        settings.jwt_public_key,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+    )
     app.state.limits = limits
     app.state.shelf = Shelf()
     app.state.explain = explain

@@ -311,6 +311,12 @@ class Settings(BaseSettings):
     jwt_public_key: Annotated[str, AfterValidator(_public_key)] = Field(
         "", description="A public key in PEM whose owner issues tokens, too (RS256)"
     )
+    jwt_audience: str = Field(
+        "", description="A token must be for this audience (`aud`); empty: it may be for any"
+    )
+    jwt_issuer: str = Field(
+        "", description="A token must be of this issuer (`iss`); empty: it may be of any"
+    )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Stripe's `whsec_…` for `/api/webhooks/stripe`; several, separated by commas, "

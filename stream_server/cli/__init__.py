@@ -208,11 +208,13 @@ def token(
     if amount is None:
         raise typer.BadParameter("expected a number and s, m, h or d", param_hint="--expires")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[amount[2]]
-    secret = Settings.load(only={"secret_key"}).secret_key.get_secret_value()
+    settings = Settings.load(only={"secret_key", "jwt_audience", "jwt_issuer"})
+    secret = settings.secret_key.get_secret_value()
     if not secret:
         raise InvalidSettings({"SECRET_KEY": "is not set. It signs the token"})
     lifetime = timedelta(**{unit: int(amount[1])})
-    typer.echo(Tokens(secret).issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
+    tokens = Tokens(secret, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
+    typer.echo(tokens.issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
 
 
 @app.command()
