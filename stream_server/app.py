@@ -56,6 +56,7 @@ from stream_server.web.auth import Tokens
 from stream_server.web.checkout import checkout_routes
 from stream_server.web.client import ClientFiles, client_routes
 from stream_server.web.demo_payments import demo_payment_routes
+from stream_server.web.elsewhere import Elsewhere
 from stream_server.web.envelope import failure
 from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
@@ -202,6 +203,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         await publisher.end_streams(settings.stream_drain_seconds)
 
     limits = Limits(settings, metrics)
+    pages = [*page_routes(), *(demo_payment_routes() if is_demo else ())]
     app = Starlette(
         routes=[
             *checkout_routes(),
@@ -212,9 +214,8 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *sync_routes(),
             *alert_routes(),
             *client_routes(),
-            *page_routes(),
+            *pages,
             *static_routes(),
-            *(demo_payment_routes() if is_demo else ()),
             *ops_routes(),
         ],
         middleware=_middleware(settings, limits),
@@ -226,6 +227,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.default = Elsewhere(pages, app.router.default)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.client = ClientFiles.packaged()

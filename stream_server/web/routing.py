@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stream_server.errors import InvalidRequest
 from stream_server.web import writes
 
-__all__ = ["Endpoint", "Resource", "Shortcut", "Taking", "is_api"]
+__all__ = ["Endpoint", "Resource", "Shortcut", "Taking", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
@@ -95,7 +95,7 @@ class Resource(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
-            parameters = self.parameters(_segments(scope))
+            parameters = self.parameters(segments_of(scope))
             if parameters is not None:
                 return Match.FULL, {"path_params": parameters}
         return Match.NONE, {}
@@ -147,7 +147,7 @@ class Shortcut:
         await (app or self._app)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        segments = _segments(scope)
+        segments = segments_of(scope)
         for resource in self._resources:
             parameters = resource.parameters(segments)
             if parameters is not None:
@@ -184,7 +184,8 @@ def _refuse_unknown(request: Request, taking: Taking) -> None:
             )
 
 
-def _segments(scope: Scope) -> list[str]:
+def segments_of(scope: Scope) -> list[str]:
+    """The parts of the raw path, which begins with a slash; without what we are mounted under."""
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
     segments = path.split("/")

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from stream_server.web.elsewhere import prefers_html
 from stream_server.web.validators import is_among
 from tests.integration.clients import calling
 from tests.integration.servers import Connection, Server, add_products
@@ -103,3 +104,49 @@ async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
         for own in ("https://a.example", "https://b.example", server.url):
             answer = await client.post(path, content=body, headers={**JSON, "Origin": own})
             assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_html"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("TEXT/HTML; charset=utf-8", True), ("application/json;q=0.5, text/html", True),
+        ("*/*", False), ("text/html;q=0", False), ("text/html;q=0.4, application/json", False),
+        ("application/json", False), ("", False), ("text/*", False),
+    ],
+)  # fmt: skip
+def test_html_is_for_those_who_name_it(accept: str, is_html: bool) -> None:
+    assert prefers_html([accept]) == is_html
+
+
+async def test_a_page_is_found_with_a_slash_at_its_end(server: Server) -> None:
+    async with calling(server.url) as client:
+        for path, where in (
+            ("/products/", "/products"),
+            ("/products//?q=a%20b&q=", "/products?q=a%20b&q="),
+            ("/products/a%2Fb/", "/products/a%2Fb"),
+            ("/cart/", "/cart"),
+        ):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (308, where)
+        for path in ("//evil.example/", "//", "/api/inventory/", "/healthz/"):
+            assert (await client.get(f"{server.url}{path}")).status_code == 404
+
+
+async def test_who_reads_pages_gets_a_page_that_says_that_there_is_none(server: Server) -> None:
+    async with calling(server.url) as client:
+        html = {"Accept": "text/html"}
+        answer = await client.get("/nowhere/at/all", headers=html)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "Accept" in answer.headers["vary"]
+        for path, headers in (("/nowhere", {}), ("/api/nowhere", html), ("/api", html)):
+            answer = await client.get(path, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.settings(public_url="https://shop.example/stock")
+async def test_a_slash_at_the_end_keeps_the_prefix(server: Server) -> None:
+    async with calling(server.url) as client:
+        for path in ("/stock/cart/?a=1", "/cart/?a=1"):
+            assert (await client.get(path)).headers["location"] == "/stock/cart?a=1"
