@@ -6,6 +6,7 @@ import pytest
 from stream_server.web.elsewhere import prefers_html
 from stream_server.web.validators import is_among
 from tests.integration.clients import calling
+from tests.integration.documented import documented_routes, routes_there_are
 from tests.integration.servers import Connection, Server, add_products
 
 pytestmark = pytest.mark.ways("direct-uvloop")
@@ -150,3 +151,7 @@ async def test_a_slash_at_the_end_keeps_the_prefix(server: Server) -> None:
     async with calling(server.url) as client:
         for path in ("/stock/cart/?a=1", "/cart/?a=1"):
             assert (await client.get(path)).headers["location"] == "/stock/cart?a=1"
+
+
+async def test_the_document_has_the_routes_and_their_parameters(server: Server) -> None:
+    assert documented_routes() == routes_there_are(server.app)
