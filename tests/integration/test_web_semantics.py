@@ -1,11 +1,17 @@
 """Validators, queries and the origin of writes, as intermediaries and strangers send them."""
 
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import pytest
 
+from stream_server.inventory import rules
+from stream_server.web import inventory
+from stream_server.web.auth import Tokens
 from stream_server.web.elsewhere import prefers_html
 from stream_server.web.validators import is_among
 from tests.integration.clients import calling
+from tests.integration.documented import documented_routes, routes_there_are
 from tests.integration.servers import Connection, Server, add_products
 
 pytestmark = pytest.mark.ways("direct-uvloop")
@@ -150,3 +156,66 @@ async def test_a_slash_at_the_end_keeps_the_prefix(server: Server) -> None:
     async with calling(server.url) as client:
         for path in ("/stock/cart/?a=1", "/cart/?a=1"):
             assert (await client.get(path)).headers["location"] == "/stock/cart?a=1"
+
+
+async def test_the_document_has_the_routes_and_their_parameters(server: Server) -> None:
+    assert documented_routes() == routes_there_are(server.app)
+
+
+async def test_another_text_of_the_same_version_has_another_tag(
+    server: Server, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_products(connection, 1)
+    await server.published(connection)
+    async with calling(server.url) as client:
+        etag = (await client.get("/api/inventory/unit-00000")).headers["etag"]
+        batch = (await client.get("/api/inventory?productIds=unit-00000")).headers["etag"]
+        monkeypatch.setattr(rules, "stock_message", lambda *_: "as the next release says it")
+        server.hub.entries["unit-00000"].json = server.hub.entries["unit-00000"].tag = None
+        for path, tag in (("/unit-00000", etag), ("?productIds=unit-00000", batch)):
+            answer = await client.get(f"/api/inventory{path}", headers={"If-None-Match": tag})
+            assert answer.status_code == 200
+            assert "as the next release says it" in answer.text
+
+
+async def test_who_waits_with_a_tag_that_is_none_of_ours_does_not_spin(
+    server: Server, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "_PAUSE", 0.1)
+    await add_products(connection, 1)
+    await server.published(connection)
+    async with calling(server.url) as client:
+        answer = await client.get("/api/inventory/unit-00000")
+        theirs = answer.headers["etag"].replace('"', '"proxy-', 1)
+        waited = {"wait": "30", "etag": theirs}
+        answer = await client.get("/api/inventory/unit-00000", params=waited)
+        assert answer.status_code == 200
+        assert answer.elapsed.total_seconds() >= 0.1
+        monkeypatch.setattr(inventory, "_LONGEST_WAIT", 0.1)
+        headers = {"If-None-Match": answer.headers["etag"]}
+        answer = await client.get("/api/inventory/unit-00000?wait=60", headers=headers)
+        assert answer.status_code == 304
+        answer = await client.get("/api/inventory/unit-00000?wait=61", headers=headers)
+        assert answer.status_code == 400
+
+
+def test_a_long_poll_ends_before_proxies_give_up() -> None:
+    assert inventory._LONGEST_WAIT <= 45
+
+
+async def test_options_says_what_may_be_done(server: Server) -> None:
+    async with calling(server.url) as client:
+        answer = await client.options("/api/reservations/x")
+        assert (answer.status_code, answer.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS")
+
+
+@pytest.mark.settings(secret_key="k" * 32, jwt_audience="stock")
+async def test_a_token_for_somebody_else_is_a_401_that_says_so(server: Server) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    for audience, reason in (("", "The token lacks aud"), ("shop", "The token is for another")):
+        token = Tokens("k" * 32, audience=audience).issue("anna", "admin", now=now, lifetime=day)
+        async with calling(server.url) as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await client.get("/api/admin/alerts", headers=headers)
+            assert answer.status_code == 401
+            assert answer.json()["error"]["message"].startswith(reason)
