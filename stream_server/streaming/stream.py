@@ -19,7 +19,7 @@ from stream_server.streaming.subscriber import Place, Subscriber
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
-_GRACE_SECONDS = 3600.0  # as much as STREAM_DRAIN_SECONDS may be
+_GRACE_SECONDS = 10.0  # longer than streams take to end; then the library ends what is left
 _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
 
 HEADERS = {
