@@ -22,9 +22,10 @@ EXAMPLES: Final = Path(__file__).parents[1] / "examples" / "proxies"
 START_SECONDS: Final = 20
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin"
 _APACHE_MODULES: Final = (
-    "mpm_event asis authz_core alias deflate filter headers http2 lbmethod_byrequests mime"
-    " proxy proxy_balancer proxy_http setenvif slotmem_shm socache_shmcb ssl"
-).split()
+    *("mpm_event", "authz_core", "alias", "asis", "deflate", "filter", "headers", "http2", "ssl"),
+    *("proxy", "proxy_balancer", "proxy_http", "lbmethod_byrequests", "setenvif"),
+    *("slotmem_shm", "socache_shmcb"),
+)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,8 @@ def _caddy(place: _Place) -> _Command:
 def _apache(place: _Place) -> _Command:
     """With the modules that the file's head names, and some that Debian has on."""
     server = program("apache2", "httpd")
-    shutil.copy(EXAMPLES / "later.asis", place.folder)
+    for name in ("later.asis", "away.asis"):
+        shutil.copy(EXAMPLES / name, place.folder)
     site = place.filled(
         "apache.conf",
         {
@@ -202,9 +204,7 @@ def _apache(place: _Place) -> _Command:
 
 def _varnish(place: _Place) -> _Command:
     first, second = place.backends
-    file = place.filled(
-        "varnish.vcl", {'"8000"': f'"{first}"', '"8001"': f'"{second}"'}
-    )
+    file = place.filled("varnish.vcl", {'"8000"': f'"{first}"', '"8001"': f'"{second}"'})
     return [
         program("varnishd"), "-F", "-j", "none", "-n", str(place.folder / "work"),
         "-a", f"localhost:{place.port}", "-f", str(file), "-s", "malloc,32m",

@@ -62,7 +62,14 @@ sub vcl_synth {
     }
 }
 
+sub vcl_backend_fetch {
+    set bereq.backend = servers.backend();
+}
+
 sub vcl_backend_error {
+    if (bereq.retries == 0 && bereq.method == "GET") {
+        return (retry);
+    }
     if (bereq.url ~ "^/api/") {
         set beresp.http.Content-Type = "application/json";
         set beresp.http.Retry-After = "2";
