@@ -76,6 +76,8 @@ def ours(
         "DATABASE_URL": database.url,
         "PORT": str(port),
         "STREAM_DRAIN_SECONDS": "0",
+        "REQUEST_RATE": "off",  # all come from one address
+        "STREAMS_PER_ADDRESS": "0",
         **(settings or {}),
     }
     command = [sys.executable, *program]

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from stream_server.background import running
@@ -43,6 +43,7 @@ from stream_server.errors import (
     WebhookRejected,
 )
 from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.shelf import Shelf
 from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -55,17 +56,19 @@ from stream_server.web.auth import Tokens
 from stream_server.web.checkout import checkout_routes
 from stream_server.web.client import ClientFiles, client_routes
 from stream_server.web.demo_payments import demo_payment_routes
+from stream_server.web.elsewhere import Elsewhere
 from stream_server.web.envelope import failure
 from stream_server.web.html import Pages, static_routes
 from stream_server.web.imports import ImportTasks, import_routes
 from stream_server.web.inventory import inventory_routes
-from stream_server.web.limits import Limits
+from stream_server.web.limits import Admission, Limits
+from stream_server.web.links import Unprefixed
 from stream_server.web.ops import ops_routes
 from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
 from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
-from stream_server.web.routing import Shortcut
+from stream_server.web.routing import Ending, Shortcut
 from stream_server.web.streams import StreamLimit, stream_routes
 from stream_server.web.sync import sync_routes
 
@@ -103,6 +106,10 @@ CODES = {
     429: "too_many_requests",
     503: "unavailable",
 }
+NOT_STARTED = (
+    "the lifespan of this application was not run; one that is mounted in another needs "
+    "stream_server.app.started() in the lifespan of that one"
+)
 LAG_SECONDS = 15.0  # between two measurements of how late external systems are
 CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
 
@@ -113,7 +120,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     A demo has a page that pays for nothing, so no setting can ask for one.
     """
-    metrics = Metrics()
+    metrics = Metrics(works=is_demo)
     hub = Hub(
         PublicEncoder(),
         conflate=settings.stream_conflate_ms / 1000,
@@ -124,6 +131,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         metrics,
         ping=settings.stream_ping_seconds,
         stall=settings.stream_stall_seconds,
+        longest=settings.stream_max_seconds,
     )
     url = session_url(settings)
     source = Source(
@@ -145,6 +153,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     pool = Pool.of(settings, shared=True)
 
+    metrics.pool_in_use.set_function(lambda: pool.in_use)
+    metrics.pool_waiting.set_function(lambda: pool.waiting)
+
     imports = ImportTasks()
 
     async def connect() -> None:
@@ -160,6 +171,14 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        app.state.has_started = True
+        if settings.jwt_public_key and not settings.jwt_audience:
+            logger.warning(
+                "JWT_PUBLIC_KEY is set and JWT_AUDIENCE is not: whatever application its owner "
+                "issues a token for, the token is good here"
+            )
+        app.state.is_leaving = app.state.is_draining = False  # it may be started again
+        app.state.waits_because = ""
         loops = {
             "source": follow,
             "publisher": publisher.publish,
@@ -170,7 +189,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         try:
             async with running(loops, metrics):
                 yield
+                if not app.state.is_draining:  # a server that knows nothing of it
+                    await drain()
         finally:
+            app.state.has_started = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSING_SECONDS):
                     await imports.stop()
@@ -180,6 +202,8 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.is_draining = True
         await publisher.end_streams(settings.stream_drain_seconds)
 
+    limits = Limits(settings, metrics)
+    pages = [*page_routes(), *(demo_payment_routes() if is_demo else ())]
     app = Starlette(
         routes=[
             *checkout_routes(),
@@ -190,19 +214,20 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *sync_routes(),
             *alert_routes(),
             *client_routes(),
-            *page_routes(),
+            *pages,
             *static_routes(),
-            *(demo_payment_routes() if is_demo else ()),
             *ops_routes(),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, limits),
         exception_handlers={
             StreamServerError: _handle,
             HTTPException: _handle,
+            ClientDisconnect: _handle,
             Exception: _handle_unexpected,
         },
         lifespan=lifespan,
     )
+    app.router.default = Elsewhere(pages, app.router.default)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.client = ClientFiles.packaged()
@@ -217,17 +242,36 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         patience=settings.database_wait_seconds,
     )
     app.state.imports = imports
-    app.state.tokens = Tokens(settings.secret_key.get_secret_value(), settings.jwt_public_key)
-    app.state.limits = Limits(settings.reservation_rate, settings.reservation_line_rate)
+    app.state.tokens = Tokens(
+        settings.secret_key.get_secret_value(),
+        settings.jwt_public_key,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+    )
+    app.state.limits = limits
+    app.state.shelf = Shelf()
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
-    app.state.waits_because = ""
+    app.state.has_started = False
+    app.state.waits_because = NOT_STARTED
+    app.state.is_leaving = False
     app.state.is_draining = False
     app.state.drain = drain
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+@asynccontextmanager
+async def started(app: Starlette) -> AsyncIterator[None]:
+    """Run what the application needs (its loops and its connections) within the block.
+
+    Servers do this for the application that they serve (ASGI's lifespan), but nobody does it for
+    one that is mounted in another: do it in the lifespan of the other.
+    """
+    async with app.router.lifespan_context(app):
+        yield
+
+
+def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -246,7 +290,14 @@ def _middleware(settings: Settings) -> list[Middleware]:
     shortcut = Middleware(
         Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
     )
-    return [cors, shortcut] if settings.allowed_origins else [shortcut]
+    unprefixed = Middleware(Unprefixed, prefix=settings.public_path)
+    return [
+        Middleware(Ending),
+        *([unprefixed] if settings.public_path else ()),
+        *([cors] if settings.allowed_origins else ()),
+        Middleware(Admission, limits=limits, explain=explain),
+        shortcut,
+    ]
 
 
 def explain(error: Exception) -> Response | None:
@@ -257,6 +308,9 @@ def explain(error: Exception) -> Response | None:
             logger.error("%s: %s", error.code, error.message)
         headers = {"Retry-After": "1"} if status == 503 else None
         return failure(status, error.code, error.message, error.details, headers)
+    if isinstance(error, ClientDisconnect):
+        logger.debug("A client went before its request was complete")
+        return failure(400, "client_disconnected", "The request was not complete")
     if isinstance(error, HTTPException):
         code = CODES.get(error.status_code, "http_error")
         return failure(error.status_code, code, error.detail, headers=error.headers)

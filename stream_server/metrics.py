@@ -2,31 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+LIMITED = ("requests", "searches", "reservations", "cart lines", "units", "streams", "polls")
 STREAM_KINDS = ("product", "batch", "catalogue")
-WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected")
+ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused")
+WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
+PAYMENT_TROUBLES = (
+    "unplaced",
+    "amount",
+    "refund_failed",
+    "dispute",
+    "dispute_lost",
+    "webhook_failed",
+    "order_failed",
+)
 SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
 
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Metrics:
-    """Every metric, by the name that the code uses."""
+class _Registry(CollectorRegistry):
+    """Without `_created`, which would double every counter."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def collect(self) -> Iterator[Metric]:
+        for family in super().collect():
+            family.samples = [each for each in family.samples if not each.name.endswith("_created")]
+            yield family
+
+
+class Metrics:
+    """Every metric, by the name that the code uses. Those of work that this process does not do
+    count all the same, but are not told: a worker that has no streams must not say that it lost
+    the log."""
+
+    def __init__(self, *, serves: bool = True, works: bool = True) -> None:
+        self.serves = serves
+        self.registry = _Registry()
+        self._serving = self.registry if serves else None
+        self._working = self.registry if works else None
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.open_streams = Gauge(
             "stream_server_open_streams",
             "Open streams, by what they show",
             ["kind"],
+            registry=self._serving,
+        )
+        self.open_connections = self._gauge(
+            "open_connections", "Open connections of clients, those of streams included"
+        )
+        self.ended_connections = Counter(
+            "stream_server_ended_connections",
+            "Connections that the server ended, by what it waited for in vain, or to make room",
+            ["reason"],
             registry=self.registry,
+        )
+        self.bad_requests = Counter(
+            "stream_server_bad_requests",
+            "Requests refused before the application saw them: no HTTP that is served",
+            ["status"],
+            registry=self.registry,
+        )
+        self.accept_failures = self._counter(
+            "accept_failures", "Looks that found no file left to accept a connection with"
         )
         self.relayed = self._counter("events_relayed", "Product changes published to streams")
         self.delivered = self._counter("deliveries", "Frames of changes written to streams")
@@ -35,19 +78,19 @@ class Metrics:
             "stream_server_failed_deliveries",
             "Products that could not be encoded and streams that could not be written to",
             ["what"],
-            registry=self.registry,
+            registry=self._serving,
         )
         self.lag = Histogram(
             "stream_server_delivery_lag_seconds",
-            "From a change in Postgres to its last write to a stream",
+            "From a change, by Postgres' clock, to its last write to a stream, by ours; 0 at least",
             buckets=_LAG_SECONDS,
-            registry=self.registry,
+            registry=self._serving,
         )
         self.source_state = Gauge(
             "stream_server_source_state",
             "1 for the state that the source is in",
             ["state"],
-            registry=self.registry,
+            registry=self._serving,
         )
         self.source_live = self._gauge("source_live", "1 while the source follows the database")
         self.source_losses = self._counter("source_losses", "Times the source was lost")
@@ -63,19 +106,43 @@ class Metrics:
             "stream_server_webhooks",
             "Events of payment providers, by what became of them",
             ["result"],
+            registry=self._serving,
+        )
+        self.webhook_failures = Counter(
+            "stream_server_webhook_failures",
+            "Events of payment providers that ended in an error, by type and reason",
+            ["type", "reason"],
             registry=self.registry,
         )
+        self.payment_troubles = Counter(
+            "stream_server_payment_troubles",
+            "What somebody has to look at about payments; each has an alert",
+            ["what"],
+            registry=self.registry,
+        )
+        self.limited = Counter(
+            "stream_server_limited",
+            "Times an address had too much of something: 429s, refused streams, polls that may not "
+            "wait",
+            ["what"],
+            registry=self.registry,
+        )
+        self.waiting_polls = self._gauge("waiting_polls", "Long polls that wait for a change")
         self.loop_failures = Counter(
             "stream_server_loop_failures",
             "Times a background loop failed and was started again",
             ["loop"],
             registry=self.registry,
         )
-        self.expired_reservations = self._counter(
-            "expired_reservations", "Reservations that the sweeper ended"
+        self.expired_reservations = Counter(
+            "stream_server_expired_reservations",
+            "Reservations that the sweeper ended",
+            registry=self._working,
         )
-        self.missed_changes = self._counter(
-            "missed_changes", "Changes of stock that came past the triggers, found later"
+        self.missed_changes = Counter(
+            "stream_server_missed_changes",
+            "Changes of stock that came past the triggers, found later",
+            registry=self._working,
         )
         self.sync_lag = Gauge(
             "stream_server_sync_lag_seconds",
@@ -83,13 +150,29 @@ class Metrics:
             ["source"],
             registry=self.registry,
         )
+        self.pool_in_use = Gauge(
+            "stream_server_pool_connections_in_use",
+            "Connections to Postgres that somebody works with",
+            registry=self.registry,
+        )
+        self.pool_waiting = Gauge(
+            "stream_server_pool_waiting",
+            "Pieces of work that wait for a connection to Postgres",
+            registry=self.registry,
+        )
         self.products = self._gauge("products", "Products in memory")
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(0)
+        for reason in ENDED_REASONS:
+            self.ended_connections.labels(reason)
         for what in ("product", "stream"):
             self.failed.labels(what)
         for result in WEBHOOK_RESULTS:
             self.webhooks.labels(result)
+        for what in PAYMENT_TROUBLES:
+            self.payment_troubles.labels(what)
+        for what in LIMITED:
+            self.limited.labels(what)
         self.enter("lost")
 
     def enter(self, state: str) -> None:
@@ -98,15 +181,18 @@ class Metrics:
             self.source_state.labels(each).set(each == state)
         self.source_live.set(state != "lost")
 
-    def render(self, *, open_streams: Mapping[str, int], products: int) -> bytes:
+    def render(
+        self, *, open_streams: Mapping[str, int], products: int, waiting_polls: int = 0
+    ) -> bytes:
         """The text format of Prometheus, with the hub's own counts as they are now."""
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(open_streams.get(kind, 0))
         self.products.set(products)
+        self.waiting_polls.set(waiting_polls)
         return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(f"stream_server_{name}", text, registry=self.registry)
+        return Counter(f"stream_server_{name}", text, registry=self._serving)
 
     def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"stream_server_{name}", text, registry=self.registry)
+        return Gauge(f"stream_server_{name}", text, registry=self._serving)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import socket
+import sys
+import time
+from contextlib import suppress
 
 import uvicorn
 from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
+from stream_server.http.protocol import WatchedState
+from stream_server.http.watch import Patience, Watch
 from stream_server.settings import Settings
 
-__all__ = ["Server", "server"]
+__all__ = ["Server", "allow_most_files", "notice_lost_clients", "server"]
 
 
 class Server(uvicorn.Server):
@@ -21,16 +27,78 @@ class Server(uvicorn.Server):
     uvicorn would wait for open streams first; they never end by themselves.
     """
 
-    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette, *, drain_delay: float = 0.0) -> None:
         super().__init__(config)
         self._app = app
+        self._drain_delay = drain_delay
+        settings: Settings = app.state.settings
+        patience = Patience(
+            head=settings.http_head_seconds,
+            body=settings.http_body_seconds,
+            answer=settings.http_answer_seconds,
+            idle=settings.http_keep_alive_seconds,
+        )
+        # A client that acknowledges nothing has gone, however patient we are with its reading.
+        self._lost_seconds = 30 + max(settings.stream_stall_seconds, settings.http_answer_seconds)
+        state = WatchedState()
+        state.watch = self._watch = Watch(
+            state.connections,  # type: ignore[arg-type]  # they are `HttpProtocol`s
+            patience,
+            app.state.metrics,
+            app.state.hub.open_streams.total,
+        )
+        self.server_state = state
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the application, then accepts connections."""
+        for listener in sockets or ():
+            notice_lost_clients(listener, self._lost_seconds)
+        self._watch.start()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stops accepting, drains the streams, then shuts down as uvicorn does."""
+        """Says on /readyz that it will, for balancers to notice; then stops accepting, drains the
+        streams, and shuts down as uvicorn does."""
+        self._app.state.is_leaving = True
+        until = time.monotonic() + self._drain_delay
+        while time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # as uvicorn looks at `force_exit`, which nobody signals
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         await self._app.state.drain()
         await super().shutdown(sockets)
+        self._watch.stop()
+
+
+def allow_most_files() -> None:
+    """Raises the process's limit of open files as far as it may be."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return
+    # macOS says that there is no limit, but its setrlimit(2) refuses just that, and on some
+    # releases all above OPEN_MAX.
+    for files in (1_048_576, 65_536, 10_240):
+        if files <= now:
+            return
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+            return
+
+
+def notice_lost_clients(listener: socket.socket, seconds: float) -> None:
+    """A connection is lost when its client's system has acknowledged nothing for so long.
+
+    A phone that leaves the network says nothing; without this, what is written to it is sent
+    again for some 15 minutes (tcp(7), TCP_USER_TIMEOUT). On Linux, accepted connections inherit it.
+    """
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 45)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 
 
 def server(app: Starlette, settings: Settings) -> Server:
@@ -43,8 +111,7 @@ def server(app: Starlette, settings: Settings) -> Server:
     """
     # Server.shutdown does it, and says when to come back.
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's
-    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    allow_most_files()
     gc.set_threshold(20_000, 20, 100)
     config = uvicorn.Config(
         app,
@@ -58,7 +125,6 @@ def server(app: Starlette, settings: Settings) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,  # polls come every ten seconds
         timeout_graceful_shutdown=10,
     )
-    return Server(config, app)
+    return Server(config, app, drain_delay=settings.drain_delay_seconds)

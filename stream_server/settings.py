@@ -3,21 +3,66 @@
 A name here is the variable's name in lower case. An empty variable counts as absent. The README's
 table is held against this class by a test. Secrets are `SecretStr`: they are never printed, and
 error messages don't quote what was given for them.
+
+What files and consoles leave around a value (white space, a line feed, a byte order mark, a pair of
+quotes) is taken off each setting, whatever its type; what nobody can see within one is refused.
 """
 
+import logging
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_network
-from typing import Annotated, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Self
+from unicodedata import category
+from urllib.parse import quote, unquote, urlsplit
 
 import limits
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream_server.errors import InvalidSettings
 
-__all__ = ["Settings"]
+__all__ = ["DATABASE", "WORKER", "Settings"]
+
+logger = logging.getLogger(__name__)
+
+_QUOTES: Final = "\"'`\u201c\u201d\u2018\u2019"
+_UNSEEN: Final = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")  # Unicode's categories
+_SERVICE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+def _tidied(value: str) -> str:
+    """Without what a file or a console left around it. Raises ValueError, which quotes nothing."""
+    while (tidy := value.strip().strip("\ufeff\u200b\x00")) != value:
+        value = tidy
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return _tidied(value[1:-1])
+    if value and (value[0] in _QUOTES or value[-1] in _QUOTES):
+        raise ValueError(
+            "begins or ends with a quote that has no other one; give it without quotes"
+        )
+    return value
+
+
+def _readable(value: str) -> str:
+    """Refuses what nobody can see in a value of one line."""
+    for place, character in enumerate(value):
+        if category(character) in _UNSEEN:
+            raise ValueError(
+                f"has a character that cannot be seen, U+{ord(character):04X}, at position "
+                f"{place + 1}; give it in one line"
+            )
+    return value
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
@@ -44,9 +89,21 @@ def _origin(value: str) -> str:
 
 
 def _public_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in ("http", "https"):
-        raise ValueError("must start with http:// or https://")
-    return value.rstrip("/")
+    if not value:
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must start with http:// or https:// and a host")
+    if parts.query or parts.fragment or "?" in value or "#" in value:
+        raise ValueError("must end with its path, without ? and #")
+    path = quote(unquote(parts.path.rstrip("/")), safe="/-._~!$&'()*+,;=:@")
+    if any(segment in ("", ".", "..") for segment in path.split("/")[1:]):
+        raise ValueError("must have no empty part, `.` or `..` in its path")
+    if path.split("/")[1:2] and path.split("/")[1] in OWN_PATHS:
+        raise ValueError(
+            f"must have a path that does not begin with one of ours, as /{path[1:]} does"
+        )
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _payment_url(value: str) -> str:
@@ -73,12 +130,21 @@ def _order_days(value: int) -> int:
 
 
 def _rate(value: str) -> str:
+    if value == "off":
+        return ""
     if value:
         try:
             limits.parse_many(value)
         except ValueError:
-            raise ValueError("must be such as 600/minute, or empty") from None
+            raise ValueError("must be such as 600/minute or 600/minute;5000/hour, or off") from None
     return value
+
+
+def _currency(value: str) -> str:
+    """ISO 4217."""
+    if not re.fullmatch("[A-Za-z]{3}", value):
+        raise ValueError("must be a code of three letters, such as USD")
+    return value.upper()
 
 
 def _secret_key(value: SecretStr) -> SecretStr:
@@ -89,9 +155,14 @@ def _secret_key(value: SecretStr) -> SecretStr:
 
 
 def _public_key(value: str) -> str:
-    value = value.replace("\\n", "\n")  # some ways to set a variable allow one line only
-    if value and "-----BEGIN PUBLIC KEY-----" not in value:
-        raise ValueError("must be a public key in PEM, or empty")
+    # Some ways to set a variable allow one line only.
+    lines = value.replace("\\r", "").replace("\\n", "\n").splitlines()
+    value = "\n".join(line.strip() for line in lines if line.strip())
+    if value:
+        try:
+            load_pem_public_key(value.encode())
+        except ValueError:
+            raise ValueError("must be a public key in PEM, or empty") from None
     return value
 
 
@@ -101,6 +172,26 @@ PostgresURL = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Origins = Annotated[
     tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_comma_list)
 ]
+
+
+# The first parts of the paths that we answer ourselves (a test holds them to the routes).
+OWN_PATHS: Final = frozenset(
+    (
+        *("api", "client", "static", "pictures", "healthz", "readyz", "metrics"),
+        *("products", "cart", "checkout", "thanks", "demo"),
+    )
+)
+
+# What each command reads (a test holds these to the code). Others are not its business: a wrong one
+# does not stop it. `serve` and `demo` want all but the worker's own.
+DATABASE: Final = frozenset(
+    (
+        *("database_url", "listen_database_url", "database_schema", "database_pool_size"),
+        *("database_wait_seconds", "database_lock_seconds", "database_statement_seconds"),
+    )
+)
+WORKERS_OWN: Final = frozenset(("worker_metrics_port", "log_keep_days", "order_keep_days"))
+WORKER: Final = DATABASE | WORKERS_OWN | {"host", "sync_lag_minutes"}
 
 
 class Settings(BaseSettings):
@@ -147,13 +238,39 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
+    http_head_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A client that connects has sent the head of a request after so long, or its "
+        "connection is closed",
+    )
+    http_body_seconds: float = Field(
+        30, gt=0, le=3600, description="So long a request's body may bring nothing new"
+    )
+    http_answer_seconds: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A client that reads nothing of its answer for so long is cut off",
+    )
+    http_keep_alive_seconds: float = Field(
+        75,
+        gt=0,
+        le=3600,
+        description="A connection without a request is closed after so long; a balancer in front "
+        "should close its own sooner",
+    )
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
         description="Proxies whose `X-Forwarded-For` says who the client is: addresses or "
         "networks, comma-separated; `*`: anybody",
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
-        "", description="Where browsers reach this server, for links. Empty: as it listens"
+        "",
+        description="Where browsers reach this server, for links, such as "
+        "`https://shop.example/stock`; requests may arrive with that path or without. "
+        "Empty: as it listens",
     )
     allowed_origins: Origins = Field(
         (), description="Origins whose pages may read the API, comma-separated; `*`: all"
@@ -194,9 +311,26 @@ class Settings(BaseSettings):
     jwt_public_key: Annotated[str, AfterValidator(_public_key)] = Field(
         "", description="A public key in PEM whose owner issues tokens, too (RS256)"
     )
+    jwt_audience: str = Field(
+        "", description="A token must be for this audience (`aud`); empty: it may be for any"
+    )
+    jwt_issuer: str = Field(
+        "", description="A token must be of this issuer (`iss`); empty: it may be of any"
+    )
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
-        description="Stripe's `whsec_…` for `/api/webhooks/stripe`. Empty: it accepts nothing",
+        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; several, separated by commas, "
+        "while one is replaced. Empty: it accepts nothing",
+    )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        "USD",
+        description="What prices are in, in its smallest unit (4900 are 49.00 USD, but 4900 JPY). "
+        "A payment in another one opens an alert",
+    )
+    refund_restocks: bool = Field(
+        True,
+        description="Units that are refunded through Stripe go back on sale, unless the refund's "
+        "metadata says `restock: false`. `false`: only where they say `true`",
     )
     payment_url: Annotated[str, AfterValidator(_payment_url)] = Field(
         "",
@@ -208,11 +342,41 @@ class Settings(BaseSettings):
     )
     reservation_rate: Rate = Field(
         "600/minute",
-        description="Requests about reservations from one address without a token. Empty: any",
+        description="Requests about reservations from one address without a token; `off`: any",
     )
     reservation_line_rate: Rate = Field(
         "6000/minute",
-        description="Cart lines to reserve from one address without a token. Empty: any",
+        description="Cart lines to reserve from one address without a token; `off`: any",
+    )
+    reservation_unit_rate: Rate = Field(
+        "5000/minute;30000/hour",
+        description="Units to reserve from one address without a token; `off`: any",
+    )
+    max_units_per_line: int = Field(
+        1000,
+        ge=1,
+        le=2_147_483_647,
+        description="Units of one line of a cart to reserve without a token",
+    )
+    max_units_per_cart: int = Field(
+        2000, ge=1, le=2_147_483_647, description="Units of a cart to reserve without a token"
+    )
+    request_rate: Rate = Field(
+        "30000/minute",
+        description="Requests from one address without a token, big ones counted as several; "
+        "`off`: any",
+    )
+    search_rate: Rate = Field(
+        "120/minute", description="Searches from one address without a token; `off`: any"
+    )
+    streams_per_address: int = Field(
+        2000, ge=0, le=10_000_000, description="Open streams of one address; 0: any"
+    )
+    polls_per_address: int = Field(
+        2000,
+        ge=0,
+        le=10_000_000,
+        description="Long polls of one address that wait; another one is answered at once. 0: any",
     )
 
     stream_conflate_ms: int = Field(
@@ -222,10 +386,26 @@ class Settings(BaseSettings):
         description="After a product's change, the next goes out so much later",
     )
     stream_ping_seconds: float = Field(
-        15, gt=0, le=3600, description="A `ping` event on each stream, this often"
+        15,
+        gt=0,
+        le=25,
+        description="A `ping` event on each stream, this often: 25 at most, as pages take 30 s "
+        "without word for an outage",
     )
     stream_drain_seconds: float = Field(
         5, ge=0, le=3600, description="At shutdown, streams are ended over this time"
+    )
+    drain_delay_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="At shutdown, /readyz says so for this long while all else still works",
+    )
+    stream_max_seconds: float = Field(
+        3600,
+        ge=0,
+        le=604_800,
+        description="A stream ends after this time, give or take a tenth; 0: never",
     )
     stream_stall_seconds: float = Field(
         30, gt=0, le=3600, description="A stream whose client reads nothing for so long is closed"
@@ -246,20 +426,62 @@ class Settings(BaseSettings):
         5, gt=0, le=3600, description="While waiting to be notified, read the log this often anyway"
     )
 
+    @field_validator("*", mode="before")
     @classmethod
-    def load(cls, overrides: Mapping[str, object] | None = None) -> Self:
-        """The environment's settings; `overrides` (by field name) win over it.
+    def _tidy(cls, value: Any, info: ValidationInfo) -> Any:
+        """One rule for every setting, before that of its type."""
+        name = str(info.field_name)
+        field = cls.model_fields[name]
+        secret = isinstance(value, SecretStr)
+        text = value.get_secret_value() if secret else value
+        if not isinstance(text, str):
+            return value
+        tidy = _tidied(text)
+        if not tidy and text:
+            return field.default
+        if field.annotation in (int, float) and _SERVICE.fullmatch(tidy):
+            logger.warning(
+                "%s is ignored: Kubernetes has set it to the address of a Service of that name "
+                "(enableServiceLinks)",
+                name.upper(),
+            )
+            return field.default
+        if name != "jwt_public_key":  # the only one of several lines
+            _readable(tidy)
+        return SecretStr(tidy) if secret else tidy
+
+    @classmethod
+    def load(
+        cls,
+        overrides: Mapping[str, object] | None = None,
+        *,
+        only: AbstractSet[str] | None = None,
+    ) -> Self:
+        """The environment's settings; `overrides` (by field name) win over it. Wrong ones that are
+        not among `only` have their defaults.
 
         Raises InvalidSettings, which names each wrong variable and quotes no secret.
         """
+        given = dict(overrides or {})
         try:
-            return cls(**(overrides or {}))  # type: ignore[arg-type]  # pydantic checks them
+            return cls(**given)  # type: ignore[arg-type]  # pydantic checks them
         except ValidationError as error:
             problems = {
-                str(problem["loc"][0]).upper(): problem["msg"].removeprefix("Value error, ")
+                str(problem["loc"][0]): problem["msg"].removeprefix("Value error, ")
                 for problem in error.errors(include_input=False, include_url=False)
             }
-        raise InvalidSettings(problems)
+        spared = set(problems) - (problems.keys() if only is None else only)
+        if spared == problems.keys():
+            defaults = {name: cls.model_fields[name].default for name in spared}
+            return cls.load({**given, **defaults})
+        raise InvalidSettings(
+            {name.upper(): text for name, text in problems.items() if name not in spared}
+        )
+
+    @property
+    def public_path(self) -> str:
+        """The path of PUBLIC_URL, escaped as in a URL and without a slash at its end; or empty."""
+        return urlsplit(self.public_url).path
 
     @property
     def listen_url(self) -> SecretStr:

@@ -208,6 +208,9 @@ async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) 
                 keep_log=_age(settings.log_keep_days),
                 keep_orders=_age(settings.order_keep_days),
             )
+            if not metrics.serves:  # else it is the server's pool that matters
+                metrics.pool_in_use.set_function(lambda: pool.in_use)
+                metrics.pool_waiting.set_function(lambda: pool.waiting)
             logger.info("Working on %s", pool.place)
             async with running(worker.loops, metrics):
                 await asyncio.Event().wait()

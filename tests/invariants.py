@@ -23,18 +23,22 @@ select 'product' as kind, p.id, p.max_quantity, p.sold_quantity, p.reserved_quan
        (select coalesce(sum(units), 0) from filled where product_id = p.id) as filled
   from products p
  where least(p.sold_quantity, p.reserved_quantity, p.available_quantity) < 0
-    or p.reserved_quantity <> (select coalesce(sum(units), 0) from held where product_id = p.id)
-    or p.sold_quantity < (select coalesce(sum(units), 0) from filled where product_id = p.id)
-    or p.sold_quantity < (select coalesce(sum(v.sold_quantity), 0) from variants v
-                           where v.product_id = p.id)
+    or p.reserved_quantity <> (select least(coalesce(sum(units), 0), 2147483647)
+                                 from held where product_id = p.id)
+    or p.sold_quantity < (select least(coalesce(sum(units), 0), 2147483647)
+                            from filled where product_id = p.id)
+    or p.sold_quantity < (select least(coalesce(sum(v.sold_quantity), 0), 2147483647)
+                            from variants v where v.product_id = p.id)
 union all
 select 'variant', v.id, v.max_quantity, v.sold_quantity, v.reserved_quantity,
        (select coalesce(sum(units), 0) from held where variant_id = v.id),
        (select coalesce(sum(units), 0) from filled where variant_id = v.id)
   from variants v
  where least(v.sold_quantity, v.reserved_quantity, v.available_quantity) < 0
-    or v.reserved_quantity <> (select coalesce(sum(units), 0) from held where variant_id = v.id)
-    or v.sold_quantity < (select coalesce(sum(units), 0) from filled where variant_id = v.id)
+    or v.reserved_quantity <> (select least(coalesce(sum(units), 0), 2147483647)
+                                 from held where variant_id = v.id)
+    or v.sold_quantity < (select least(coalesce(sum(units), 0), 2147483647)
+                            from filled where variant_id = v.id)
 """
 
 ROWS = """
@@ -51,8 +55,9 @@ select product_id, id, version, max_quantity, sold_quantity, reserved_quantity, 
 
 async def assert_consistent(connection: Connection) -> None:
     """Nothing is negative; what is reserved is what active reservations hold; what is sold is at
-    least what orders were filled with, and of a product at least what is sold of its variants; and
-    the log accounts for all of it."""
+    least what orders were filled with, and of a product at least what is sold of its variants (up
+    to the largest integer, which only unlimited stock can pass); and the log accounts for all of
+    it."""
     broken = await connection.fetch(BROKEN_QUANTITIES)
     assert not broken, [dict(row) for row in broken]
     await assert_log_replays(connection)

@@ -21,11 +21,24 @@ import trustme
 EXAMPLES: Final = Path(__file__).parents[1] / "examples" / "proxies"
 START_SECONDS: Final = 20
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin"
-_APACHE_MODULES: Final = (
-    *("mpm_event", "authz_core", "alias", "asis", "deflate", "filter", "headers", "http2", "ssl"),
-    *("proxy", "proxy_balancer", "proxy_http", "lbmethod_byrequests", "setenvif"),
-    *("slotmem_shm", "socache_shmcb"),
-)
+_APACHE_MODULES: Final = [
+    "mpm_event",
+    "asis",
+    "authz_core",
+    "alias",
+    "deflate",
+    "filter",
+    "headers",
+    "http2",
+    "lbmethod_byrequests",
+    "proxy",
+    "proxy_balancer",
+    "proxy_http",
+    "setenvif",
+    "slotmem_shm",
+    "socache_shmcb",
+    "ssl",
+]
 
 
 @dataclass(frozen=True)

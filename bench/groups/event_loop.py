@@ -39,7 +39,7 @@ def measure(context: Context) -> list[Figure]:
 def fan_outs(context: Context) -> list[Figure]:
     with ExitStack() as stack:
         database = stack.enter_context(context.database(products=100))
-        quiet = {"STREAM_PING_SECONDS": "3600"}
+        quiet = {"STREAM_PING_SECONDS": "25"}
         server = stack.enter_context(ours(database, context.folder, quiet, WATCHED))
         opened = stack.enter_context(load(context.build, server.port, PATH, STREAMS))
         server.process.settle()

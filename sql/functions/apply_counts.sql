@@ -1,7 +1,8 @@
 -- apply_counts(of_source, taken_at, counts, actor): takes over what an external system counted (R24).
 -- `counts` is [{"productId", "variantId"?, "count", "soldOnShelf"?}]: all units that lay there at
--- `taken_at`, those on hold included; `soldOnShelf` of them (0 if it is left out) were sold already,
--- though they had not left: they do not go on sale again.
+-- `taken_at`, those on hold included; `soldOnShelf` of them were sold already, though they had not left:
+-- they do not go on sale again. If it is left out, it is 0, or, for a source with `sends_within`
+-- (sync_state), what was sold so long before the count.
 --
 --     select * from apply_counts('erp', '2026-05-04 18:00+02', '[{"productId": "Cap", "count": 40}]');
 --
@@ -36,6 +37,8 @@ declare
     line      record;
     since     bigint;  -- the product's version at that time
     sold      bigint;  -- units sold since
+    on_shelf  bigint;  -- units sold before, that were counted
+    within    interval;
     received  bigint;  -- units that came since, less those that went otherwise
     pruned    timestamptz;  -- the log is whole after this; null: it was never pruned
     new_max   bigint;
@@ -54,7 +57,8 @@ begin
     values (of_source, taken_at, clock_timestamp(), clock_timestamp() - taken_at)
         on conflict (source) do update
        set last_occurred_at = greatest(s.last_occurred_at, excluded.last_occurred_at),
-           last_received_at = excluded.last_received_at, last_delay = excluded.last_delay;
+           last_received_at = excluded.last_received_at, last_delay = excluded.last_delay
+    returning sends_within into within;
     perform set_config('stream_server.reference', of_source, true),
             set_config('stream_server.reason', 'count', true),
             set_config('stream_server.note', 'counted ' || taken_at::text, true);
@@ -65,7 +69,7 @@ begin
     for line in
         select c ->> 'productId' as product_id, c ->> 'variantId' as variant_id,
                (c ->> 'count')::bigint as count,
-               coalesce((c ->> 'soldOnShelf')::bigint, 0) as sold,
+               (c ->> 'soldOnShelf')::bigint as sold,
                format('counts[%s]', number - 1) as place
           from jsonb_array_elements(counts) with ordinality given (c, number)
          order by 1, 2 nulls last  -- a count of the product itself has the last word
@@ -132,11 +136,13 @@ begin
             return next;
             continue;
         end if;
+        on_shelf := coalesce(line.sold, least(line.count, sold_within(
+            line.product_id, line.variant_id, taken_at, within)));
         if variant_id is null then
-            select line.count - line.sold + p.sold_quantity - sold + received into new_max
+            select line.count - on_shelf + p.sold_quantity - sold + received into new_max
               from products p where p.id = line.product_id;
         else
-            select line.count - line.sold + v.sold_quantity - sold + received into new_max
+            select line.count - on_shelf + v.sold_quantity - sold + received into new_max
               from variants v where v.id = line.variant_id;
         end if;
         moved := received - sold;

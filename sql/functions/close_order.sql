@@ -1,7 +1,7 @@
--- close_order(of_order, new_status, restock): what cancel_order and refund_order share. Ends an
--- order and, if `restock`, gives back what it was filled with. An order that has the status already
--- stays as it is; a cancelled one can be refunded, which gives nothing back a second time. The
--- alerts of one that was short of stock close.
+-- close_order(of_order, new_status, restock): what cancel_order and refunds share. Ends an order and,
+-- if `restock`, gives back what it was filled with, but for units that were refunded before without going
+-- back on the shelf. An order that has the status already stays as it is; a cancelled one can be
+-- refunded, which gives nothing back a second time. The alerts of one that was short of stock close.
 -- Locks: the order; its alerts; then products, then variants (lock_stock).
 -- Raises: SS009 for an unknown order, SS011 for cancelling one that is refunded.
 create or replace function close_order(of_order bigint, new_status text, restock boolean)
@@ -11,7 +11,7 @@ set search_path from current
 as $$
 declare
     placed orders;
-    filled stock_line[];
+    kept   stock_line[];
 begin
     select * into placed from orders where id = of_order for update;
     if not found then
@@ -28,15 +28,18 @@ begin
         perform close_alert(l.product_id, l.variant_id, 'shortfall', 'order ' || of_order)
            from order_lines l where l.order_id = of_order;
     end if;
-    if restock then
-        filled := array(select (product_id, variant_id, filled_quantity)::stock_line
-                          from order_lines where order_id = of_order and filled_quantity > 0
-                         order by product_id, variant_id);
-        perform lock_stock(filled);
-        perform move_stock(array(select (product_id, variant_id, -quantity, 0)::stock_move
-                                   from unnest(filled)));
-        update order_lines set filled_quantity = 0
-         where order_id = of_order and filled_quantity > 0;
+    if restock and placed.status <> 'cancelled' then
+        kept := array(select (product_id, variant_id,
+                              least(filled_quantity, quantity - refunded_quantity))::stock_line
+                        from order_lines
+                       where order_id = of_order and filled_quantity > 0
+                         and refunded_quantity < quantity
+                       order by product_id, variant_id);
+        perform return_units(of_order, kept);
+    end if;
+    if new_status = 'refunded' then
+        update order_lines set refunded_quantity = quantity
+         where order_id = of_order and refunded_quantity < quantity;
     end if;
     update orders set status = new_status, updated_at = clock_timestamp() where id = of_order;
     return order_data(of_order);

@@ -6,14 +6,19 @@
 --
 -- One reservation is one order, and so is one payment: called again, by whomever and however often,
 -- it gives that order and sells nothing more. A reservation that has ended is taken from stock
--- again. Where there is too little, a newer hold of the same checkout ends for it, so that nobody is
--- blocked by his own, and overdue holds on the same products. If that is not enough, nothing
+-- again. Where there is too little, overdue holds on the same products end for it, and a newer hold of
+-- the same checkout if it has some of what is short, so that nobody is blocked by his own; where there
+-- is enough for both, or it would not help, the newer hold stays. If that is not enough, nothing
 -- happens (SS003); with `record_shortfall`, because the money is there already, the order takes what
 -- there is and has the status `shortfall`, and an alert is raised. Called again for such an order, it
 -- takes what has come in since, and the alert closes.
 --
--- Locks: the reservation; the order; a newer reservation of the same checkout; if need be, overdue
--- ones of the same products (SKIP LOCKED); then products, then variants (lock_stock).
+-- The price of a hold is the price of its order, also where the hold has ended since: that is what was
+-- paid. Without a reservation, prices are those of now. A refund of the payment that has come before is
+-- made up for (settle_reversals).
+--
+-- Locks: the payment's name; the reservation; the order; a newer reservation of the same checkout; if
+-- need be, overdue ones of the same products (SKIP LOCKED); then products, then variants (lock_stock).
 -- Raises: SS001 for a malformed cart or both or neither of reservation and cart, SS002 for an
 -- unknown product or variant, SS003 for too little stock, SS004 for an unknown reservation, SS010
 -- if payment, reservation and cart don't belong together, SS012 over max_per_order; 55P03 if others
@@ -50,6 +55,9 @@ begin
         perform refuse_field('paymentReference',
                              'a string of 1 to 200 characters, none of control');
     end if;
+    if payment is not null then
+        perform lock_payment(payment);
+    end if;
     if cart is not null then
         lines := cart_lines(cart);
     else
@@ -70,12 +78,18 @@ begin
                 using errcode = 'SS010', detail = jsonb_build_object('orderId', placed.id);
         end if;
         lines := array(
-            select (product_id, variant_id, quantity - filled_quantity)::stock_line
+            select (product_id, variant_id,
+                    quantity - filled_quantity - refunded_quantity)::stock_line
               from order_lines
-             where order_id = placed.id and filled_quantity < quantity
+             where order_id = placed.id and filled_quantity + refunded_quantity < quantity
              order by product_id, variant_id);
     end if;
 
+    if is_new then
+        update reservations
+           set status = 'converted', ended_at = coalesce(ended_at, moment)
+         where id = held.id;
+    end if;
     if is_new and held.status = 'active' then
         perform lock_stock(lines);
         perform move_stock(array(select (product_id, variant_id, quantity, -quantity)::stock_move
@@ -96,7 +110,8 @@ begin
         if overdue <> '{}' then
             perform give_back(overdue, 'expired', moment, 'expire');
         end if;
-        if newer <> '{}' and is_short(offer_stock(lines)) then
+        if newer <> '{}' and total_granted(offer_stock(lines))
+                             < total_granted(offer_stock(lines, lines_of_reservations(newer))) then
             perform give_back(newer, 'released', moment, 'release');
         end if;
         if is_new and cart is not null then
@@ -117,13 +132,13 @@ begin
         insert into order_lines (order_id, product_id, variant_id, quantity, filled_quantity,
                                  unit_price)
         select placed.id, o.product_id, o.variant_id, o.requested, o.granted,
-               coalesce(v.price, p.base_price)
+               coalesce(h.unit_price, v.price, p.base_price)
           from unnest(offers) o
           join products p on p.id = o.product_id
-          left join variants v on v.id = o.variant_id;
-        update reservations
-           set status = 'converted', ended_at = coalesce(ended_at, moment)
-         where id = held.id;
+          left join variants v on v.id = o.variant_id
+          left join reservation_lines h on h.reservation_id = held.id
+                                       and h.product_id = o.product_id
+                                       and h.variant_id is not distinct from o.variant_id;
     elsif offers is not null then
         update order_lines l set filled_quantity = l.filled_quantity + o.granted
           from unnest(offers) o
@@ -147,6 +162,9 @@ begin
                                     'order ' || placed.id);
             end if;
         end loop;
+    end if;
+    if payment is not null then
+        perform settle_reversals(payment);
     end if;
     perform end_change(before);
     return order_data(placed.id);

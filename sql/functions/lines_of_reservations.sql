@@ -1,4 +1,5 @@
--- lines_of_reservations(ids): what these reservations hold, summed, in the order of ids.
+-- lines_of_reservations(ids): what these reservations hold, summed, in the order of ids. Only of
+-- unlimited stock may that be more than the largest integer, which then stands for it.
 -- Locks: none.
 create or replace function lines_of_reservations(ids bigint[]) returns stock_line[]
 language sql stable
@@ -6,7 +7,7 @@ set search_path from current
 as $$
     select coalesce(array_agg((s.product_id, s.variant_id, s.quantity)::stock_line
                               order by s.product_id, s.variant_id), '{}')
-      from (select product_id, variant_id, sum(quantity)::integer as quantity
+      from (select product_id, variant_id, least(sum(quantity), 2147483647)::integer as quantity
               from reservation_lines where reservation_id = any (ids)
              group by 1, 2) s
 $$;

@@ -45,8 +45,9 @@ begin
             -- and products_renumber has given it the next number meanwhile.
             select n.id, o.version + 1, c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
-                        then o.sold_quantity + o.reserved_quantity
-                             - n.sold_quantity - n.reserved_quantity
+                        then least(2147483647, greatest(-2147483647,
+                                 o.sold_quantity::bigint + o.reserved_quantity
+                                 - n.sold_quantity - n.reserved_quantity))
                         else n.available_quantity - o.available_quantity end,
                    o.max_quantity, n.max_quantity, o.sold_quantity, n.sold_quantity,
                    o.reserved_quantity, n.reserved_quantity,

@@ -53,8 +53,9 @@ begin
                         else n.version end,
                    c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
-                        then o.sold_quantity + o.reserved_quantity
-                             - n.sold_quantity - n.reserved_quantity
+                        then least(2147483647, greatest(-2147483647,
+                                 o.sold_quantity::bigint + o.reserved_quantity
+                                 - n.sold_quantity - n.reserved_quantity))
                         else n.available_quantity - o.available_quantity end,
                    o.max_quantity, n.max_quantity, o.sold_quantity, n.sold_quantity,
                    o.reserved_quantity, n.reserved_quantity,

@@ -3,7 +3,8 @@
 -- differs, whatever the statement says, so that a version is never skipped or taken twice. Another
 -- trigger may change the row after this one: products_renumber sees to that.
 -- Locks: nothing beyond the row that is being written.
--- Raises: 55000 if the id is changed.
+-- Raises: 55000 if the id is changed; 23514 for a new product called . or .., which browsers take out
+-- of an address.
 create or replace function number_product_change() returns trigger
 language plpgsql
 security definer
@@ -11,6 +12,11 @@ set search_path from current
 as $$
 begin
     if tg_op = 'INSERT' then
+        if new.id in ('.', '..') then
+            raise exception 'a product cannot be called %', new.id
+                using errcode = 'check_violation',
+                      hint = 'Browsers take . and .. out of an address.';
+        end if;
         new.version := 1;
     elsif new.id <> old.id then
         raise exception 'the id of product % cannot be changed', old.id

@@ -1,6 +1,6 @@
 -- prune_orders(older_than, most): forgets orders that were made and last changed longer ago than
--- that, `most` at once, the oldest first, with their lines and the reservations that they were; gives
--- their number. An order with a shortfall stays. What is sold stays sold, and the log stays. A
+-- that, `most` at once, the oldest first, with their lines, their refunds and the reservations that they
+-- were; gives their number. An order with a shortfall stays. What is sold stays sold, and the log stays. A
 -- payment for one that comes later still is for an unknown reservation, and a refund for an unknown
 -- order, so keep them for longer than those take.
 -- Locks: the reservations, then the orders (both SKIP LOCKED).
@@ -36,6 +36,7 @@ begin
     held := array(select o.reservation_id from orders o
                    where o.id = any (old) and o.reservation_id is not null);
     delete from order_lines where order_id = any (old);
+    delete from reversals where order_id = any (old);
     delete from orders where id = any (old);
     delete from reservation_lines where reservation_id = any (held);
     delete from reservations where id = any (held);

@@ -1,4 +1,5 @@
--- reservation_data(id): a reservation as the API gives it.
+-- reservation_data(id): a reservation as the API gives it. A hold of before there were prices in
+-- holds has the prices of now.
 create or replace function reservation_data(reservation_id bigint) returns jsonb
 language sql stable
 set search_path from current
@@ -9,12 +10,19 @@ as $$
                               then 'expired' else r.status end,
                'expiresAt', wire_time(r.expires_at),
                'isExtendable', r.status = 'active' and r.extended_at is null,
-               'lines', (select jsonb_agg(jsonb_build_object(
-                                    'productId', l.product_id, 'variantId', l.variant_id,
-                                    'quantity', l.quantity)
-                                order by l.product_id, l.variant_id)
-                           from reservation_lines l
-                          where l.reservation_id = r.id))
+               'lines', s.lines, 'total', s.total)
       from reservations r
+     cross join lateral (
+           select jsonb_agg(jsonb_build_object(
+                                'productId', l.product_id, 'variantId', l.variant_id,
+                                'quantity', l.quantity, 'unitPrice', l.price)
+                            order by l.product_id, l.variant_id) as lines,
+                  sum(l.quantity::numeric * l.price) as total
+             from (select h.product_id, h.variant_id, h.quantity,
+                          coalesce(h.unit_price, v.price, p.base_price) as price
+                     from reservation_lines h
+                     join products p on p.id = h.product_id
+                     left join variants v on v.id = h.variant_id
+                    where h.reservation_id = r.id) l) s
      where r.id = reservation_data.reservation_id
 $$;

@@ -1,5 +1,6 @@
 -- reserve_stock(checkout, cart, hold, allow_partial, actor): holds what a cart asks for until
--- `hold` from now. Gives the reservation as JSON; its lines say `requested` and `quantity`.
+-- `hold` from now. Gives the reservation as JSON; its lines say `requested`, `quantity` and
+-- `unitPrice`. The order that it becomes has these prices, whatever they are by then.
 --
 --     select reserve_stock('checkout-81', '[{"productId": "Unit-8x8x8", "quantity": 2,
 --                                            "variantId": "Unit-8x8x8-oak"}]');
@@ -43,6 +44,7 @@ declare
     line    stock_line;
     moves   stock_move[] := '{}';
     answer  jsonb := '[]';
+    total   numeric := 0;
 begin
     if coalesce(length(checkout) not between 1 and 200 or checkout ~ '[[:cntrl:]]', true) then
         perform refuse_field('checkoutToken', 'a string of 1 to 200 characters, none of control');
@@ -104,18 +106,20 @@ begin
                  || (offer.product_id, offer.variant_id, 0, offer.granted)::stock_move;
         answer := answer || jsonb_build_object(
             'productId', offer.product_id, 'variantId', offer.variant_id,
-            'quantity', offer.granted, 'requested', offer.requested);
+            'quantity', offer.granted, 'requested', offer.requested,
+            'unitPrice', offer.unit_price);
+        total := total + offer.granted::numeric * offer.unit_price;
     end loop;
     foreach line in array own loop
         moves := moves || (line.product_id, line.variant_id, 0, -line.quantity)::stock_move;
     end loop;
+    insert into reservation_lines (reservation_id, product_id, variant_id, quantity, unit_price)
+    select held.id, product_id, variant_id, granted, unit_price from unnest(offers) where granted > 0;
     perform move_stock(moves);
-    insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
-    select held.id, product_id, variant_id, granted from unnest(offers) where granted > 0;
 
     perform end_change(before);
     return jsonb_build_object(
         'token', held.token, 'status', held.status, 'expiresAt', wire_time(held.expires_at),
-        'isExtendable', true, 'lines', answer);
+        'isExtendable', true, 'lines', answer, 'total', total);
 end
 $$;

@@ -29,6 +29,7 @@ declare
     place    integer := 0;
     checkout text;
     is_alone boolean;
+    offers   stock_offer[];
     held     reservations;
     answer   jsonb;
     answers  jsonb := '[]';
@@ -51,7 +52,8 @@ begin
         -- The same as in reserve_stock.
         is_alone := pg_try_advisory_xact_lock(x'63686563'::integer, hashtext(checkout));
         -- A statement of its own, so that it sees what the last one to have the name has done.
-        if is_alone and not is_short(offer_stock(array[line], strictly => true))
+        offers := case when is_alone then offer_stock(array[line], strictly => true) end;
+        if is_alone and not is_short(offers)
            and not exists (select from reservations r
                             where r.checkout_token = checkout and r.status = 'active') then
             insert into reservations (checkout_token, created_at, expires_at)
@@ -61,15 +63,18 @@ begin
                                coalesce(carts -> place ->> 'actor', before[2], session_user),
                                true),
                     set_config('stream_server.reference', 'reservation ' || held.id, true);
+            insert into reservation_lines
+                   (reservation_id, product_id, variant_id, quantity, unit_price)
+            values (held.id, product, line.variant_id, line.quantity, offers[1].unit_price);
             perform move_stock(array[(product, line.variant_id, 0, line.quantity)::stock_move]);
-            insert into reservation_lines (reservation_id, product_id, variant_id, quantity)
-            values (held.id, product, line.variant_id, line.quantity);
             answer := jsonb_build_object(
                 'token', held.token, 'status', held.status,
                 'expiresAt', wire_time(held.expires_at), 'isExtendable', true,
                 'lines', jsonb_build_array(jsonb_build_object(
                     'productId', product, 'variantId', line.variant_id,
-                    'quantity', line.quantity, 'requested', line.quantity)));
+                    'quantity', line.quantity, 'requested', line.quantity,
+                    'unitPrice', offers[1].unit_price)),
+                'total', line.quantity::numeric * offers[1].unit_price);
         end if;
         answers := answers || jsonb_build_array(answer);
         place := place + 1;

@@ -35,7 +35,9 @@ begin
     end if;
     most := most_max(of_product, of_variant) - taken;
     if stock > most then
-        perform refuse_field('stock', most || ' at most');
+        perform refuse_field('stock', case when most < 0
+                             then 'null: more is sold and reserved than a limit could be'
+                             else most || ' at most' end);
     end if;
     perform change_max(of_product, of_variant, stock + taken);
     perform end_change(before);

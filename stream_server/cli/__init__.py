@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +32,7 @@ from stream_server.database.poolers import session_url
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
 from stream_server.inventory.imports import import_catalogue
 from stream_server.inventory.models import Imported
-from stream_server.settings import Settings
+from stream_server.settings import DATABASE, WORKER, WORKERS_OWN, Settings
 from stream_server.web.auth import Tokens
 
 __all__ = ["app"]
@@ -52,6 +53,9 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     """Through every `finally`; without this, an embedded Postgres would stay behind."""
     raise SystemExit(128 + number)
 
+
+SERVER = Settings.model_fields.keys() - WORKERS_OWN
+DEMO = Settings.model_fields.keys() - {"worker_metrics_port"}
 
 app = typer.Typer(
     add_completion=False,
@@ -75,7 +79,7 @@ Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Serve the API and the streams. Waits for the database as long as it takes."""
     _log(logging.INFO)
-    with _database(data_dir, _given(host=host, port=port)) as settings:
+    with _database(data_dir, SERVER, _given(host=host, port=port)) as settings:
         if data_dir is not None:
             asyncio.run(migrations.migrate(session_url(settings)))
         listening = server.listen(settings.host, settings.port)
@@ -90,7 +94,7 @@ def worker(data_dir: DataDir = None) -> None:
     """Do what no request waits for: end holds that are over, watch external systems, tidy up. As
     many as you like may run. Waits for the database as long as it takes."""
     _log(logging.INFO)
-    with _database(data_dir) as settings:
+    with _database(data_dir, WORKER) as settings:
         code = working.run(settings)
     raise typer.Exit(code)
 
@@ -109,7 +113,7 @@ def demo(
     """Try it: a Postgres, a catalogue and shoppers of its own. Ctrl-C ends all of it."""
     _log(logging.WARNING)
     given = _given(host=host, port=port)
-    settings = Settings.load(given)
+    settings = Settings.load(given, only=DEMO)
     listening = server.listen(settings.host, settings.port)
     typer.echo("Starting Postgres …")
     with _postgres(data_dir) as postgres:
@@ -119,9 +123,10 @@ def demo(
                 "database_url": postgres.url,
                 "listen_database_url": "",
                 "stream_drain_seconds": 0.2,
-                "payment_url": "/demo/pay",
+                "payment_url": f"{settings.public_path}/demo/pay",
                 "stripe_webhook_secret": secrets.token_hex(16),
-            }
+            },
+            only=DEMO,
         )
         code = demonstration.run(settings, postgres, listening, with_shoppers=shoppers)
     raise typer.Exit(code)
@@ -131,7 +136,7 @@ def demo(
 @_well_behaved()
 def migrate(data_dir: DataDir = None) -> None:
     """Bring the database to this release's schema."""
-    with _database(data_dir) as settings:
+    with _database(data_dir, DATABASE) as settings:
         applied = asyncio.run(migrations.migrate(session_url(settings)))
     for name in applied:
         typer.echo(f"Applied {name}")
@@ -174,7 +179,7 @@ def import_(
                 )
 
     try:
-        with _database(data_dir) as settings:
+        with _database(data_dir, DATABASE) as settings:
             done = asyncio.run(work(settings))
     except ImportRejected as error:
         for row in error.rows:
@@ -203,11 +208,13 @@ def token(
     if amount is None:
         raise typer.BadParameter("expected a number and s, m, h or d", param_hint="--expires")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[amount[2]]
-    secret = Settings.load().secret_key.get_secret_value()
+    settings = Settings.load(only={"secret_key", "jwt_audience", "jwt_issuer"})
+    secret = settings.secret_key.get_secret_value()
     if not secret:
         raise InvalidSettings({"SECRET_KEY": "is not set. It signs the token"})
     lifetime = timedelta(**{unit: int(amount[1])})
-    typer.echo(Tokens(secret).issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
+    tokens = Tokens(secret, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
+    typer.echo(tokens.issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
 
 
 @app.command()
@@ -228,7 +235,7 @@ def new_epoch(data_dir: DataDir = None) -> None:
         async with Pool.of(settings, max_size=1) as pool:
             await in_transaction(pool, renew)
 
-    with _database(data_dir) as settings:
+    with _database(data_dir, DATABASE) as settings:
         asyncio.run(work(settings))
     typer.echo(
         f"stream_epoch is now {epoch}, and part of every stream's epoch.\n"
@@ -244,14 +251,15 @@ def _given(**options: object) -> dict[str, object]:
 
 @contextmanager
 def _database(
-    data_dir: Path | None, overrides: dict[str, object] | None = None
+    data_dir: Path | None, names: AbstractSet[str], overrides: dict[str, object] | None = None
 ) -> Iterator[Settings]:
-    """The settings, with a database: that of DATABASE_URL, or one that runs as long as the block.
+    """The settings of these names, with a database: that of DATABASE_URL, or one that runs as long
+    as the block.
 
     Raises InvalidSettings if there is neither.
     """
     if data_dir is None:
-        settings = Settings.load(overrides)
+        settings = Settings.load(overrides, only=names)
         if not settings.database_url.get_secret_value():
             raise InvalidSettings(
                 {"DATABASE_URL": "is not set. Set it, or give --data-dir for a Postgres of our own"}
@@ -260,7 +268,7 @@ def _database(
         return
     with _postgres(data_dir) as postgres:
         own = {"database_url": postgres.url, "listen_database_url": ""}
-        yield Settings.load({**(overrides or {}), **own})
+        yield Settings.load({**(overrides or {}), **own}, only=names)
 
 
 @contextmanager

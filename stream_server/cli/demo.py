@@ -17,7 +17,6 @@ from stream_server.database.migrations import migrate
 from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
 from stream_server.inventory.imports import import_catalogue
-from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.worker import work_until
 
@@ -41,16 +40,17 @@ def run(
     """Serve the demo until a signal comes; the exit code for it."""
     asyncio.run(_prepare(settings))
     url = server.url_of(listening)
+    app = create_app(settings, is_demo=True)
 
     async def companion() -> None:
         await _is_ready(url)
         typer.echo(_greeting(url, postgres))
         async with asyncio.TaskGroup() as beside:
-            beside.create_task(work_until(asyncio.Event(), settings, Metrics()))
+            beside.create_task(work_until(asyncio.Event(), settings, app.state.metrics))
             if with_shoppers:
                 beside.create_task(_shop(settings))
 
-    return server.run(create_app(settings, is_demo=True), settings, listening, companion)
+    return server.run(app, settings, listening, companion)
 
 
 async def _shop(settings: Settings) -> None:

@@ -59,7 +59,11 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=4096)
     except socket.gaierror as error:
-        raise InvalidSettings({"HOST": f"{host} is no address here: {error.strerror}"}) from error
+        reason = (
+            f"{host} is no address here: {error.strerror}. conda and some shells set HOST, too; "
+            "--host wins over it"
+        )
+        raise InvalidSettings({"HOST": reason}) from error
     except OSError as error:
         reason = f"{port} on {host} cannot be used: {error.strerror}. Try another with --port"
         raise InvalidSettings({"PORT": reason}) from error
@@ -82,7 +86,8 @@ def run(
 
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
-    web = _Server(server(app, settings).config, app)
+    config = server(app, settings).config
+    web = _Server(config, app, drain_delay=settings.drain_delay_seconds)
 
     async def accompany() -> None:
         try:

@@ -22,7 +22,7 @@ def run(settings: Settings) -> int:
 
     Raises InvalidSettings when the port for the metrics cannot be had.
     """
-    metrics = Metrics()
+    metrics = Metrics(serves=False)
     signals: list[int] = []
 
     async def main() -> None:

@@ -345,6 +345,16 @@ class Pool(AnyPool):
         return Share(self, work)
 
     @property
+    def in_use(self) -> int:
+        """Connections that somebody works with just now."""
+        return self._shares.in_use
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait for a connection just now."""
+        return self._shares.waiting
+
+    @property
     def is_connected(self) -> bool:
         """Whether `connect` has succeeded. It does not say that Postgres still answers."""
         return self._database is not None and self._database.is_connected

@@ -31,6 +31,16 @@ class Shares:
         self._in_use: Counter[Work] = Counter()
         self._waiting: deque[tuple[Work, asyncio.Future[None]]] = deque()
 
+    @property
+    def in_use(self) -> int:
+        """Connections that were taken and not given back."""
+        return self._in_use.total()
+
+    @property
+    def waiting(self) -> int:
+        """Who waits for one."""
+        return sum(not turn.done() for _, turn in self._waiting)
+
     async def take(self, work: Work, patience: float) -> None:
         """One connection; `give` it back. Raises TimeoutError when none came free in `patience`
         seconds. Within a kind of work, who came first is served first."""

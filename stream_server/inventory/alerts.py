@@ -11,7 +11,15 @@ from typing import Final
 from stream_server.database.pool import AnyPool, Queries, Row, in_transaction
 from stream_server.errors import AlertNotFound
 
-__all__ = ["LEVELS", "STATES", "acknowledge", "list_alerts", "payment_refunded", "payment_unplaced"]
+__all__ = [
+    "LEVELS",
+    "STATES",
+    "acknowledge",
+    "list_alerts",
+    "payment_closed",
+    "payment_failed",
+    "payment_unplaced",
+]
 
 LEVELS: Final = ("low", "out", "back", "shortfall", "payment", "sync", "lag")
 LAST: Final = 2**63 - 1  # bigint
@@ -60,12 +68,18 @@ async def payment_unplaced(queries: Queries, reference: str, reason: str) -> Non
     )
 
 
-async def payment_refunded(queries: Queries, reference: str) -> bool:
-    """Close the alert of a payment that became no order; False if there is none."""
-    closed: bool = await queries.fetch_val(
-        "select close_alert(null, null, 'payment', :reference)", {"reference": reference}
+async def payment_failed(queries: Queries, source: str, message: str) -> None:
+    """Open the alert of a report of a payment that ended in an error: `source` is the event, or the
+    payment of an order that could not be made."""
+    await queries.execute(
+        "select raise_alert(null, null, 'payment', :message, :source)",
+        {"source": source, "message": message},
     )
-    return closed
+
+
+async def payment_closed(queries: Queries, source: str) -> None:
+    """Close the alert of a payment, if there is one."""
+    await queries.execute("select close_alert(null, null, 'payment', :source)", {"source": source})
 
 
 async def acknowledge(pool: AnyPool, alert_id: int, actor: str) -> Row:

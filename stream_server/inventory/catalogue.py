@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from stream_server.database.pool import Queries, Row
-from stream_server.database.queries import query
 
 __all__ = [
     "MOST_ALTERNATIVES",
@@ -20,9 +19,10 @@ __all__ = [
 ]
 
 MOST_ALTERNATIVES: Final = 3
-
-FIND_PRODUCTS: Final = query("find_products")
-FIND_ALTERNATIVES: Final = query("find_alternatives")
+SPARE_ALTERNATIVES: Final = 5  # for those that are sold out by now, or in the same cart
+MOST_WORDS: Final = 8  # of a search; each costs a look at all products that have it
+LEAST_OF_A_WORD: Final = 3  # bytes; shorter ones begin so many words that only whole ones count
+SIGNS: Final = str.maketrans("-_./@:<>&+~'\\", " " * 13)  # as in the index; and those of a tsquery
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,12 @@ async def find_products(
     after: str | None = None,
     most: int,
 ) -> Sequence[Facts]:
-    """Products by name, then id, after the one with the id `after`."""
+    """Products by name, then id, after the one with the id `after`. The words stand in their id,
+    name, category or description, whole or as the beginning of one; the first eight count."""
     rows = await queries.fetch_all(
-        FIND_PRODUCTS,
+        "select * from find_products(:words, :category, :after, :most)",
         {
-            "pattern": None if words is None else f"%{_escaped(words)}%",
+            "words": None if words is None else tsquery(words),
             "category": category,
             "after": after,
             "most": most,
@@ -78,10 +79,11 @@ async def find_categories(queries: Queries) -> list[str]:
 
 
 async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dict[str, list[str]]:
-    """For each product, up to three others that can be bought: of the same category first, then
-    those nearest in price (R22). None is among `product_ids` itself."""
+    """For each product, some others that can be bought: of the same category first, then those
+    nearest in price (R22)."""
     rows = await queries.fetch_all(
-        FIND_ALTERNATIVES, {"ids": sorted(set(product_ids)), "most": MOST_ALTERNATIVES}
+        "select * from find_alternatives(cast(:ids as text[]), :most)",
+        {"ids": sorted(set(product_ids)), "most": MOST_ALTERNATIVES + SPARE_ALTERNATIVES},
     )
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -89,6 +91,10 @@ async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dic
     return found
 
 
-def _escaped(words: str) -> str:
-    """For LIKE, where these three mean something."""
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def tsquery(words: str) -> str:
+    """All of the words, in the syntax of `to_tsquery`; one without any finds nothing."""
+    terms = [
+        f"'{word}':*" if len(word.encode()) >= LEAST_OF_A_WORD else f"'{word}'"
+        for word in words.translate(SIGNS).split()[:MOST_WORDS]
+    ]
+    return " & ".join(terms)

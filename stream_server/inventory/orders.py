@@ -6,35 +6,94 @@ transaction it takes part in that. What comes back is the order as the API gives
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from stream_server.database.pool import Queries
 from stream_server.errors import OrderNotFound
 from stream_server.inventory.reservations import CartLine
 
-__all__ = ["Order", "OrderLine", "cancel", "complete", "find", "find_by_payment", "prune", "refund"]
+__all__ = [
+    "Order",
+    "OrderLine",
+    "Paid",
+    "Reversal",
+    "cancel",
+    "complete",
+    "find",
+    "find_by_payment",
+    "is_refunded",
+    "prune",
+    "record_payment",
+    "record_reversal",
+    "refund",
+]
 
 
 class OrderLine(TypedDict):
-    """Units ordered, and how many of them are sold to the order; `unitPrice` in cents."""
+    """Units ordered, those of them that are sold to the order, and those whose money went back."""
 
     productId: str
     variantId: str | None
     quantity: int
     filledQuantity: int
+    refundedQuantity: int
     unitPrice: int
 
 
 class Order(TypedDict):
-    """`status` is paid, shortfall, refunded or cancelled."""
+    """`status` is paid, shortfall, refunded or cancelled. Money is in the currency's smallest unit:
+    `total` is what the units cost, `amount` what was paid, if somebody has said it."""
 
     orderId: int
     status: str
     paymentReference: str | None
+    total: int
+    amount: int | None
+    currency: str | None
+    refundedAmount: int
     createdAt: str
     updatedAt: str
     lines: list[OrderLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What was paid, all in all, in the smallest unit of a currency (ISO 4217). `goods` are for the
+    order's units, before discounts: None where they are all."""
+
+    amount: int
+    currency: str | None = None
+    goods: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """What a provider says of a refund, the sum of a charge's refunds, or a dispute, as it was at
+    some time; see `sql/functions/record_reversal.sql`."""
+
+    id: str
+    payment: str
+    kind: str
+    status: str
+    at: datetime
+    amount: int | None = None
+    currency: str | None = None
+    is_all: bool = False
+    restock: bool = False
+    lines: Sequence[CartLine] | None = None
+    reason: str | None = None
+
+
+class Settled(TypedDict):
+    """The order of a payment, if there is one; whether the payment is known at all; and what
+    somebody has been alerted of: refund_failed, dispute, dispute_lost."""
+
+    orderId: int | None
+    orderStatus: str | None
+    isOurs: bool
+    news: list[str]
 
 
 async def complete(
@@ -77,20 +136,82 @@ async def cancel(queries: Queries, order_id: int, *, actor: str | None = None) -
 
 
 async def refund(
-    queries: Queries, order_id: int, *, restock: bool = True, actor: str | None = None
+    queries: Queries,
+    order_id: int,
+    *,
+    restock: bool = True,
+    lines: Sequence[CartLine] | None = None,
+    amount: int | None = None,
+    reference: str | None = None,
+    actor: str | None = None,
 ) -> Order:
-    """Mark it as refunded and, unless the goods are lost, give back what it took, once.
+    """Note that money went back: all that is left, or that of some units, or an amount. Unless the
+    goods are lost, put the units back on the shelf. `reference` names the provider's refund, which
+    is counted once.
 
-    Raises OrderNotFound.
+    Raises OrderNotFound, InvalidRequest for more than the order has left, OrderConflict for another
+    order's refund, and for a part of an order that is refunded.
     """
     order: Order = await _json(
         queries,
-        "select refund_order(:id, :restock, :actor)",
+        "select refund_order(:id, :restock, :actor, cast(:lines as jsonb), :amount, :reference)",
         id=order_id,
         restock=restock,
         actor=actor,
+        lines=None if lines is None else json.dumps(lines),
+        amount=amount,
+        reference=reference,
     )
     return order
+
+
+async def record_payment(queries: Queries, order_id: int, paid: Paid, *, currency: str) -> bool:
+    """Note what was paid for an order; whether it is another sum, or in another currency than the
+    shop's, `currency`. That opens an alert. Raises OrderNotFound."""
+    differs: bool = await queries.fetch_val(
+        "select record_payment(:id, :amount, :paid_in, :goods, :currency)",
+        {
+            "id": order_id,
+            "amount": paid.amount,
+            "paid_in": paid.currency,
+            "goods": paid.goods,
+            "currency": currency,
+        },
+    )
+    return differs
+
+
+async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -> Settled:
+    """Note what a provider says of money that goes back, and do what follows."""
+    lines = None if reversal.lines is None else json.dumps(reversal.lines)
+    settled: Settled = await _json(
+        queries,
+        "select record_reversal(:id, :payment, :kind, :status, :at, :amount, :currency, :is_all,"
+        " :restock, cast(:lines as jsonb), :reason, :actor)",
+        id=reversal.id,
+        payment=reversal.payment,
+        kind=reversal.kind,
+        status=reversal.status,
+        at=reversal.at,
+        amount=reversal.amount,
+        currency=reversal.currency,
+        is_all=reversal.is_all,
+        restock=reversal.restock,
+        lines=lines,
+        reason=reversal.reason,
+        actor=actor,
+    )
+    return settled
+
+
+async def is_refunded(queries: Queries, payment_reference: str) -> bool:
+    """Whether the provider has said that all of a payment went back."""
+    found: bool = await queries.fetch_val(
+        "select is_all_refunded(:payment,"
+        " (select id from orders where payment_reference = :payment))",
+        {"payment": payment_reference},
+    )
+    return found
 
 
 async def find(queries: Queries, order_id: int) -> Order:

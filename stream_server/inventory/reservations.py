@@ -34,22 +34,26 @@ class CartLine(TypedDict):
 
 
 class ReservationLine(TypedDict):
-    """Units held; `requested` where fewer are held than were asked for, and in a first answer."""
+    """Units held; `requested` where fewer are held than were asked for, and in a first answer.
+    `unitPrice` is in the currency's smallest unit, as it was when they were held."""
 
     productId: str
     variantId: str | None
     quantity: int
+    unitPrice: int
     requested: NotRequired[int]
 
 
 class Reservation(TypedDict):
-    """A hold. `status` is active, converted, released or expired; `expiresAt` is ISO 8601."""
+    """A hold. `status` is active, converted, released or expired; `expiresAt` is ISO 8601. `total`
+    is what its order will cost."""
 
     token: str
     status: str
     expiresAt: str
     isExtendable: bool
     lines: list[ReservationLine]
+    total: int
 
 
 async def reserve(

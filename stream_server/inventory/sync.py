@@ -23,7 +23,7 @@ class Count:
     product_id: str
     variant_id: str | None
     count: int
-    sold_on_shelf: int = 0
+    sold_on_shelf: int | None = None
 
 
 async def apply_counts(

@@ -9,14 +9,17 @@ no parser, no scope. Without the entry, the same stream is an ordinary ASGI resp
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
+import termios
 from typing import Any, cast
 from weakref import ref
 from zlib import crc32
 
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from stream_server.http.protocol import HttpProtocol
 from stream_server.streaming.frames import GZIP_HEAD, LAST_CHUNK, Frame, chunk_of, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
@@ -67,6 +70,10 @@ class StreamConnection(asyncio.Protocol, Subscriber):
         else:
             if sent < len(chunk):
                 self._transport.write(chunk[sent:])
+
+    def backlog(self) -> int:
+        # Of a slow client, the kernel takes nothing more until a third of its buffer is free.
+        return self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
@@ -126,6 +133,16 @@ class GzipConnection(StreamConnection):
         self._transport.close()
 
 
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel has and the client's has not confirmed (tcp(7), SIOCOUTQ)."""
+    number = bytearray(4)
+    try:
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, number)
+    except OSError:
+        return 0
+    return int.from_bytes(number, sys.byteorder)
+
+
 class PlainConnection(StreamConnection):
     """For HTTP/1.0, which knows no chunks: the end of the connection ends the body."""
 
@@ -160,6 +177,12 @@ class Handover:
         """After the head: the connection, or None if the client is gone."""
         return self._protocol.hand_over(self._living_cycle(), hub, is_packed=is_packed)
 
+    def close(self) -> None:
+        """Instead of any answer: the connection ends without a head. To an EventSource that is a
+        network error, after which it comes back; a status other than 200 would end it for good
+        (WHATWG HTML, section 9.2.3). The application returns without sending anything."""
+        self._protocol.hang_up(self._living_cycle())
+
     def _living_cycle(self) -> RequestResponseCycle:
         cycle = self.cycle()
         assert cycle is not None, "it runs the application that asks"
@@ -185,23 +208,13 @@ class _KeptHead:
         self._transport.close()
 
 
-class StreamProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, whose connections streams can take over."""
+class StreamProtocol(HttpProtocol):
+    """HTTP/1.1 on connections that streams can take over."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's, but asks the transport for its addresses and not a socket made for it,
-        which would be a twelfth of what a new stream costs."""
-        self.connections.add(self)
-        self.transport = transport
-        self.flow = FlowControl(transport)
-        self.server = _address(transport, "sockname")
-        self.client = _address(transport, "peername")
-        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
-
-    def on_headers_complete(self) -> None:
+    def begin_request(self) -> None:
         handover = Handover(self)
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: handover}
-        super().on_headers_complete()
+        super().begin_request()
         # Its own: `self.cycle` is another one as soon as the next request has come.
         handover.cycle = ref(self.cycle)
 
@@ -211,6 +224,12 @@ class StreamProtocol(HttpToolsProtocol):
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
 
+    def hang_up(self, cycle: RequestResponseCycle) -> None:
+        """Ends the connection; what was answered before still arrives."""
+        cycle.disconnected = True  # the application may return without an answer
+        self.pipeline.clear()
+        self.transport.close()
+
     def hand_over(
         self, cycle: RequestResponseCycle, hub: Hub, *, is_packed: bool
     ) -> StreamConnection | None:
@@ -219,6 +238,9 @@ class StreamProtocol(HttpToolsProtocol):
         if cycle.disconnected or transport.is_closing():
             cycle.disconnected = True
             return None
+        if self._is_half_closed:  # as a stream ends whose client closes its side later
+            self.hang_up(cycle)
+            return None
         head = cast("_KeptHead", cycle.transport).head
         kind = GzipConnection if is_packed else StreamConnection
         if cycle.scope["http_version"] == "1.0":
@@ -226,7 +248,6 @@ class StreamProtocol(HttpToolsProtocol):
         connection = kind(hub, transport, head)
         transport.set_protocol(connection)  # and from here on told when the transport has drained
         transport.resume_reading()
-        self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.server_state.total_requests += 1
         self.pipeline.clear()
@@ -236,9 +257,3 @@ class StreamProtocol(HttpToolsProtocol):
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
         self.parser = self.flow = self.transport = None  # type: ignore[assignment]
         return connection
-
-
-def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:
-    """Host and port; None of a Unix socket."""
-    address = transport.get_extra_info(which)
-    return (address[0], address[1]) if isinstance(address, tuple) else None

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import count
 from typing import Protocol
 
@@ -48,15 +49,16 @@ class Encoder(Protocol):
 
 
 class Entry:
-    """A product, its JSON once somebody asked for it, and when it may be published again. `id` is
-    the one text of it that all who show it keep."""
+    """A product, its JSON and its tag once somebody asked for them, and when it may be published
+    again. `id` is the one text of it that all who show it keep."""
 
-    __slots__ = ("id", "json", "product", "quiet_until")
+    __slots__ = ("id", "json", "product", "quiet_until", "tag")
 
     def __init__(self, product: Product) -> None:
         self.id = product.id
         self.product = product
         self.json: bytes | None = None
+        self.tag: str | None = None
         self.quiet_until = 0.0
 
 
@@ -99,11 +101,12 @@ class Hub:
         self.entries: dict[str, Entry] = {}
         self.pending: dict[str, Pending] = {}
         self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
-        self.stalls: dict[Subscriber, float] = {}
+        self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and its backlog then
         self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
+        self.longest_life: Callable[[], int] = lambda: 0  # of a new stream, in pings
         self.on_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.topics = Topics()
@@ -178,7 +181,7 @@ class Hub:
                 insort(self._sorted_ids, entry.id)
         else:
             entry.product = product
-            entry.json = None
+            entry.json = entry.tag = None
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
         if product.id not in self.pending and self.topics.is_watched(product.id):
@@ -200,6 +203,15 @@ class Hub:
         if entry.json is None:
             entry.json = self.encoder.product(entry.product)
         return entry.json
+
+    def tag(self, product_id: str) -> str:
+        """What tells the public JSON of a known product from any other: its history, its version
+        and a digest of the bytes, since another release may write another text about a version."""
+        entry = self.entries[product_id]
+        if entry.tag is None:
+            digest = blake2b(self.json(product_id), digest_size=6).hexdigest()
+            entry.tag = f"{self.epoch}.{entry.product.version}.{digest}"
+        return entry.tag
 
     def sorted_ids(self) -> list[str]:
         """Every product id, in order."""
@@ -279,6 +291,7 @@ class Hub:
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.slots[subscriber.slot].add(subscriber)
+        subscriber.pings_left = self.longest_life()
         self.open_streams[topic.kind] += 1
         if subscriber.is_full:
             self.stalled(subscriber)
@@ -325,6 +338,8 @@ class Hub:
         if subscriber.is_stream:
             self.slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
+        if subscriber.place is not None:
+            subscriber.place.leave()
         self.topics.leave(subscriber, topic)
         if topic.ids is None and not topic.subscribers:
             self._pages.clear()
@@ -366,7 +381,23 @@ class Hub:
 
     def stalled(self, subscriber: Subscriber) -> None:
         """Its socket is full since now."""
-        self.stalls.setdefault(subscriber, self.clock())
+        if subscriber not in self.stalls:
+            self.stalls[subscriber] = self.clock(), subscriber.backlog()
+
+    def stalled_since(self, moment: float) -> list[Subscriber]:
+        """Those whose clients have read nothing since this moment (`clock`), as far as sockets
+        tell. Whoever has read something is watched from now on again."""
+        found = []
+        for subscriber, (since, before) in list(self.stalls.items()):
+            if since > moment:
+                break
+            left = subscriber.backlog()
+            if left < before:
+                del self.stalls[subscriber]
+                self.stalls[subscriber] = self.clock(), left  # at the end: they are in order
+            else:
+                found.append(subscriber)
+        return found
 
     def recovered(self, subscriber: Subscriber) -> None:
         """Its socket has drained."""
@@ -388,21 +419,26 @@ class Hub:
         )
 
     def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
-        """The products among these that a reader of the snapshot has not seen as they are; None
-        if it would take a look at the whole catalogue to know."""
+        """The products among these that a reader of the snapshot has not seen as they are, and
+        those that are not there, since the snapshot may be one of other products; None if it
+        would take a look at the whole catalogue to know."""
         xmin = snapshot.xmin
+        missing: list[str] = []
         if ids is None:
             recent = self._recent.since(xmin)
             if recent is None:
                 return None
             ids = tuple(set(recent))
-        return [
+        else:
+            missing = [product_id for product_id in ids if self.public(product_id) is None]
+        changed = [
             product.id
             for product in [self.entries[i].product for i in ids if i in self.entries]
             if product.changed_xid >= xmin
             and not snapshot.sees(product.changed_xid)
             and product.published
         ]
+        return [*changed, *(product_id for product_id in missing if product_id not in changed)]
 
     # Frames
 
@@ -417,6 +453,18 @@ class Hub:
         data = frames.snapshot_data(known, unknown, self.is_live)
         position = self._given_position() if is_last else None
         return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+
+    def page_of(self, ids: Iterable[str]) -> list[str]:
+        """The first of these products, as many as one event should hold."""
+        page: list[str] = []
+        size = 0
+        for product_id in ids:
+            if len(page) == PAGE or size >= _PAGE_BYTES:
+                break
+            page.append(product_id)
+            if self.public(product_id) is not None:
+                size += len(self.json(product_id))
+        return page
 
     def catalogue_page(self, after: str) -> Page:
         """The public products that follow this id, as many as one event should hold."""

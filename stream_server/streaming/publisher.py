@@ -40,6 +40,7 @@ class Publisher:
         *,
         ping: float = 15.0,
         stall: float = 30.0,
+        longest: float = 3600.0,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -47,12 +48,14 @@ class Publisher:
         self._metrics = metrics
         self._ping = ping
         self._stall = stall
+        self._longest = longest
         self._now = now
         self._rng = rng or random.Random()
         self._wake = asyncio.Event()
         self._told_turns = 0
         self._in_turn = 0  # writes in this turn of the loop
         hub.on_change = self._wake.set
+        hub.longest_life = self._longest_life
         hub.on_failure = metrics.failed.labels("stream").inc
 
     async def publish(self) -> None:
@@ -74,7 +77,8 @@ class Publisher:
                 await self._sleep_until_due()
 
     async def ping(self) -> None:
-        """Pings every stream once an interval, and closes those that stay full, for ever."""
+        """Pings every stream once an interval, closes those whose clients read nothing and ends
+        those that have lived long enough, for ever."""
         loop = asyncio.get_running_loop()
         pause = self._ping / PING_SLOTS
         at = loop.time()
@@ -85,6 +89,7 @@ class Publisher:
                 self._abort_stalled()
                 if slot:
                     await self._write_all(list(slot), self._ping_frame())
+                    self._end_old(slot)
 
     async def end_streams(self, seconds: float) -> None:
         """Ends every stream, spread over this time, or over less where they are few; each is told
@@ -231,11 +236,22 @@ class Publisher:
             self._metrics.relayed.inc()
             self._metrics.lag.observe(max(0.0, now - at))
 
+    def _longest_life(self) -> int:
+        """In pings; 0: for ever. With some jitter, so that streams which began together, after a
+        restart, don't all end together."""
+        if not self._longest:
+            return 0
+        return max(1, round(self._longest * self._rng.uniform(0.9, 1.1) / self._ping))
+
+    def _end_old(self, slot: Iterable[Subscriber]) -> None:
+        for subscriber in list(slot):
+            if subscriber.pings_left:
+                subscriber.pings_left -= 1
+                if not subscriber.pings_left:
+                    self._end(subscriber, self._farewell_frame())
+
     def _abort_stalled(self) -> None:
-        now = self._hub.clock()
-        for subscriber, since in list(self._hub.stalls.items()):
-            if now - since < self._stall:
-                return
+        for subscriber in self._hub.stalled_since(self._hub.clock() - self._stall):
             subscriber.abort()
             self._metrics.stalled.inc()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TypeAlias
 from zlib import crc32
 
 import anyio
@@ -14,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 from stream_server.streaming.connection import EXTENSION, Handover
 from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.subscriber import Subscriber
+from stream_server.streaming.subscriber import Place, Subscriber
+
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
 
@@ -24,8 +27,16 @@ HEADERS = {
     "Vary": "Accept-Encoding",
 }
 PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
-HEAD = EventSourceResponse(iter(()), headers=HEADERS)
-PACKED_HEAD = EventSourceResponse(iter(()), headers=PACKED_HEADERS)
+
+
+def _head(headers: dict[str, str]) -> RawHeaders:
+    # Whether a connection stays is the server's to say (RFC 9110, section 7.6.1).
+    response = EventSourceResponse(iter(()), headers=headers)
+    return [each for each in response.raw_headers if each[0] != b"connection"]
+
+
+HEAD = _head(HEADERS)
+PACKED_HEAD = _head(PACKED_HEADERS)
 
 # A comment, the first bytes of a body (the HTML standard, 9.2.6). Proxies that compress decide by
 # the first bytes that they read, and some then keep a body of half a kilobyte back for ever.
@@ -34,7 +45,8 @@ HELLO = Frame(b":\n\n")
 
 class StreamResponse:
     """An ASGI application that streams some products (`ids` None: the whole catalogue), as gzip
-    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended."""
+    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended. `enter` is called
+    when the stream opens, and gives the place that it leaves when it ends."""
 
     def __init__(
         self,
@@ -43,7 +55,9 @@ class StreamResponse:
         last_event_id: str | None = None,
         *,
         is_packed: bool = False,
+        enter: Callable[[], Place] | None = None,
     ) -> None:
+        self._enter = enter
         self._hub = hub
         self._ids = ids
         self._last_event_id = last_event_id
@@ -62,12 +76,11 @@ class StreamResponse:
             await self._take_over(handover, send)
 
     async def _send_head(self, send: Send) -> None:
-        head = PACKED_HEAD if self._is_packed else HEAD
         await send(
             {
                 "type": "http.response.start",
-                "status": head.status_code,
-                "headers": head.raw_headers,
+                "status": 200,
+                "headers": PACKED_HEAD if self._is_packed else HEAD,
             }
         )
 
@@ -77,14 +90,19 @@ class StreamResponse:
         connection = handover.take(self._hub, is_packed=self._is_packed)
         if connection is not None:
             connection.write(HELLO)
-            self._hub.subscribe(connection, self._ids, self._last_event_id)
+            self._subscribe(connection)
+
+    def _subscribe(self, subscriber: Subscriber) -> None:
+        if self._enter is not None:
+            subscriber.place = self._enter()
+        self._hub.subscribe(subscriber, self._ids, self._last_event_id)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
-        headers = PACKED_HEADERS if self._is_packed else HEADERS
-        response = EventSourceResponse(subscriber.body(), headers=headers, ping=0)
+        response = EventSourceResponse(subscriber.body(), ping=0)
+        response.raw_headers = PACKED_HEAD if self._is_packed else HEAD
         try:
-            self._hub.subscribe(subscriber, self._ids, self._last_event_id)
+            self._subscribe(subscriber)
             with subscriber.sending:
                 await response(scope, receive, send)
         finally:
@@ -103,8 +121,7 @@ class TurnedAway:
         self._body = b"retry: %d\n\n" % int(retry_ms * random.uniform(0.5, 2.5))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [each for each in HEAD.raw_headers if each[0] != b"connection"]
-        headers.append((b"content-length", b"%d" % len(self._body)))
+        headers = [*HEAD, (b"content-length", b"%d" % len(self._body))]
         if scope["http_version"] in ("1.0", "1.1"):  # HTTP/2 has no such field
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -119,12 +136,14 @@ class BodySubscriber(Subscriber):
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
-        self._parts: list[bytes] = []
+        self._parts = [self._hello()]
         self._size = 0
         self._wake = asyncio.Event()
         self._has_ended = False
         self.sending = anyio.CancelScope()
-        self.write(HELLO)
+
+    def _hello(self) -> bytes:
+        return HELLO.body
 
     def write(self, frame: Frame) -> None:
         self._put(frame.body)
@@ -135,6 +154,9 @@ class BodySubscriber(Subscriber):
         self._wake.set()
         if self._size > _HIGH_WATER and not self.is_full:
             self.pause()
+
+    def backlog(self) -> int:
+        return self._size
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
@@ -156,8 +178,10 @@ class BodySubscriber(Subscriber):
             while self._parts:
                 data = b"".join(self._parts)
                 self._parts.clear()
-                yield data  # returns when the server has taken it
-                self._size = 0
+                for start in range(0, len(data), _HIGH_WATER):
+                    part = data[start : start + _HIGH_WATER]
+                    yield part  # returns when the server has taken it
+                    self._size = max(0, self._size - len(part))
                 if self.is_full and not self._parts:
                     self.resume()
 
@@ -170,12 +194,18 @@ class GzipBody(BodySubscriber):
     def __init__(self, hub: Hub) -> None:
         self._checksum = self._said = 0
         super().__init__(hub)
-        self._parts[0] = GZIP_HEAD + self._parts[0]
+
+    def _hello(self) -> bytes:
+        self._count(HELLO.body)
+        return GZIP_HEAD + HELLO.packed
 
     def write(self, frame: Frame) -> None:
-        self._checksum = crc32(frame.body, self._checksum)
-        self._said += len(frame.body)
+        self._count(frame.body)
         self._put(frame.packed)
+
+    def _count(self, body: bytes) -> None:
+        self._checksum = crc32(body, self._checksum)
+        self._said += len(body)
 
     def end(self) -> None:
         if not self._has_ended:

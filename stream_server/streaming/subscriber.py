@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from stream_server.streaming.frames import Frame
 
@@ -26,6 +25,13 @@ logger = logging.getLogger(__name__)
 PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
 
 
+class Place(Protocol):
+    """Where a stream is counted for as long as it is open."""
+
+    def leave(self) -> None:
+        """It is not open any more."""
+
+
 class Subscriber:
     """Base of the ways to write: a connection, an ASGI response, a waiting poll.
 
@@ -34,7 +40,7 @@ class Subscriber:
     whole catalogue, page by page, all that follows `cursor` is owed, too.
     """
 
-    __slots__ = ("cursor", "hub", "is_full", "owed", "slot", "topic")
+    __slots__ = ("cursor", "hub", "is_full", "owed", "pings_left", "place", "slot", "topic")
 
     is_stream: ClassVar[bool] = True
 
@@ -45,6 +51,8 @@ class Subscriber:
         self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
+        self.pings_left = 0  # until it has lived long enough; 0: it may live for ever
+        self.place: Place | None = None
 
     def write(self, frame: Frame) -> None:
         """Hands a frame to the socket. May call `pause` before it returns."""
@@ -53,6 +61,10 @@ class Subscriber:
     def send(self, frame: Frame) -> None:
         """Like `write`, for a subscriber that is up to date, so that nothing waits before it."""
         self.write(frame)
+
+    def backlog(self) -> int:
+        """How many bytes were written that the socket has not taken; 0 where nobody can tell."""
+        return 0
 
     def end(self) -> None:
         """Ends the stream in order: what was written still arrives."""
@@ -126,7 +138,7 @@ class Subscriber:
                 return page.frame
             self.owed = None
             return self.hub.last_page(page)
-        ids = list(islice(owed, PAGE))
+        ids = self.hub.page_of(owed)
         owed.difference_update(ids)
         if not owed:
             self.owed = None

@@ -17,7 +17,7 @@ from stream_server.web import inputs
 from stream_server.web.auth import authenticated
 from stream_server.web.envelope import success
 from stream_server.web.representation import optional_timestamp, timestamp
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
 
 __all__ = ["alert_routes"]
 
@@ -27,7 +27,7 @@ _PRIVATE = {"Cache-Control": "no-store"}
 def alert_routes() -> list[Resource]:
     """The routes of alerts. They find the pool in `request.app.state`."""
     return [
-        Resource("/api/admin/alerts", GET=_list),
+        Resource("/api/admin/alerts", GET=Taking(_list, "state", "level", "limit", "before")),
         Resource("/api/admin/alerts/{alert_id}/acknowledge", POST=_acknowledge),
     ]
 

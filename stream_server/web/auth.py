@@ -1,7 +1,9 @@
 """Who writes: bearer tokens (RFC 6750) that are JWTs, signed with SECRET_KEY (HS256) or by a shop's
 own issuer, whose public key is set (RS256).
 
-A token says who (`sub`, the actor in the log), as what (`role`) and until when (`exp`).
+A token says who (`sub`, the actor in the log), as what (`role`) and until when (`exp`); with
+JWT_AUDIENCE or JWT_ISSUER set, also for whom (`aud`) and by whom (`iss`). An issuer that signs for
+several applications needs the first: else a token for another one is good here.
 """
 
 from __future__ import annotations
@@ -32,10 +34,18 @@ class Identity:
 
 
 class Tokens:
-    """Makes and reads tokens. A key that is empty is no key."""
+    """Makes and reads tokens. A key that is empty is no key; an audience or an issuer that is
+    empty is not asked for."""
 
-    def __init__(self, secret: str, public_key: str = "") -> None:
+    def __init__(
+        self, secret: str, public_key: str = "", *, audience: str = "", issuer: str = ""
+    ) -> None:
         self._secret = secret
+        self._audience = audience
+        self._issuer = issuer
+        self._required = [
+            "exp", "sub", *(["aud"] if audience else ()), *(["iss"] if issuer else ()),
+        ]  # fmt: skip
         # The key decides the algorithm, never the token: else a public key would pass as a secret.
         self._keys = {
             algorithm: key for algorithm, key in (("HS256", secret), ("RS256", public_key)) if key
@@ -45,7 +55,13 @@ class Tokens:
         """A token signed with the secret. Raises ValueError if there is none."""
         if not self._secret:
             raise ValueError("there is no secret to sign with")
-        claims = {"sub": subject, "role": role, "iat": now, "exp": now + lifetime}
+        claims: dict[str, object] = {
+            "sub": subject, "role": role, "iat": now, "exp": now + lifetime,
+        }  # fmt: skip
+        if self._audience:
+            claims["aud"] = self._audience
+        if self._issuer:
+            claims["iss"] = self._issuer
         return jwt.encode(claims, self._secret, "HS256")
 
     def read(self, token: str) -> Identity:
@@ -58,11 +74,19 @@ class Tokens:
                 token,
                 self._keys[algorithm],
                 [algorithm],
-                options={"require": ["exp", "sub"], "verify_aud": False},
+                audience=self._audience or None,
+                issuer=self._issuer or None,
+                options={"require": self._required, "verify_aud": bool(self._audience)},
                 leeway=CLOCK_SKEW,
             )
         except jwt.ExpiredSignatureError:
             raise ValueError("the token has expired") from None
+        except jwt.InvalidAudienceError:
+            raise ValueError("the token is for another audience") from None
+        except jwt.InvalidIssuerError:
+            raise ValueError("the token is of another issuer") from None
+        except jwt.MissingRequiredClaimError as error:
+            raise ValueError(f"the token lacks {error.claim}") from None
         except (jwt.PyJWTError, TypeError, OverflowError, RecursionError):
             # Before 2.15 the library lets the last three out: of a list, Infinity, or deep nesting.
             raise ValueError("the token is not valid") from None

@@ -4,6 +4,7 @@ limited by address and size. A reservation's own token is what gives access to i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -16,17 +17,18 @@ from stream_server.errors import InsufficientStock, InvalidRequest, ReservationN
 from stream_server.inventory import reservations
 from stream_server.inventory.group_commit import GroupCommit
 from stream_server.inventory.reservations import CartLine, Reservation
+from stream_server.settings import Settings
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.auth import identified
 from stream_server.web.envelope import success
-from stream_server.web.limits import Limits
+from stream_server.web.limits import limits_of
+from stream_server.web.links import link
 from stream_server.web.products import with_alternatives
 from stream_server.web.routing import Resource
 
 __all__ = ["cart_lines", "checkout_routes"]
 
-MAX_LINES = 100
 SHOPPER = "shopper"  # the actor of those who don't say who they are
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -43,8 +45,8 @@ def checkout_routes() -> list[Resource]:
 
 def cart_lines(given: Any) -> list[CartLine]:
     """`lines` as a client sends them: each 1 to 2147483647 units of a product or variant."""
-    if not isinstance(given, list) or not 1 <= len(given) <= MAX_LINES:
-        raise InvalidRequest("lines", f"an array of 1 to {MAX_LINES} lines")
+    if not isinstance(given, list) or not 1 <= len(given) <= inputs.MAX_LINES:
+        raise InvalidRequest("lines", f"an array of 1 to {inputs.MAX_LINES} lines")
     return [_cart_line(line, f"lines[{index}]") for index, line in enumerate(given)]
 
 
@@ -65,7 +67,7 @@ async def _reserve(request: Request) -> Response:
     lines = cart_lines(body.get("lines"))
     allow_partial = inputs.flag(body.get("allowPartial"), "allowPartial", default=False)
     if actor == SHOPPER:
-        _limits(request).count_lines(request, len(lines))
+        _refuse_too_much(request, lines)
     try:
         group_commit: GroupCommit = request.app.state.group_commit
         reservation = await group_commit.reserve(
@@ -73,7 +75,8 @@ async def _reserve(request: Request) -> Response:
         )
     except InsufficientStock as error:
         raise await with_alternatives(request, error) from None
-    return _answer(reservation, status=201)
+    headers = {"Location": link(request, f"/api/reservations/{reservation['token']}")}
+    return _answer(reservation, status=201, headers=headers)
 
 
 async def _get(request: Request) -> Response:
@@ -93,11 +96,10 @@ async def _release(request: Request) -> Response:
     return _answer(await retried(lambda: reservations.release(_pool(request), token, actor=actor)))
 
 
-def _answer(reservation: Reservation, status: int = 200) -> Response:
-    headers = dict(NO_STORE)
-    if status == 201:
-        headers["Location"] = f"/api/reservations/{reservation['token']}"
-    return success(to_json(reservation), status=status, headers=headers)
+def _answer(
+    reservation: Reservation, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return success(to_json(reservation), status=status, headers={**NO_STORE, **(headers or {})})
 
 
 def _admitted(request: Request) -> str:
@@ -105,8 +107,25 @@ def _admitted(request: Request) -> str:
     identity = identified(request)
     if identity is not None:
         return identity.subject
-    _limits(request).count_request(request)
+    limits_of(request).count_reservation(request)
     return SHOPPER
+
+
+def _refuse_too_much(request: Request, lines: list[CartLine]) -> None:
+    """Raises InvalidRequest for more units than a shopper may have, HTTPException 429 past the
+    address' rates."""
+    settings: Settings = request.app.state.settings
+    for index, line in enumerate(lines):
+        if line["quantity"] > settings.max_units_per_line:
+            raise InvalidRequest(
+                f"lines[{index}].quantity", f"{settings.max_units_per_line} at most"
+            )
+    units = sum(line["quantity"] for line in lines)
+    if units > settings.max_units_per_cart:
+        raise InvalidRequest(
+            "lines", f"of {settings.max_units_per_cart} units at most in all, not {units}"
+        )
+    limits_of(request).count_cart(request, len(lines), units)
 
 
 def _token(request: Request) -> str:
@@ -114,11 +133,6 @@ def _token(request: Request) -> str:
         return inputs.text(request.path_params["token"], "token")
     except InvalidRequest:
         raise ReservationNotFound from None
-
-
-def _limits(request: Request) -> Limits:
-    limits: Limits = request.app.state.limits
-    return limits
 
 
 def _hold(request: Request) -> timedelta:

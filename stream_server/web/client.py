@@ -18,9 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.web import inputs, packing
+from stream_server.web import packing
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Resource
+from stream_server.web.validators import if_none_match, is_among
 
 _TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
 _HEADERS = {
@@ -103,7 +104,7 @@ async def _stable(request: Request) -> Response:
     name = _known(client, request.path_params["name"])
     etag = f'"{client.hash}"'
     headers = {**_headers(name), "Cache-Control": _REVALIDATE, "ETag": etag}
-    if inputs.etag_matches(request.headers.get("if-none-match"), etag):
+    if is_among(etag, if_none_match(request)):
         return Response(status_code=304, headers=headers)
     if not name.endswith(".js"):
         return Response(client.sources[name], headers=headers)

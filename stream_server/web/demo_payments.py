@@ -13,18 +13,21 @@ import secrets
 import time
 import urllib.request
 from hashlib import sha256
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_server.inventory import reservations
+from stream_server.settings import Settings
 from stream_server.web import inputs
 from stream_server.web.html import Pages, page
 from stream_server.web.inventory import loaded_hub
+from stream_server.web.links import link
 from stream_server.web.pages import priced_lines
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
+from stream_server.web.writes import refuse_foreign
 
 __all__ = ["demo_payment_routes"]
 
@@ -35,14 +38,14 @@ EVENTS = {"pay": "checkout.session.completed", "decline": "checkout.session.expi
 
 def demo_payment_routes() -> list[Resource]:
     """The payment page. It finds pool, hub and settings in `request.app.state`."""
-    return [Resource("/demo/pay", GET=page(_show), POST=page(_pay))]
+    return [Resource("/demo/pay", GET=page(_show), POST=Taking(page(_pay), guard=refuse_foreign))]
 
 
 async def _show(request: Request) -> Response:
     token = inputs.text(request.query_params.get("reservation"), "reservation")
     reservation = await reservations.find(request.app.state.pool, token)
     if reservation["status"] == "converted":
-        return _thanks(token)
+        return _thanks(request, token)
     pages: Pages = request.app.state.pages
     lines = priced_lines(loaded_hub(request), reservation)
     return pages.answer(request, "pay.html", lines=lines, token=token)
@@ -57,20 +60,23 @@ async def _pay(request: Request) -> Response:
         raise HTTPException(400, "A payment is made or declined")
     reservation = await reservations.find(request.app.state.pool, token)
     if reservation["status"] != "converted":
-        total = sum(each["total"] for each in priced_lines(loaded_hub(request), reservation))
-        secret = request.app.state.settings.stripe_webhook_secret.get_secret_value()
-        body = _event(EVENTS[action], token, total)
+        settings: Settings = request.app.state.settings
+        secret = settings.stripe_webhook_secret.get_secret_value().partition(",")[0].strip()
+        body = _event(EVENTS[action], token, reservation["total"], settings.currency)
         status = await asyncio.to_thread(_post, _webhook(request), body, _signature(body, secret))
         if status != 200:
             raise HTTPException(502, "The payment could not be told to the shop")
-    return _thanks(token) if action == "pay" else RedirectResponse("/checkout?declined", 303)
+    if action == "pay":
+        return _thanks(request, token)
+    return RedirectResponse(link(request, "/checkout?declined"), 303)
 
 
-def _thanks(token: str) -> Response:
-    return RedirectResponse(f"/thanks?{urlencode({'reservation': token})}", 303)
+def _thanks(request: Request, token: str) -> Response:
+    place = link(request, f"/thanks?{urlencode({'reservation': token})}")
+    return RedirectResponse(place, 303)
 
 
-def _event(kind: str, token: str, total: int) -> bytes:
+def _event(kind: str, token: str, total: int, currency: str) -> bytes:
     """https://docs.stripe.com/api/checkout/sessions/object, as far as we look at it."""
     session = {
         "id": f"cs_demo_{secrets.token_hex(12)}",
@@ -80,7 +86,7 @@ def _event(kind: str, token: str, total: int) -> bytes:
         "payment_intent": f"pi_demo_{secrets.token_hex(12)}",
         "payment_status": "paid" if kind == EVENTS["pay"] else "unpaid",
         "amount_total": total,
-        "currency": "usd",
+        "currency": currency.lower(),
     }
     event = {
         "id": f"evt_demo_{secrets.token_hex(12)}",
@@ -102,7 +108,8 @@ def _signature(body: bytes, secret: str) -> str:
 def _webhook(request: Request) -> str:
     """Where this server listens, which no header of a request has a say in."""
     host, port = request.scope["server"]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{WEBHOOK}"
+    root = quote(request.scope.get("root_path", "").rstrip("/"))
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}{WEBHOOK}"
 
 
 def _post(url: str, body: bytes, signature: str) -> int:

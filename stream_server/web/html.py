@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
@@ -23,6 +23,8 @@ from stream_server.inventory import rules
 from stream_server.web import pictures
 from stream_server.web.client import ClientFiles
 from stream_server.web.encodings import accepts_gzip
+from stream_server.web.limits import PAGE, limits_of
+from stream_server.web.links import prefix_of
 from stream_server.web.routing import Resource
 
 __all__ = ["Pages", "compressed", "money", "page", "static_routes"]
@@ -49,27 +51,43 @@ class Pages:
 
     def __init__(self, client: ClientFiles) -> None:
         folder = files("stream_server") / "static" / "shop"
-        self.files = {each.name: each.read_bytes() for each in folder.iterdir()}
+        # Relative, so that they need not know the prefix; by the hash, so that it is kept.
+        of_client = f"'../../client/{client.hash}/".encode()
+        self.files = {
+            each.name: each.read_bytes().replace(b"'/client/", of_client)
+            for each in folder.iterdir()
+        }
         self.hash = _hash(self.files)
-        self._environment = Environment(
+        self._client = client
+        self._environment_at = lru_cache(maxsize=8)(self._made_environment)
+
+    def _made_environment(self, prefix: str) -> Environment:
+        """The templates, with all that they link under a prefix."""
+
+        def linked(path: Callable[..., str]) -> Callable[..., str]:
+            return lambda *given: prefix + path(*given)
+
+        environment = Environment(
             loader=PackageLoader("stream_server"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(money=money, segment=segment)
-        self._environment.globals.update(
-            client=client.url,
+        environment.filters.update(money=money)
+        environment.globals.update(
+            link=linked(str),
+            client=linked(self._client.url),
             client_modules=[
-                client.url(name)
-                for name in sorted(client.sources)
+                name
+                for name in sorted(self._client.sources)
                 if name.endswith(".js") and name not in _WITHOUT_USE_HERE
             ],
-            static=self.url,
-            picture=pictures.url,
+            static=linked(self.url),
+            picture=linked(pictures.url),
             message=rules.product_page_message,
         )
+        return environment
 
     def url(self, name: str) -> str:
         """The path of a file in static/shop. Raises KeyError for one unknown."""
@@ -80,7 +98,8 @@ class Pages:
         self, request: Request, template: str, status: int = 200, **given: object
     ) -> Response:
         """A page."""
-        text = self._environment.get_template(template).render(**given)
+        environment = self._environment_at(prefix_of(request))
+        text = environment.get_template(template).render(**given)
         return compressed(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
 
 
@@ -89,6 +108,7 @@ def page(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
+            limits_of(request).count_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
             known: Response = request.app.state.explain(error)
@@ -142,11 +162,6 @@ def compressed(
 def money(cents: int) -> str:
     """Cents as `<live-price>` writes them in English."""
     return f"${cents / 100:,.2f}"
-
-
-def segment(value: str) -> str:
-    """A value as one segment of a path."""
-    return quote(value, safe="")
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:

@@ -25,8 +25,10 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.auth import authenticated
 from stream_server.web.envelope import success
+from stream_server.web.links import link
 from stream_server.web.representation import optional_timestamp, timestamp
-from stream_server.web.routing import Resource
+from stream_server.web.routing import Resource, Taking
+from stream_server.web.writes import refuse_foreign
 
 __all__ = ["ImportTasks", "import_routes"]
 
@@ -65,8 +67,10 @@ class ImportTasks:
 
 def import_routes() -> list[Resource]:
     """The routes of imports. They find the pool and the tasks in `request.app.state`."""
+    names = ("dryRun", "name", "format", "reason", "wait")
+    receiving = Taking(_import, *names, guard=refuse_foreign)
     return [
-        Resource("/api/admin/imports", GET=_list, POST=_import),
+        Resource("/api/admin/imports", GET=Taking(_list, "limit", "before"), POST=receiving),
         Resource("/api/admin/imports/{import_id}", GET=_show),
     ]
 
@@ -118,7 +122,7 @@ async def _import(request: Request) -> Response:
     batch = _batch(await find_batch(request.app.state.pool, batch_id))
     if task.done():
         return success(to_json(batch), headers=_PRIVATE)
-    place = f"{request.scope.get('root_path', '')}/api/admin/imports/{batch_id}"
+    place = link(request, f"/api/admin/imports/{batch_id}")
     return success(to_json(batch), status=202, headers={**_PRIVATE, "Location": place})
 
 

@@ -1,7 +1,8 @@
 """Reading what clients send: each wrong field is an InvalidRequest that names it."""
 
 import json
-from collections.abc import Iterable
+import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,9 +11,11 @@ from starlette.requests import Request
 
 from stream_server.errors import InvalidRequest
 from stream_server.streaming.frames import to_json
+from stream_server.web.limits import BYTES_A_REQUEST, limits_of
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_IDS = 500
+MAX_LINES = 100  # of a cart
 MAX_ID = 200  # characters, as the database allows
 MAX_INTEGER = 2**31 - 1
 MAX_BIG_INTEGER = 2**63 - 1
@@ -31,7 +34,8 @@ def refuse_wrapped(request: Request) -> None:
 
 
 async def raw_body(request: Request) -> bytes:
-    """The body as it came. Raises HTTPException 413 past 1 MiB, and 415 if it is wrapped."""
+    """The body as it came. Raises HTTPException 413 past 1 MiB, 415 if it is wrapped, and 429 for
+    more of it than an address may send."""
     refuse_wrapped(request)
     body = bytearray()
     length = request.headers.get("content-length") or "0"
@@ -41,6 +45,7 @@ async def raw_body(request: Request) -> bytes:
         body += part
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"The body is larger than {MAX_BODY} bytes")
+    limits_of(request).count_request(request.scope, len(body) // BYTES_A_REQUEST)
     return bytes(body)
 
 
@@ -121,10 +126,12 @@ def product_ids(given: Any, field: str = "productIds") -> list[str]:
 
 
 def product_ids_in_query(request: Request) -> list[str] | None:
-    """`?productIds=a,b`, which may be repeated; None if it is not there at all."""
+    """`?productIds=a,b`, which may be repeated, also as `productIds[]`, as axios and jQuery write
+    a list; None if it is not there at all."""
     if not request.scope["query_string"]:
         return None
-    given = request.query_params.getlist("productIds")
+    query = request.query_params
+    given = [*query.getlist("productIds"), *query.getlist("productIds[]")]
     if not given:
         return None
     ids = [each for part in given for each in part.split(",") if each]
@@ -142,10 +149,8 @@ def number_in_query(
     given = request.query_params.get(field)
     if given is None:
         return default
-    try:
-        number = float(given)
-    except ValueError:
-        number = float("nan")
+    is_number = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", given)
+    number = float(given) if is_number else math.nan
     if not lowest <= number <= highest:
         raise InvalidRequest(field, f"a number from {lowest:g} to {highest:g}")
     return number
@@ -198,23 +203,6 @@ def _digits(given: str, field: str, lowest: int, highest: int) -> int:
     if not (given.isascii() and given.isdecimal() and len(given) <= 19):
         raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
     return whole(int(given), field, lowest, highest)
-
-
-def etag_matches(if_none_match: str | None, etag: str) -> bool:
-    """Weak comparison of If-None-Match with an entity tag (RFC 9110, 13.1.2)."""
-    if if_none_match is None:
-        return False
-    return if_none_match == etag or any(
-        _opaque(each) in ("*", _opaque(etag)) for each in _tags(if_none_match)
-    )
-
-
-def _tags(field: str) -> Iterable[str]:
-    return (each.strip() for each in field.split(","))
-
-
-def _opaque(tag: str) -> str:
-    return tag.removeprefix("W/")
 
 
 def _refuse_constant(name: str) -> None:

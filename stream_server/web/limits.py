@@ -1,59 +1,142 @@
-"""How much one address may ask for without a token: requests, and lines of carts.
+"""How much one address may ask for without a token.
 
 Counted in this process's memory: several processes allow as much each.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from ipaddress import IPv6Address, ip_address
+from typing import Final
 
-from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["Limits"]
+from stream_server.errors import InvalidRequest
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+from stream_server.streaming.stream import TurnedAway
+from stream_server.web.addresses import client_host, networks
+from stream_server.web.auth import identified
+from stream_server.web.crowd import Crowd
+from stream_server.web.rates import Rate, Refusal
+from stream_server.web.routing import ErrorMap
+
+__all__ = ["Admission", "Limits", "limits_of"]
+
+logger = logging.getLogger(__name__)
+
+IDS_A_REQUEST: Final = 20  # product ids that cost as much as a plain request
+BYTES_A_REQUEST: Final = 8192  # of a body, likewise
+STREAM_RETRY_MS: Final = 5000  # at least, and some jitter: for streams that there is no room for
+PAGE: Final = 20  # plain requests that a page with cards costs
+_SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 
 class Limits:
-    """Rates such as `600/minute;5000/hour`, or empty for none."""
+    """The limits by address: rates, and how many streams and waiting polls there may be at once."""
 
-    def __init__(self, requests: str, lines: str) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._requests: list[RateLimitItem] = parse_many(requests) if requests else []
-        self._lines: list[RateLimitItem] = parse_many(lines) if lines else []
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._requests = Rate(settings.request_rate)
+        self._searches = Rate(settings.search_rate)
+        self._reservations = Rate(settings.reservation_rate)
+        self._lines = Rate(settings.reservation_line_rate)
+        self._units = Rate(settings.reservation_unit_rate)
+        self._metrics = metrics
+        self._warned_at = -math.inf
+        self.streams = Crowd(settings.streams_per_address)
+        self.polls = Crowd(settings.polls_per_address)
 
-    def count_request(self, request: Request) -> None:
-        """Raises HTTPException 429, saying when to try again, if it is one too many."""
-        self._count(self._requests, "requests", request, 1)
+    def count_request(self, scope: Scope, cost: int = 1) -> None:
+        """Any request, or what it costs beyond that. Raises HTTPException 429, saying when to try
+        again, if that is too much; not for whoever has a token."""
+        hosts = networks(client_host(scope))
+        refused = self._requests.take(hosts, cost) if cost else None
+        if refused is None:
+            return
+        if math.isinf(refused[1]):  # it costs all that there is
+            refused = self._requests.take(hosts, self._requests.most or cost)
+        if refused is not None and not _has_token(scope):
+            self._refuse(scope, refused, "requests", "REQUEST_RATE")
 
-    def count_lines(self, request: Request, lines: int) -> None:
-        """The same for the lines of a cart."""
-        self._count(self._lines, "lines", request, lines)
+    def count_search(self, request: Request) -> None:
+        """A search of the catalogue by words. Raises HTTPException 429."""
+        refused = self._searches.take(networks(client_host(request.scope)))
+        if refused is not None and not _has_token(request.scope):
+            self._refuse(request.scope, refused, "searches", "SEARCH_RATE")
 
-    def _count(self, rates: list[RateLimitItem], kind: str, request: Request, cost: int) -> None:
-        address = _address(request)
-        for rate in rates:
-            if not self._limiter.hit(rate, kind, address, cost=cost):
-                reset = self._limiter.get_window_stats(rate, kind, address).reset_time
-                seconds = max(1, math.ceil(reset - time.time()))
-                raise HTTPException(
-                    429, "That is too much from one address", {"Retry-After": str(seconds)}
-                )
+    def count_reservation(self, request: Request) -> None:
+        """A shopper's request about a reservation. Raises HTTPException 429."""
+        refused = self._reservations.take(networks(client_host(request.scope)))
+        if refused is not None:
+            self._refuse(request.scope, refused, "reservations", "RESERVATION_RATE")
+
+    def count_cart(self, request: Request, lines: int, units: int) -> None:
+        """What a shopper wants to be held. Raises HTTPException 429, and InvalidRequest for a cart
+        that will never be within the rates."""
+        hosts = networks(client_host(request.scope))
+        for rate, cost, what, name in (
+            (self._lines, lines, "cart lines", "RESERVATION_LINE_RATE"),
+            (self._units, units, "units", "RESERVATION_UNIT_RATE"),
+        ):
+            if rate.most is not None and cost > rate.most:
+                raise InvalidRequest("lines", f"{rate.most} {what} at most, not {cost}")
+            refused = rate.take(hosts, cost)
+            if refused is not None:
+                self._refuse(request.scope, refused, what, name)
+
+    def _refuse(self, scope: Scope, refused: Refusal, what: str, name: str) -> None:
+        item, seconds = refused
+        self._metrics.limited.labels(what).inc()
+        now = time.monotonic()
+        if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
+            self._warned_at = now
+            logger.warning(
+                "%s gets a 429: %s is %s. If it is a proxy, name it in FORWARDED_ALLOW_IPS",
+                client_host(scope), name, item,
+            )  # fmt: skip
+        raise HTTPException(
+            429,
+            f"Too many {what} from one address: {item} at most",
+            {"Retry-After": str(max(1, math.ceil(seconds)))},
+        )
 
 
-def _address(request: Request) -> str:
-    """The client's address; of IPv6 the network of 64 bits, which one client has to itself."""
-    host = request.client.host if request.client else ""
+class Admission:
+    """Middleware that refuses an address which has asked for too much."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, explain: ErrorMap) -> None:
+        self._app = app
+        self._limits = limits
+        self._explain = explain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._limits.count_request(scope)
+            except HTTPException as error:
+                await self._refusal(scope, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope, error: HTTPException) -> ASGIApp:
+        if scope["path"].endswith("/stream"):
+            return TurnedAway(STREAM_RETRY_MS)
+        refusal = self._explain(error)
+        assert refusal is not None
+        return refusal
+
+
+def _has_token(scope: Scope) -> bool:
     try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address):
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return address.exploded[:19]
+        return identified(Request(scope)) is not None
+    except HTTPException:
+        return False
+
+
+def limits_of(request: Request) -> Limits:
+    """The application's."""
+    limits: Limits = request.app.state.limits
+    return limits

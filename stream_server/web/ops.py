@@ -33,7 +33,7 @@ async def _healthz(_: Request) -> Response:
 async def _readyz(request: Request) -> Response:
     """New clients may be sent here: the state is live, and Postgres takes orders."""
     hub: Hub = request.app.state.hub
-    if request.app.state.is_draining:
+    if request.app.state.is_draining or request.app.state.is_leaving:
         return failure(503, "shutting_down", "The server is shutting down")
     if not hub.is_live:
         known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
@@ -56,6 +56,8 @@ async def _readyz(request: Request) -> Response:
 async def _metrics(request: Request) -> Response:
     hub: Hub = request.app.state.hub
     text = request.app.state.metrics.render(
-        open_streams=hub.open_streams, products=len(hub.entries)
+        open_streams=hub.open_streams,
+        products=len(hub.entries),
+        waiting_polls=len(hub.waiters),
     )
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -26,6 +26,8 @@ from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, pictures
 from stream_server.web.html import FOR_EVER, Pages, compressed, page
 from stream_server.web.inventory import loaded_hub
+from stream_server.web.limits import limits_of
+from stream_server.web.products import shelf_of
 from stream_server.web.representation import JSON, product_data
 from stream_server.web.routing import Resource
 
@@ -53,7 +55,7 @@ class Item:
         return "edition" in words and self.data["maxQuantity"] is not None
 
     @property
-    def url(self) -> str:
+    def path(self) -> str:
         return f"/products/{quote(self.id, safe='')}"
 
 
@@ -85,6 +87,8 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     words = inputs.optional_text(query.get("q", "").strip() or None, "q")
     category = inputs.optional_text(query.get("category") or None, "category")
     limit = inputs.whole_in_query(request, "limit", default=PAGE, lowest=1, highest=200)
+    if words is not None:
+        limits_of(request).count_search(request)
     found = await catalogue.find_products(
         _pool(request),
         words=words,
@@ -100,7 +104,7 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     return _answer(
         request,
         "products.html",
-        categories=await catalogue.find_categories(_pool(request)),
+        categories=await shelf_of(request).categories(_pool(request)),
         **_with_stock(hub, _items(hub, found[:limit])),
         words=words,
         category=category,
@@ -117,11 +121,13 @@ async def _product(request: Request) -> Response:
     if product is None or facts is None:
         raise ProductNotFound(product_id)
     item = Item(facts, product_data(product))
-    others = (await catalogue.find_alternatives(_pool(request), [product_id])).get(product_id, ())
-    facts_of = [await catalogue.find_product(_pool(request), each) for each in others]
-    alternatives = [
-        other for other in _items(hub, filter(None, facts_of)) if other.data["isAvailable"]
+    found = await shelf_of(request).alternatives(_pool(request), [product_id])
+    others = [each for each in found[product_id] if _is_available(hub, each)]
+    facts_of = [
+        await catalogue.find_product(_pool(request), each)
+        for each in others[: catalogue.MOST_ALTERNATIVES]
     ]
+    alternatives = _items(hub, filter(None, facts_of))
     return _answer(
         request,
         "product.html",
@@ -131,6 +137,11 @@ async def _product(request: Request) -> Response:
         stock=_stock(hub, [item, *alternatives]),
         can_notify=any(getattr(each, "path", "") == NOTIFICATIONS for each in request.app.routes),
     )
+
+
+def _is_available(hub: Hub, product_id: str) -> bool:
+    product = hub.public(product_id)
+    return product is not None and bool(product_data(product)["isAvailable"])
 
 
 def _selected(data: JSON, variant_id: str | None) -> JSON | None:
@@ -176,19 +187,20 @@ async def _picture(request: Request) -> Response:
 
 
 def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
-    """Its lines with names and prices as they are now: `total` and `price` are cents."""
+    """Its lines with names as they are now and prices as they were when it was made: `total` and
+    `price` are cents."""
     lines = []
     for line in reservation["lines"]:
         product = hub.public(line["productId"])
-        data: JSON = product_data(product) if product else {"name": line["productId"], "price": 0}
+        data: JSON = product_data(product) if product else {"name": line["productId"]}
         variants = {each["variantId"]: each for each in data.get("variants", ())}
         variant = variants.get(line["variantId"], {})
-        price = variant.get("price", data["price"])
+        price = line["unitPrice"]
         lines.append(
             {
                 "name": data["name"],
                 "variant": variant.get("variantValue", ""),
-                "picture": pictures.url(line["productId"], variant.get("variantValue", "")),
+                "productId": line["productId"],
                 "quantity": line["quantity"],
                 "price": price,
                 "total": price * line["quantity"],
@@ -210,10 +222,15 @@ def _with_stock(hub: Hub, items: list[Item]) -> dict[str, object]:
 
 
 def _stock(hub: Hub, items: Iterable[Item]) -> str:
-    """What a page's stream need not begin with: its products as JSON, and the position from which
-    it goes on. As the text of a script element that is data (HTML standard, section 4.12.1.3)."""
-    known = [hub.json(item.id) for item in items if hub.public(item.id) is not None]
-    data = b'{"position":%b,"products":[%b]}' % (to_json(hub.position()), b",".join(known))
+    """What a page's stream need not begin with: its products as JSON by their ids, and the position
+    from which it goes on. As the text of a script element that is data (HTML standard, 4.12.1.3).
+    """
+    known = b",".join(
+        b"%b:%b" % (to_json(item.id), hub.json(item.id))
+        for item in items
+        if hub.public(item.id) is not None
+    )
+    data = b'{"position":%b,"known":{%b}}' % (to_json(hub.position()), known)
     return data.decode().replace("<", "\\u003c")  # so that no tag can begin in it
 
 

@@ -5,28 +5,60 @@ falls apart; here `%2F` stays in its segment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stream_server.errors import InvalidRequest
+from stream_server.web import writes
+
+__all__ = ["Endpoint", "Resource", "Shortcut", "Taking", "is_api", "segments_of"]
+
+API: Final = "/api"
+CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
+LISTS: Final = frozenset({"productIds"})  # may be repeated, and be called `productIds[]`
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 ErrorMap = Callable[[Exception], ASGIApp | None]
+Guard = Callable[[Request], None]
+
+
+class Taking:
+    """An endpoint, the query parameters that it knows, and what a write must be like (`guard`)."""
+
+    def __init__(
+        self, endpoint: Endpoint, *query: str, guard: Guard | None = writes.refuse_but_json
+    ) -> None:
+        self.endpoint = endpoint
+        self.query = frozenset(query)
+        self.names = query
+        self.guard = guard
 
 
 class Resource(BaseRoute):
     """A path such as `/api/inventory/{product_id}/stream`, with an endpoint a method.
 
-    GET answers HEAD too. Any other method is a 405 that names the right ones (RFC 9110, 15.5.6).
+    GET answers HEAD too, and all answer OPTIONS. Any other method is a 405 that names the right
+    ones (RFC 9110, 15.5.6). Under /api, a query parameter that the endpoint does not know is a
+    400; pages are linked from anywhere, with parameters of all sorts.
     """
 
-    def __init__(self, path: str, **endpoints: Endpoint) -> None:
+    def __init__(self, path: str, **endpoints: Endpoint | Taking) -> None:
         self.path = path
-        self._endpoints = dict(endpoints)
+        self.endpoints = {
+            method: each if isinstance(each, Taking) else Taking(each)
+            for method, each in endpoints.items()
+        }
         if "GET" in endpoints:
-            self._endpoints["HEAD"] = endpoints["GET"]
+            self.endpoints["HEAD"] = self.endpoints["GET"]
+        self._allow = {"Allow": ", ".join(sorted((*self.endpoints, "OPTIONS")))}
+        self._is_api = is_api(path)
         segments = list(enumerate(path.split("/")))
         self._length = len(segments)
         self._names = [(i, each[1:-1]) for i, each in segments if each.startswith("{")]
@@ -49,14 +81,21 @@ class Resource(BaseRoute):
 
     async def respond(self, request: Request) -> ASGIApp:
         """The answer to a request for this path."""
-        endpoint = self._endpoints.get(request.scope["method"])
-        if endpoint is None:
-            raise HTTPException(405, headers={"Allow": ", ".join(sorted(self._endpoints))})
-        return await endpoint(request)
+        method = request.scope["method"]
+        taking = self.endpoints.get(method)
+        if taking is None:
+            if method == "OPTIONS":
+                return Response(status_code=204, headers=self._allow)
+            raise HTTPException(405, headers=self._allow)
+        if taking.guard is not None and method not in SAFE:
+            taking.guard(request)
+        if self._is_api and request.scope["query_string"]:
+            _refuse_unknown(request, taking)
+        return await taking.endpoint(request)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
-            parameters = self.parameters(_segments(scope))
+            parameters = self.parameters(segments_of(scope))
             if parameters is not None:
                 return Match.FULL, {"path_params": parameters}
         return Match.NONE, {}
@@ -64,6 +103,31 @@ class Resource(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
+
+
+class Ending:
+    """Middleware that ends connections with their next answer while the server drains: whoever
+    asks again is sent to another one. HTTP/2 has no such field (RFC 9113, section 8.2.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not scope["app"].state.is_draining
+            or not scope["http_version"].startswith("1.")
+        ):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                fields = [each for each in message["headers"] if each[0] != b"connection"]
+                message = {**message, "headers": [*fields, (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 class Shortcut:
@@ -83,7 +147,7 @@ class Shortcut:
         await (app or self._app)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        segments = _segments(scope)
+        segments = segments_of(scope)
         for resource in self._resources:
             parameters = resource.parameters(segments)
             if parameters is not None:
@@ -101,8 +165,33 @@ class Shortcut:
             return response
 
 
-def _segments(scope: Scope) -> list[str]:
+def is_api(path: str) -> bool:
+    """Whether programs read what is there, not people."""
+    return path == API or path.startswith(f"{API}/")
+
+
+def _refuse_unknown(request: Request, taking: Taking) -> None:
+    """Raises InvalidRequest for a parameter that would be ignored, or that is there twice."""
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in taking.query:
+            if name not in LISTS and given.setdefault(name, value) != value:
+                raise InvalidRequest(name, "given once")
+        elif name != CACHE_BUSTER and name.removesuffix("[]") not in LISTS & taking.query:
+            known = ", ".join(taking.names)
+            raise InvalidRequest(
+                name[:50], f"left out: known parameters are {known}" if known else "left out"
+            )
+
+
+def segments_of(scope: Scope) -> list[str]:
+    """The parts of the raw path, which begins with a slash; without what we are mounted under."""
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
-    root: str = scope.get("root_path", "")
-    return (path[len(root) :] if root and path.startswith(root) else path).split("/")
+    segments = path.split("/")
+    if root := scope.get("root_path", "").rstrip("/"):
+        # Counted, as the raw path is escaped and the root is not.
+        whole: str = scope["path"]
+        if whole == root or whole.startswith(f"{root}/"):
+            segments = ["", *segments[root.count("/") + 1 :]]
+    return segments if len(segments) > 1 else ["", ""]

@@ -7,23 +7,27 @@ import math
 import resource
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from stream_server.errors import ProductNotFound
+from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.streaming.stream import StreamResponse, TurnedAway
 from stream_server.web import inputs
+from stream_server.web.addresses import client_host
 from stream_server.web.encodings import accepts_gzip
-from stream_server.web.routing import Resource
+from stream_server.web.inventory import started_hub
+from stream_server.web.limits import IDS_A_REQUEST, STREAM_RETRY_MS, limits_of
+from stream_server.web.routing import Resource, Taking
 
 logger = logging.getLogger(__name__)
 
-_SPARE_FILES = 64  # for polls, Postgres and logs; or a twentieth of all
 _SECONDS_BETWEEN_WARNINGS = 60.0
-_FULL_RETRY_MS = 5000  # at least, and some jitter
 
 
 class StreamLimit:
@@ -44,7 +48,7 @@ class StreamLimit:
             return True
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         is_unlimited = files == resource.RLIM_INFINITY
-        self._streams = math.inf if is_unlimited else files - max(_SPARE_FILES, files // 20)
+        self._streams = math.inf if is_unlimited else files - spare_files(files)
         if streams < self._streams:
             return True
         now = time.monotonic()
@@ -61,13 +65,13 @@ class StreamLimit:
 def stream_routes() -> list[Resource]:
     """The stream routes. They find the hub and the source in `request.app.state`."""
     return [
-        Resource("/api/inventory/stream", GET=_stream_several),
-        Resource("/api/inventory/{product_id}/stream", GET=_stream_one),
+        Resource("/api/inventory/stream", GET=Taking(_stream_several, "productIds", "lastEventId")),
+        Resource("/api/inventory/{product_id}/stream", GET=Taking(_stream_one, "lastEventId")),
     ]
 
 
 async def _stream_one(request: Request) -> ASGIApp:
-    hub: Hub = request.app.state.hub
+    hub = started_hub(request)
     product_id = request.path_params["product_id"]
     if hub.is_loaded and hub.public(product_id) is None:
         raise ProductNotFound(product_id)
@@ -76,7 +80,13 @@ async def _stream_one(request: Request) -> ASGIApp:
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    return await _stream(request, request.app.state.hub, ids)
+    hub = started_hub(request)
+    shown = len(hub.entries) if ids is None else len(ids)
+    try:
+        limits_of(request).count_request(request.scope, shown // IDS_A_REQUEST)
+    except HTTPException:  # too many requests
+        return TurnedAway(STREAM_RETRY_MS)
+    return await _stream(request, hub, ids)
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
@@ -88,10 +98,15 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
         await _catch_up(request.app.state.source, hub)
     if request.app.state.is_draining:
         return TurnedAway(hub.retry_ms)
+    crowd, host = limits_of(request).streams, client_host(request.scope)
+    if crowd.is_full(host):
+        request.app.state.metrics.limited.labels("streams").inc()
+        return TurnedAway(STREAM_RETRY_MS)
     if not request.app.state.stream_limit.has_room(hub):
-        return TurnedAway(max(hub.retry_ms, _FULL_RETRY_MS))
+        return TurnedAway(STREAM_RETRY_MS)
     is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
-    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed)
+    enter = partial(crowd.enter, host)
+    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:

@@ -1,60 +1,31 @@
-"""Stripe's events, and what each of them does to reservations and orders.
+"""Stripe's events as they come: signed, and with the few fields that we know of their objects.
 
-    checkout.session.completed                paid: complete the order; unpaid: wait
-    checkout.session.async_payment_succeeded  complete the order
-    checkout.session.async_payment_failed     release the reservation
-    checkout.session.expired                  release the reservation
-    charge.refunded                           refund the order, if all was refunded
-
-A session names its reservation in `metadata.reservation_token` or `client_reference_id`. The
-payment reference of the order is the payment intent, or the session where there is nothing to pay.
-An event is recorded once, in the transaction of what it does: sent again, it does nothing. Its
-outcome says in words what became of it. https://docs.stripe.com/checkout/fulfillment
+What is done about them is in `stripe_deals.py`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import stripe
 
-from stream_server.database.pool import Transaction
-from stream_server.errors import (
-    OrderConflict,
-    ReservationConverted,
-    ReservationEnded,
-    ReservationNotFound,
-    WebhookRejected,
-)
-from stream_server.inventory import alerts, orders, reservations
+from stream_server.errors import InvalidRequest, WebhookRejected
+from stream_server.inventory.orders import Paid
+from stream_server.inventory.reservations import CartLine
+from stream_server.web.checkout import cart_lines
 
-__all__ = ["UNHANDLED", "Event", "deal_with", "verified"]
+__all__ = ["Event", "verified"]
 
-logger = logging.getLogger(__name__)
-
-ACTOR: Final = "stripe"
 TOLERANCE: Final = 300  # seconds since it was signed
-UNHANDLED: Final = "not handled"
-LOCK: Final = int.from_bytes(b"paid")  # the first of two keys of an advisory lock
-REFUND_WAITS: Final = "refund waits for its order"
-REFUNDED_UNPLACED: Final = "refunded a payment without an order"
-
-RECORD: Final = """
-insert into webhook_events (id, type, reference, signed_at)
-values (:id, :type, :reference, :signed_at)
-on conflict (id) do update set signed_at = excluded.signed_at
- where webhook_events.signed_at < excluded.signed_at
-returning xmax = 0 as is_new
-"""
-FINISH: Final = "update webhook_events set outcome = :outcome where id = :id"
-WAITING_REFUND: Final = """
-update webhook_events set outcome = :outcome
- where reference = :reference and outcome = :waits returning id
-"""
+LARGEST: Final = 2**53 - 1  # of an amount; JSON has no larger whole numbers that all programs read
+LATEST: Final = 253_402_300_799  # the last second of the calendar, since 1970
+WORDS: Final = {"true": True, "false": False}
+TOKEN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as Postgres makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,40 +34,110 @@ class Event:
     type: str
     signed_at: int  # seconds since 1970
     object: Mapping[str, Any]  # Stripe's, of which we know a few fields
+    created: int | None = None  # seconds since 1970
+
+    @property
+    def at(self) -> datetime:
+        """When what it tells of happened."""
+        return datetime.fromtimestamp(self.created or self.signed_at, UTC)
 
     @property
     def reservation_token(self) -> str | None:
-        """The reservation that a session names."""
-        metadata = self.object.get("metadata")
-        named = metadata.get("reservation_token") if isinstance(metadata, Mapping) else None
-        return _name(named or self.object.get("client_reference_id"), 200)
+        """The reservation that it names, if that can be one: other checkouts of the same account
+        have names of their own."""
+        for given in (self.metadata.get("reservation_token"), self.text("client_reference_id")):
+            if isinstance(given, str) and TOKEN.fullmatch(given):
+                return given
+        return None
 
     @property
     def payment_reference(self) -> str | None:
-        """The payment intent of a session or a charge; else the session."""
-        intent = self.object.get("payment_intent")
-        if isinstance(intent, Mapping):  # expanded
-            intent = intent.get("id")
-        return _name(intent or self.object.get("id"), 200)
+        """The payment intent of a session, charge, refund or dispute; else the charge or itself."""
+        for field in ("payment_intent", "charge"):
+            given = self.object.get(field)
+            if isinstance(given, Mapping):  # expanded
+                given = given.get("id")
+            if given is not None:
+                return _name(given, 200)
+        return self.text("id")
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        given = self.object.get("metadata")
+        return given if isinstance(given, Mapping) else {}
+
+    @property
+    def paid(self) -> Paid | None:
+        """What a session or a payment intent was paid with; None if it does not say it."""
+        amount = self.amount("amount_total", "amount_received")
+        if amount is None:
+            return None
+        return Paid(amount, self.text("currency", 3), self._goods(amount))
+
+    @property
+    def is_restocking(self) -> bool | None:
+        """What the metadata say of the refunded units: whether they go back on the shelf. Of a
+        charge, those of its newest refund come first, where Stripe lists it."""
+        for given in (*_refunds(self.object), self.object):
+            said = given.get("metadata")
+            if isinstance(said, Mapping) and (word := str(said.get("restock")).lower()) in WORDS:
+                return WORDS[word]
+        return None
+
+    @property
+    def lines(self) -> list[CartLine] | None:
+        """The units that a refund is for, as JSON in its metadata's `lines`."""
+        try:
+            return cart_lines(json.loads(self.metadata["lines"]))
+        except (KeyError, TypeError, ValueError, RecursionError, InvalidRequest):
+            return None
+
+    def amount(self, *fields: str) -> int | None:
+        """The first of these fields that is an amount."""
+        return next(
+            (each for field in fields if (each := _amount(self.object.get(field))) is not None),
+            None,
+        )
+
+    def text(self, field: str, longest: int = 200) -> str | None:
+        return _name(self.object.get(field), longest)
+
+    def _goods(self, amount: int) -> int | None:
+        """What of it is for goods, before discounts: as said, or less what else is in the sum."""
+        if (subtotal := self.amount("amount_subtotal")) is not None:
+            return subtotal
+        parts = self.object.get("total_details")
+        if not isinstance(parts, Mapping):
+            return None
+        more = (_amount(parts.get("amount_shipping")) or 0) + (
+            _amount(parts.get("amount_tax")) or 0
+        )
+        return max(0, amount - more + (_amount(parts.get("amount_discount")) or 0))
 
 
-def verified(body: bytes, signature: str | None, secret: str) -> Event:
-    """The event in a request's raw body.
+def _refunds(charge: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The refunds that a charge of Stripe's older API versions lists, the newest first."""
+    listed = charge.get("refunds")
+    data = listed.get("data") if isinstance(listed, Mapping) else None
+    return [each for each in data if isinstance(each, Mapping)] if isinstance(data, list) else []
+
+
+def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
+    """The event in a request's raw body, signed with one of the secrets.
 
     Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
     """
-    try:
-        # As text: before 15.6, the library signs the text "b'…'" of bytes.
-        stripe.WebhookSignature.verify_header(body.decode(), signature, secret, TOLERANCE)
-    except stripe.SignatureVerificationError as error:
-        reason = str(error.user_message or error).partition(" (")[0]
-        raise WebhookRejected(reason) from None
-    except (ValueError, TypeError):
-        raise WebhookRejected("The body or its signature is no text") from None
+    _verify(body, signature, secrets)
     try:
         event = json.loads(body)
-        found = Event(event["id"], event["type"], _signed_at(signature), event["data"]["object"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = Event(
+            event["id"],
+            event["type"],
+            _signed_at(signature),
+            event["data"]["object"],
+            _time(event.get("created")),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
         raise WebhookRejected("The body is no event") from None
     named = _name(found.id, 255) and _name(found.type, 255)
     if named is None or not isinstance(found.object, Mapping):
@@ -104,34 +145,19 @@ def verified(body: bytes, signature: str | None, secret: str) -> Event:
     return found
 
 
-async def deal_with(connection: Transaction, event: Event) -> str | None:
-    """Do what the event asks for; its outcome, or None if it has been dealt with before.
-
-    Wants a transaction. Raises WebhookRejected for a replay: Stripe signs an event anew each time
-    that it sends it. Raises what the database raises: the event is then not recorded, and is
-    dealt with when it is sent again.
-    """
-    reference = event.payment_reference
-    # Of a payment and its refund, which come in any order, one waits for the other.
-    await connection.execute(
-        "select pg_advisory_xact_lock(:lock, hashtext(:reference))",
-        {"lock": LOCK, "reference": reference or event.id},
-    )
-    values = {
-        "id": event.id,
-        "type": event.type,
-        "reference": reference,
-        "signed_at": event.signed_at,
-    }
-    is_new = await connection.fetch_val(RECORD, values)
-    if is_new is None:
-        raise WebhookRejected("It has come before with a signature as new as this one")
-    if not is_new:
-        return None
-    deal = DEALS.get(event.type)
-    outcome = UNHANDLED if deal is None else await deal(connection, event)
-    await connection.execute(FINISH, {"id": event.id, "outcome": outcome})
-    return outcome
+def _verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
+    reason = "There is no secret"
+    for secret in secrets:
+        try:
+            # As text: before 15.6, the library signs the text "b'…'" of bytes.
+            stripe.WebhookSignature.verify_header(body.decode(), signature, secret, TOLERANCE)
+        except stripe.SignatureVerificationError as error:
+            reason = str(error.user_message or error).partition(" (")[0]
+        except (ValueError, TypeError):
+            raise WebhookRejected("The body or its signature is no text") from None
+        else:
+            return
+    raise WebhookRejected(reason)
 
 
 def _name(given: object, longest: int) -> str | None:
@@ -141,93 +167,17 @@ def _name(given: object, longest: int) -> str | None:
     return None
 
 
+def _amount(given: object) -> int | None:
+    is_whole = isinstance(given, int) and not isinstance(given, bool)
+    return given if is_whole and 0 <= given <= LARGEST else None  # type: ignore[operator, return-value]
+
+
+def _time(given: object) -> int | None:
+    seconds = _amount(given)
+    return seconds if seconds and seconds <= LATEST else None
+
+
 def _signed_at(signature: str | None) -> int:
     """The time in a header `t=…,v1=…` that has been verified: the first, as for the library."""
     parts = [part.split("=", 1) for part in (signature or "").split(",") if "=" in part]
     return int(next(value for key, value in parts if key == "t"))
-
-
-async def _complete_if_paid(connection: Transaction, event: Event) -> str:
-    if event.object.get("payment_status") not in ("paid", "no_payment_required"):
-        return "waits for its payment"
-    return await _complete(connection, event)
-
-
-async def _complete(connection: Transaction, event: Event) -> str:
-    token, reference = event.reservation_token, event.payment_reference
-    if token is None or reference is None:
-        return "no reservation named"
-    was_known = await orders.find_by_payment(connection, reference) is not None
-    try:
-        async with connection.savepoint():
-            order = await orders.complete(
-                connection,
-                reservation_token=token,
-                payment_reference=reference,
-                record_shortfall=True,
-                actor=ACTOR,
-            )
-    except ReservationNotFound:
-        return await _unplaced(connection, event, reference, "the reservation is not known")
-    except OrderConflict as error:
-        reason = error.message[:1].lower() + error.message[1:]
-        return await _unplaced(connection, event, reference, reason)
-    if await _was_refunded(connection, reference, "order refunded"):
-        await orders.refund(connection, order["orderId"], actor=ACTOR)
-        return "order completed and refunded"
-    if order["status"] == "cancelled" or (order["status"] == "refunded" and not was_known):
-        return await _unplaced(connection, event, reference, f"the order is {order['status']}")
-    if order["status"] == "shortfall":
-        logger.error("Order %d is paid, but cannot be filled", order["orderId"])
-        return "order short of stock"
-    return "order completed"
-
-
-async def _unplaced(connection: Transaction, event: Event, reference: str, reason: str) -> str:
-    """Somebody has paid and gets nothing, so somebody else has to look at it."""
-    if await _was_refunded(connection, reference, REFUNDED_UNPLACED):
-        return f"paid and refunded; {reason}"
-    logger.error("Stripe's event %s: %s is paid, but %s", event.id, reference, reason)
-    await alerts.payment_unplaced(connection, reference, reason)
-    return f"paid, but {reason}"
-
-
-async def _was_refunded(connection: Transaction, reference: str, outcome: str) -> bool:
-    """Whether a refund of this payment came before it; that one's outcome is now this."""
-    values = {"reference": reference, "waits": REFUND_WAITS, "outcome": outcome}
-    return await connection.fetch_val(WAITING_REFUND, values) is not None
-
-
-async def _release(connection: Transaction, event: Event) -> str:
-    token = event.reservation_token
-    if token is None:
-        return "no reservation named"
-    try:
-        async with connection.savepoint():
-            await reservations.release(connection, token, actor=ACTOR)
-    except ReservationNotFound:
-        return "the reservation is not known"
-    except (ReservationEnded, ReservationConverted):
-        return "the reservation had ended"
-    return "reservation released"
-
-
-async def _refund(connection: Transaction, event: Event) -> str:
-    reference = event.payment_reference
-    if event.object.get("refunded") is not True or reference is None:
-        return "a part was refunded: nothing given back"
-    was_unplaced = await alerts.payment_refunded(connection, reference)
-    order_id = await orders.find_by_payment(connection, reference)
-    if order_id is None:
-        return REFUNDED_UNPLACED if was_unplaced else REFUND_WAITS
-    await orders.refund(connection, order_id, actor=ACTOR)
-    return "order refunded"
-
-
-DEALS: Mapping[str, Callable[[Transaction, Event], Awaitable[str]]] = {
-    "checkout.session.completed": _complete_if_paid,
-    "checkout.session.async_payment_succeeded": _complete,
-    "checkout.session.async_payment_failed": _release,
-    "checkout.session.expired": _release,
-    "charge.refunded": _refund,
-}

@@ -59,7 +59,9 @@ def _counts(given: Any) -> list[Count]:
             inputs.text(each.get("productId"), f"{place}.productId"),
             inputs.optional_text(each.get("variantId"), f"{place}.variantId"),
             units,
-            inputs.whole(each.get("soldOnShelf", 0), f"{place}.soldOnShelf", 0, units),
+            inputs.whole(each["soldOnShelf"], f"{place}.soldOnShelf", 0, units)
+            if "soldOnShelf" in each
+            else None,
         )
         if counts.setdefault((count.product_id, count.variant_id), count) is not count:
             raise InvalidRequest(place, "of a product or variant that is not counted before")

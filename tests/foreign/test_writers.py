@@ -369,3 +369,19 @@ async def asleep(server: Server) -> None:
     async with asyncio.timeout(15):
         while server.state() != "asleep":  # noqa: ASYNC110  # no event says so
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+async def test_a_new_product_has_an_id_that_an_address_can_have_and_an_old_one_goes_on(
+    shop: Connection, name: str
+) -> None:
+    insert = "insert into products (id, name, base_price, max_quantity) values ($1, 'A', 1, 1)"
+    with pytest.raises(asyncpg.CheckViolationError, match="cannot be called"):
+        await shop.execute(insert, name)
+    before = shop.transaction()  # it is as if it had never been: its log does not begin with it
+    await before.start()
+    await shop.execute("alter table products disable trigger user")
+    await shop.execute(insert, name)
+    await shop.execute("alter table products enable trigger user")
+    await shop.execute("update products set sold_quantity = 1 where id = $1", name)
+    await before.rollback()

@@ -200,15 +200,18 @@ def without_lifespan(app: ASGIApp) -> Any:
 
 
 def app_on(database_url: str, **overrides: Any) -> Starlette:
-    """The application, with settings that let tests end quickly."""
+    """The application, with settings that let tests end quickly, and without pings but for tests
+    that want some."""
     given = {
         "database_url": database_url,
         "stream_conflate_ms": 20,
         "stream_drain_seconds": 0,
-        "stream_ping_seconds": 3600,
         **overrides,
     }
-    return create_app(Settings.load(given))
+    settings = Settings.load(given)
+    if "stream_ping_seconds" not in overrides:  # longer than anybody may set it
+        settings = settings.model_copy(update={"stream_ping_seconds": 3600.0})
+    return create_app(settings)
 
 
 async def products_in(connection: Connection) -> dict[str, Product]:

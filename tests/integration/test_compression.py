@@ -52,7 +52,7 @@ async def test_public_json_comes_by_gzip_and_is_the_same(
             assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
             etag = packed.headers.get("etag")
             assert etag == plain.headers.get("etag")
-            if etag:
+            if etag and "json" not in given:  # a batch by POST has its tag in the body
                 again, body = await raw(
                     client, path, headers={**PACKED, "If-None-Match": etag}, **given
                 )

@@ -437,20 +437,22 @@ async def test_a_shutdown_tells_each_stream_when_to_come_back_and_ends_it(
 
     streams = [asyncio.create_task(follow(url)) for url in urls]
     await until(lambda: stock.open_streams == len(urls))
-    async with calling(stock.url) as client:
-        assert (await client.get("/readyz")).status_code == 200
+    async with calling(stock.url) as client, calling(stock.url) as other:
+        for each in (client, other):
+            assert (await each.get("/readyz")).status_code == 200
         stock.uvicorn.should_exit = True
         await until(lambda: stock.app.state.is_draining)
         response = await client.get("/readyz")  # on a connection from before
         assert response.status_code == 503
         assert response.json()["error"]["code"] == "shutting_down"
-        response = await client.get(ONE)  # another status would end an EventSource for good
+        assert response.headers["connection"] == "close"
+        response = await other.get(ONE)  # another status would end an EventSource for good
         assert response.status_code == 200
         assert re.fullmatch(r"retry: \d+\n\n", response.text)
     async with asyncio.timeout(10):
         ended = await asyncio.gather(*streams)
     assert {events[-1] for events, _ in ended} == {"ping"}
-    assert all(events[-2:-1] == ["snapshot"] for events, _ in ended)
+    assert all(events[-2:-1] == ["snapshot"] for events, _ in ended), ended
     times = [retry for _, retry in ended]
     assert all(time is not None and 1000 <= time <= 5000 for time in times)
     assert len(set(times)) > 1

@@ -5,15 +5,24 @@ than 200 (the HTML standard, 9.2.3). So no stream may get one that would pass by
 """
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from stream_server.app import started as started_app
+from stream_server.server import Server as StreamServer
 from stream_server.streaming.source import Source
 from stream_server.web.streams import StreamLimit
-from tests.integration.clients import calling, connected, get, reading
+from tests.integration.clients import Stream, calling, connected, get, reading
 from tests.integration.servers import (
     Connection,
     Server,
@@ -24,6 +33,7 @@ from tests.integration.servers import (
     started,
     until,
 )
+from tests.ports import reserved_port
 
 ONE = "/api/inventory/unit-00000/stream"
 SEVERAL = "/api/inventory/stream?productIds=unit-00000,unit-00001,missing"
@@ -169,3 +179,130 @@ async def test_a_stream_too_many_is_told_when_to_come_back(
     assert len(times) > 1
     assert all(2_500 <= time <= 12_500 for time in times)
     assert server.open_streams == 0
+
+
+# When it stops
+
+
+@pytest.mark.settings(stream_drain_seconds=3)
+async def test_a_poll_that_comes_while_streams_end_does_not_wait(
+    server: Server, connection: Connection
+) -> None:
+    """Each that waited is answered at once, and asks again at once: it must not hold up the end."""
+    await add_products(connection, 1)
+    await server.published(connection)
+    assert server.uvicorn is not None
+    async with AsyncExitStack() as stack:
+        for _ in range(150):  # so many that their farewells take all of the time
+            stream = await stack.enter_async_context(reading(server.url + ONE))
+            await stream.next("snapshot")
+        client = await stack.enter_async_context(calling(server.url))
+        etag = (await client.get("/api/inventory/unit-00000")).headers["etag"]
+        server.uvicorn.should_exit = True
+        await until(lambda: server.app.state.is_draining)
+        assert server.open_streams
+        poll = client.get("/api/inventory/unit-00000?wait=60", headers={"If-None-Match": etag})
+        response = await asyncio.wait_for(poll, 2.5)
+        assert response.status_code == 304
+        assert response.headers["connection"] == "close"
+    await until(lambda: not server.open_streams)
+
+
+async def test_a_balancer_is_told_before_the_listener_closes(
+    database_url: str, connection: Connection
+) -> None:
+    await add_products(connection, 1)
+    app = app_on(database_url)
+    config = uvicorn.Config(app, lifespan="on", log_config=None, ws="none")
+    config.load()
+    server = StreamServer(config, app, drain_delay=60)
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    task = asyncio.create_task(server._serve([listening]))  # serve() would take the signals
+    async with reading_when_ready(app, url) as stream:
+        server.should_exit = True
+        await until(lambda: app.state.is_leaving)
+        async with calling(url) as client:  # on a new connection
+            assert (await client.get("/readyz")).status_code == 503
+            assert (await client.get("/api/inventory/unit-00000")).status_code == 200
+        await sell(connection, "unit-00000")
+        await stream.next("inventory_updated")
+        server.force_exit = True  # as a second Ctrl-C
+        await task
+
+
+@asynccontextmanager
+async def reading_when_ready(app: Starlette, url: str) -> AsyncIterator[Stream]:
+    await until(lambda: app.state.hub.is_live)
+    async with reading(url + ONE) as stream:
+        await stream.next("snapshot")
+        yield stream
+
+
+# In another application
+
+
+async def test_mounted_it_says_what_it_lacks_or_runs(
+    database_url: str, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await add_products(connection, 1)
+    stock = app_on(database_url)
+    alone = Starlette(routes=[Mount("/stock", stock)])
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with started_app(stock):
+            yield
+
+    whole = Starlette(routes=[Mount("/stock", stock)], lifespan=lifespan)
+    alone.state = whole.state = stock.state  # as PromptServer wants it
+    async with started(alone) as server, calling(server.url) as client:
+        for path in ("/stock/api/inventory/unit-00000", "/stock" + ONE, "/stock/readyz"):
+            response = await client.get(path)
+            assert response.status_code == 503
+            assert "stream_server.app.started()" in response.json()["error"]["message"]
+        assert "lifespan" in caplog.text
+    async with started(whole) as server, calling(server.url) as client:
+        await until(lambda: stock.state.hub.is_live)
+        assert (await client.get("/stock/api/inventory/unit-00000")).status_code == 200
+        async with reading(server.url + "/stock" + ONE) as stream:
+            await stream.next("snapshot")
+            await sell(connection, "unit-00000")
+            await stream.next("inventory_updated")
+
+
+async def test_another_server_runs_it_and_its_streams_say_farewell(
+    database_url: str, connection: Connection
+) -> None:
+    await add_products(connection, 1)
+    with reserved_port() as port:
+        process = subprocess.Popen(  # noqa: ASYNC220  # it is watched, not waited for
+            [sys.executable, "-m", "uvicorn", "--port", str(port), "stream_server.asgi:app"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "DATABASE_URL": database_url, "STREAM_RETRY_MS": "7000"},
+        )
+        try:
+            await accepting(port)
+            async with reading(f"http://127.0.0.1:{port}{ONE}") as stream:
+                await stream.next("snapshot")
+                process.terminate()
+                rest = await stream.rest()
+                assert stream.retry is not None
+                assert stream.retry != 7000  # a time of its own
+                assert {each.event for each in rest} <= {"ping", "source"}
+            await asyncio.to_thread(process.wait, 20)
+        finally:
+            process.kill()
+            process.wait()
+
+
+async def accepting(port: int) -> None:
+    for _ in range(400):
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)  # until the process listens, of which nothing else tells
+    raise TimeoutError

@@ -312,12 +312,12 @@ async def test_an_encoded_body_or_a_form_is_415(server: Server) -> None:
 async def test_a_wrong_method_is_told_the_right_ones(server: Server) -> None:
     async with calling(server.url) as client:
         for method, path, allowed in (
-            ("DELETE", "/api/inventory/x", "GET, HEAD"),
-            ("POST", "/api/inventory", "GET, HEAD"),
-            ("GET", "/api/inventory/batch", "POST"),
-            ("POST", "/api/inventory/stream", "GET, HEAD"),
-            ("PUT", "/api/inventory/x/stream", "GET, HEAD"),
-            ("POST", "/healthz", "GET, HEAD"),
+            ("DELETE", "/api/inventory/x", "GET, HEAD, OPTIONS"),
+            ("POST", "/api/inventory", "GET, HEAD, OPTIONS"),
+            ("GET", "/api/inventory/batch", "OPTIONS, POST"),
+            ("POST", "/api/inventory/stream", "GET, HEAD, OPTIONS"),
+            ("PUT", "/api/inventory/x/stream", "GET, HEAD, OPTIONS"),
+            ("POST", "/healthz", "GET, HEAD, OPTIONS"),
         ):
             response = await client.request(method, path)
             error(response, 405, "method_not_allowed")

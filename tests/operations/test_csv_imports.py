@@ -179,6 +179,8 @@ class TestBadFiles:
             (b"productId,availableQuantity\nA,7", 1, 2, "availableQuantity: is computed here"),
             (b"productId,name,product_id\nA,A,A", 1, 3, "product_id: given twice"),
             (b"productId,,name\nA,A,A", 1, 2, "expected a name for each column"),
+            (b"productId,name\n.,A", 2, 1, "productId: expected an id other than . and .."),
+            (b"productId,name\n..,A", 2, 1, "productId: expected an id other than . and .."),
             (b"productId|name\nA|A", 1, 1, "productId|name: no such field"),
             (b'productId,name\n"A,A\nB,B\n', 2, 1, "expected CSV: unexpected end of data"),
             (b'productId,name\nA,A\n"B"x,B\n', 3, 1, "expected CSV: ',' expected after '\"'"),

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count as counting
 from typing import Any, TypeAlias
@@ -259,6 +259,33 @@ class TestCorrection:
         assert (row["outcome"], row["available"]) == ("applied", before - 2)
         [row] = await send(pool, db, Count(product, variant, 5, sold_on_shelf=5))
         assert (row["outcome"], row["available"]) == ("applied", 0)
+
+    @pytest.mark.parametrize("variant", [None, "shirt-m"])
+    async def test_a_source_that_cannot_tell_sold_units_apart_has_a_time_for_which_they_lie_there(
+        self, pool: Pool, db: Connection, variant: str | None
+    ) -> None:
+        product = "shirt" if variant else "cap"
+        for table, id_ in (("products", product), ("variants", variant)):
+            await db.execute(
+                f"update {table} set sold_quantity = sold_quantity + 10 where id = $1", id_
+            )
+        before = await available(db, variant or product)
+        assert before is not None
+        count = Count(product, variant, before + 10)
+        await send(pool, db, replace(count, sold_on_shelf=10))
+        for sends_within, sold_on_shelf, left in (
+            ("1 hour", None, before),
+            ("1 hour", 4, before + 6),
+            ("1 hour", 0, before + 10),
+            ("1 hour", None, before),
+            ("1 microsecond", None, before + 10),
+        ):
+            await db.execute(f"update sync_state set sends_within = '{sends_within}'")
+            [row] = await send(pool, db, replace(count, sold_on_shelf=sold_on_shelf))
+            assert row["available"] == left
+        await db.execute("update sync_state set sends_within = '1 hour'")
+        [row] = await send(pool, db, Count(product, variant, 3))  # fewer than were sold
+        assert row["available"] == 0
 
     @pytest.mark.parametrize("number", [-1, 3])
     async def test_more_sold_units_than_were_counted_are_refused(

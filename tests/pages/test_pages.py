@@ -195,3 +195,22 @@ def test_a_signature_is_stripes() -> None:
     body = json.dumps({"id": "evt"}).encode()
     moment, digest = re.fullmatch(r"t=(\d+),v1=(\w{64})", _signature(body, SECRET)).groups()  # type: ignore[union-attr]  # a test fails on None
     assert digest == hmac.new(SECRET.encode(), f"{moment}.".encode() + body, sha256).hexdigest()
+
+
+SHOP = files("stream_server") / "static" / "shop"
+TEMPLATES = files("stream_server") / "templates"
+
+
+def test_no_template_and_no_script_has_a_path_without_its_prefix() -> None:
+    """A page that is added later cannot forget it."""
+    for each in TEMPLATES.iterdir():
+        written = re.findall(
+            r'(?:href|src|action|srcset|data-[\w-]+)="\s*(/[^"]*)"', each.read_text()
+        )
+        assert written == [], each.name
+    for each in SHOP.iterdir():
+        if each.name.endswith(".js"):
+            text = re.sub(r"link\(\s*['`\"]/|from '/client/|await ask\(`/", "", each.read_text())
+            assert not re.search(r"['`\"]/\w", text), each.name
+        if each.name.endswith(".css"):
+            assert "url(" not in each.read_text(), each.name

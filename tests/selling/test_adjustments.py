@@ -124,7 +124,11 @@ async def test_changes_that_make_no_sense_are_refused(api: Shop) -> None:
         answer = await change(api, path, body)
         assert answer.status_code == status, (path, body, answer.text)
     no_text = b'{"change": 1, "reason": "count", "note": "\xed\xa0\x80"}'
-    answer = await api.admin.post("/api/admin/products/lamp/adjustments", content=no_text)
+    answer = await api.admin.post(
+        "/api/admin/products/lamp/adjustments",
+        content=no_text,
+        headers={"Content-Type": "application/json"},
+    )
     assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "body")
     assert await api.connection.fetchval("select max(version) from inventory_log") == 3  # as made
 

@@ -71,7 +71,13 @@ async def test_those_who_come_together_hold_in_one_transaction(
     )
     assert len({each["token"] for each in held}) == 20
     assert held[7]["lines"] == [
-        {"productId": "bulb", "variantId": None, "quantity": 2, "requested": 2}
+        {
+            "productId": "bulb",
+            "variantId": None,
+            "quantity": 2,
+            "requested": 2,
+            "unitPrice": 500,
+        }
     ]
     assert await quantities("bulb") == (0, 40)
     assert await shop.fetchval(TRANSACTIONS) == 1

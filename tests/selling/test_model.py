@@ -66,6 +66,7 @@ class Row:
 class Hold:
     checkout: str
     lines: dict[Key, int]
+    prices: dict[Key, int]
     status: str = "active"
     overdue: bool = False
     extended: bool = False
@@ -75,9 +76,19 @@ class Hold:
 class Order:
     lines: dict[Key, int]
     filled: dict[Key, int]
+    prices: dict[Key, int]
     status: str
     payment: str | None
     hold: str | None
+    refunded: dict[Key, int] = field(default_factory=dict)
+    refunded_amount: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(units * self.prices[key] for key, units in self.lines.items())
+
+    def missing(self, key: Key) -> int:
+        return max(0, self.lines[key] - self.filled[key] - self.refunded.get(key, 0))
 
 
 @dataclass
@@ -85,8 +96,12 @@ class Model:
     """The rules of selling, without a database."""
 
     rows: dict[Key, Row] = field(default_factory=dict)
+    prices: dict[Key, int | None] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     orders: dict[int, Order] = field(default_factory=dict)
+
+    def prices_of(self, lines: dict[Key, int]) -> dict[Key, int]:
+        return {key: self.prices[key] or self.prices[key[0], None] or 0 for key in lines}
 
     def move(self, key: Key, sold: int, reserved: int) -> None:
         for each in {(key[0], None), key}:
@@ -109,8 +124,11 @@ class Model:
             ):
                 self.end(hold, "expired")
 
-    def granted(self, lines: dict[Key, int]) -> dict[Key, int]:
+    def granted(self, lines: dict[Key, int], own: dict[Key, int] | None = None) -> dict[Key, int]:
         left = {key: row.left for key, row in self.rows.items()}
+        for key, units in (own or {}).items():
+            for each in {(key[0], None), key}:
+                left[each] += units
         granted = {}
         for key, units in sorted(lines.items(), key=lambda each: (each[0][0], each[0][1] or "")):
             given = max(0, min(units, left[key], left[key[0], None]))
@@ -133,7 +151,7 @@ class Model:
         held = {key: units for key, units in granted.items() if units}
         for key, units in held.items():
             self.move(key, 0, units)
-        self.holds[token] = Hold(checkout, held)
+        self.holds[token] = Hold(checkout, held, self.prices_of(held))
 
     def check_alive(self, hold: Hold) -> None:
         codes = {"converted": "SS007", "released": "SS006", "expired": "SS005"}
@@ -181,17 +199,22 @@ class Model:
         if hold is not None:
             hold.status = "converted"
         status = "paid" if filled == wanted else "shortfall"
-        return Order(dict(wanted), filled, status, payment, token)
+        prices = hold.prices if hold is not None else self.prices_of(wanted)
+        return Order(dict(wanted), filled, dict(prices), status, payment, token)
 
     def make_room(self, wanted: dict[Key, int], hold: Hold | None) -> None:
-        """The checkout's own newer hold goes before others' overdue ones, and only if it must."""
-        if self.granted(wanted) == wanted:
-            return
-        for other in self.holds.values():
-            if hold and other.status == "active" and other.checkout == hold.checkout:
-                self.end(other, "released")
-        if self.granted(wanted) != wanted:
-            self.end_overdue(wanted)
+        """Others' overdue holds go if the checkout's own newer one is not enough; that one goes if
+        it helps."""
+        newer = [
+            other
+            for other in self.holds.values()
+            if hold and other.status == "active" and other.checkout == hold.checkout
+        ]
+        own = newer[0].lines if newer else {}
+        if self.granted(wanted, own) != wanted:
+            self.end_overdue(wanted, but=newer[0].checkout if newer else None)
+        if sum(self.granted(wanted).values()) < sum(self.granted(wanted, own).values()):
+            self.end(newer[0], "released")
 
     def repeat(
         self, order: Order, token: str | None, lines: dict[Key, int], payment: str | None
@@ -205,27 +228,59 @@ class Model:
             raise Refused("SS010")
         order.payment = order.payment or payment
         if order.status == "shortfall":
-            missing = {
-                k: n - order.filled[k] for k, n in order.lines.items() if n > order.filled[k]
-            }
+            missing = {key: order.missing(key) for key in order.lines if order.missing(key)}
             hold = self.holds[token] if token is not None else None
             self.make_room(missing, hold)
             for key, units in self.granted(missing).items():
                 order.filled[key] += units
                 self.move(key, units, 0)
-            order.status = "paid" if order.filled == order.lines else "shortfall"
+            order.status = "shortfall" if any(map(order.missing, order.lines)) else "paid"
         return order
+
+    def put_back(self, order: Order, key: Key, units: int) -> None:
+        order.filled[key] -= units
+        self.move(key, -units, 0)
 
     def close(self, order: Order, status: str, restock: bool) -> None:
         if order.status == status:
             return
         if order.status == "refunded":
             raise Refused("SS011")
-        if restock:
-            for key, units in order.filled.items():
-                self.move(key, -units, 0)
-            order.filled = dict.fromkeys(order.filled, 0)
+        for key, units in order.lines.items():
+            left = units - order.refunded.get(key, 0)
+            if restock and order.status != "cancelled":
+                self.put_back(order, key, min(order.filled[key], left))
+        if status == "refunded":
+            order.refunded = dict(order.lines)
         order.status = status
+
+    def refund(
+        self, order: Order, restock: bool, lines: dict[Key, int] | None, amount: int | None
+    ) -> None:
+        rest = order.total - order.refunded_amount
+        if lines is None and amount is None:
+            order.refunded_amount = order.total
+            return self.close(order, "refunded", restock)
+        if order.status == "refunded" and (lines is not None or rest == 0):
+            raise Refused("SS011")
+        for key, units in (lines or {}).items():
+            if units > order.lines.get(key, 0) - order.refunded.get(key, 0):
+                raise Refused("SS001")
+        worth = sum(units * order.prices[key] for key, units in (lines or {}).items())
+        wanted = min(rest, worth) if amount is None else amount
+        if wanted > rest:
+            raise Refused("SS001")
+        order.refunded_amount += wanted
+        for key, units in (lines or {}).items():
+            returned = max(0, units - order.missing(key))
+            order.refunded[key] = order.refunded.get(key, 0) + units
+            if restock and order.status != "cancelled":
+                self.put_back(order, key, returned)
+        if order.status == "shortfall" and not any(map(order.missing, order.lines)):
+            order.status = "paid"
+        if order.refunded_amount == order.total or order.refunded == order.lines:
+            self.close(order, "refunded", restock)
+        return None
 
     def change_max(self, key: Key, new: int | None) -> None:
         row, product = self.rows[key], self.rows[key[0], None]
@@ -282,6 +337,7 @@ class Selling(RuleBasedStateMachine):
         self.sql("select expire_reservations(100000)")  # of the shops before
         for product, (size, variants) in SHOP.items():
             self.model.rows[product, None] = Row(size)
+            self.model.prices[product, None] = 1
             self.sql(
                 "insert into products (id, name, base_price, max_quantity) values ($1, $1, 1, $2)",
                 self.shop + product,
@@ -289,6 +345,7 @@ class Selling(RuleBasedStateMachine):
             )
             for variant, units in variants.items():
                 self.model.rows[product, variant] = Row(units)
+                self.model.prices[product, variant] = None
                 self.sql(
                     "insert into variants (id, product_id, variant_value, max_quantity)"
                     " values ($1, $2, 'V', $3)",
@@ -358,6 +415,7 @@ class Selling(RuleBasedStateMachine):
         }
         held = self.model.holds[answer["token"]]
         assert sum(line["quantity"] for line in answer["lines"]) == sum(held.lines.values())
+        assert answer["total"] == sum(n * held.prices[key] for key, n in held.lines.items())
         return answer["token"]
 
     @rule(
@@ -459,6 +517,7 @@ class Selling(RuleBasedStateMachine):
             return multiple()
         assert answer["status"] == order.status
         assert sum(x["filledQuantity"] for x in answer["lines"]) == sum(order.filled.values())
+        assert answer["total"] == order.total
         is_known = answer["orderId"] in self.model.orders
         assert is_known == any(order is each for each in self.model.orders.values())
         self.model.orders[answer["orderId"]] = order
@@ -472,13 +531,43 @@ class Selling(RuleBasedStateMachine):
             order,
         )
 
-    @rule(order=placed, restock=st.booleans())
-    def refund(self, order: int, restock: bool) -> None:
+    @rule(
+        order=placed,
+        restock=st.booleans(),
+        cart=st.none() | CARTS,
+        amount=st.none() | st.integers(1, 12),
+    )
+    def refund(
+        self, order: int, restock: bool, cart: list[Line] | None, amount: int | None
+    ) -> None:
         self.both(
-            lambda: self.model.close(self.model.orders[order], "refunded", restock),
-            "select refund_order($1, $2)",
+            lambda: self.model.refund(
+                self.model.orders[order],
+                restock,
+                None if cart is None else lines_of(cart),
+                amount,
+            ),
+            "select refund_order($1, $2, null, $3, $4)",
             order,
             restock,
+            None if cart is None else self.cart(cart),
+            amount,
+        )
+
+    @rule(order=placed, place=st.integers(0, 3), restock=st.booleans(), units=st.integers(1, 3))
+    def refund_of_a_line(self, order: int, place: int, restock: bool, units: int) -> None:
+        lines = sorted(self.model.orders[order].lines, key=str)
+        self.refund(order, restock, [(lines[place % len(lines)], units)], None)
+
+    @rule(key=st.sampled_from(ROWS), price=st.none() | st.integers(1, 5))
+    def change_price(self, key: Key, price: int | None) -> None:
+        price = price if key[1] is not None else price or 1
+        self.model.prices[key] = price
+        self.sql(
+            "select change_price($1, $2, $3, 'correction')",
+            self.shop + key[0],
+            self.id_of(key),
+            price,
         )
 
     @rule(key=st.sampled_from(ROWS), change=st.integers(-6, 6))
@@ -515,6 +604,20 @@ class Selling(RuleBasedStateMachine):
         assert {row[0]: tuple(row)[1:] for row in rows} == {
             self.id_of(key) or self.shop + key[0]: (row.max, row.sold, row.reserved)
             for key, row in self.model.rows.items()
+        }
+
+    @invariant()
+    def orders_are_as_the_model_says(self) -> None:
+        orders = self.run(
+            self.connection.fetch(
+                "select id, status, refunded_amount, (select sum(refunded_quantity) from"
+                " order_lines where order_id = o.id) as units from orders o where id = any ($1)",
+                list(self.model.orders),
+            )
+        )
+        assert {row["id"]: tuple(row)[1:] for row in orders} == {
+            number: (order.status, order.refunded_amount, sum(order.refunded.values()))
+            for number, order in self.model.orders.items()
         }
 
     def teardown(self) -> None:

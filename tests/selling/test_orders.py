@@ -12,12 +12,14 @@ import stripe
 from tests.selling.conftest import WEBHOOK_SECRET, Quantities, Shop, bearer, row
 from tests.selling.test_reservations import LAMP, SHIRT_S, overdue, reserve
 
+NOBODYS = "00000000-0000-4000-8000-000000000000"
 
-def event(kind: str, id_: str = "evt_1", **fields: Any) -> bytes:
+
+def event(kind: str, id_: str = "evt_1", created: int | None = None, **fields: Any) -> bytes:
     """As Stripe writes it: indented, keys in its own order."""
-    return json.dumps(
-        {"id": id_, "object": "event", "type": kind, "data": {"object": fields}}, indent=2
-    ).encode()
+    times = {} if created is None else {"created": created}
+    body = {"id": id_, "object": "event", **times, "type": kind, "data": {"object": fields}}
+    return json.dumps(body, indent=2).encode()
 
 
 def session(token: str, *, intent: str | None = "pi_1", status: str = "paid") -> dict[str, Any]:
@@ -316,7 +318,7 @@ async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:
 
 
 async def test_a_payment_for_an_unknown_reservation_alerts_until_it_is_refunded(api: Shop) -> None:
-    body = event("checkout.session.completed", **session("nobody's"))
+    body = event("checkout.session.completed", **session(NOBODYS))
     assert await outcome(api, body) == "paid, but the reservation is not known"
     assert await open_alerts(api, "payment") == [
         ("pi_1", "pi_1 is paid, but the reservation is not known")
@@ -328,20 +330,20 @@ async def test_a_payment_for_an_unknown_reservation_alerts_until_it_is_refunded(
 
 @pytest.mark.parametrize("name", ["\ud800", "p\0", "p" * 201, 7])
 async def test_a_payment_whose_names_cannot_be_names_does_nothing(api: Shop, name: Any) -> None:
-    body = event("checkout.session.completed", **session("nobody's", intent=name))
-    assert await outcome(api, body) == "no reservation named"
+    body = event("checkout.session.completed", **session(NOBODYS, intent=name))
+    assert await outcome(api, body) == "names no reservation of ours"
     held = await reserve(api, LAMP)
     body = event(
         "checkout.session.completed",
         "evt_2",
         **session(held["token"]) | {"metadata": {"reservation_token": name}},
     )
-    assert await outcome(api, body) == "no reservation named"
+    assert await outcome(api, body) == "names no reservation of ours"
 
 
 async def test_a_refund_that_comes_before_a_payment_for_nothing_leaves_no_alert(api: Shop) -> None:
     assert await outcome(api, event("charge.refunded", **charge())) == "refund waits for its order"
-    paid = event("checkout.session.completed", "evt_2", **session("nobody's"))
+    paid = event("checkout.session.completed", "evt_2", **session(NOBODYS))
     assert await outcome(api, paid) == "paid and refunded; the reservation is not known"
     assert await open_alerts(api, "payment") == []
     outcomes = await api.connection.fetch("select outcome from webhook_events order by id")

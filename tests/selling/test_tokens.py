@@ -149,3 +149,23 @@ async def test_the_command_makes_a_token() -> None:
     assert (code, "SECRET_KEY" in error) == (1, True)
     code, _, error = await run("--subject", "anna", "--role", "shop", secret="short")
     assert (code, "short" in error) == (1, False)
+
+
+def test_a_token_for_another_application_or_of_another_issuer_is_refused() -> None:
+    private, public = rsa_keys()
+    tokens = Tokens(SECRET, public, audience="stock", issuer="https://id.example")
+    good = {**CLAIMS, "aud": ["web", "stock"], "iss": "https://id.example"}
+    made = tokens.issue("anna", "admin", now=NOW, lifetime=timedelta(hours=1))
+    for each in (made, jwt.encode(good, private, "RS256"), jwt.encode(good, SECRET, "HS256")):
+        assert tokens.read(each) == Identity("anna", "admin")
+        assert Tokens(SECRET, public).read(each) == Identity("anna", "admin")
+    for claims, reason in (
+        ({**good, "aud": "web"}, "another audience"),
+        ({**good, "aud": None}, "aud"),
+        ({**CLAIMS, "iss": "https://id.example"}, "lacks aud"),
+        ({**good, "iss": "https://evil.example"}, "another issuer"),
+        ({**CLAIMS, "aud": "stock"}, "lacks iss"),
+    ):
+        for key, algorithm in ((private, "RS256"), (SECRET, "HS256")):
+            with pytest.raises(ValueError, match=reason):
+                tokens.read(jwt.encode(claims, key, algorithm))

@@ -33,6 +33,10 @@ class Client(Subscriber):
         self.got: list[tuple[float, ServerSentEvent]] = []
         self.frames: list[Frame] = []
         self.is_aborted = False
+        self.unread = 0
+
+    def backlog(self) -> int:
+        return self.unread
 
     def write(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -60,7 +64,9 @@ class Client(Subscriber):
 class Shop:
     """A hub that follows a database in miniature at once."""
 
-    def __init__(self, products: int = 3, ping: float = 15.0, stall: float = 30.0) -> None:
+    def __init__(
+        self, products: int = 3, ping: float = 15.0, stall: float = 30.0, longest: float = 0.0
+    ) -> None:
         self.loop = VirtualLoop()
         self.database = MiniPostgres()
         self.change(*(f"p{number}" for number in range(products)), follow=False)
@@ -68,7 +74,7 @@ class Shop:
         self.metrics = Metrics()
         with self.loop.entered():
             self.publisher = Publisher(
-                self.hub, self.metrics, ping=ping, stall=stall, now=self.loop.time,
+                self.hub, self.metrics, ping=ping, stall=stall, longest=longest, now=self.loop.time,
                 rng=random.Random(1),
             )  # fmt: skip
             self.hub.load("aaaa", self.database.snapshot(), self.database.products())
@@ -224,6 +230,44 @@ def test_only_who_is_full_for_too_long_is_closed() -> None:
     assert not slow.is_aborted
     assert shop.hub.open_streams.total() == 2
     assert not shop.hub.stalls
+    shop.loop.finish()
+
+
+def test_who_reads_slowly_is_not_closed_and_who_stops_is() -> None:
+    shop = Shop(ping=6.0, stall=2.0)
+    slow, stuck = shop.open(), shop.open()
+    slow.unread = stuck.unread = 1000
+    slow.pause()
+    stuck.pause()
+    for left in range(999, 989, -1):
+        slow.unread = left
+        shop.loop.advance(1.5)
+    assert (slow.is_aborted, stuck.is_aborted) == (False, True)
+    shop.loop.advance(4.5)
+    assert slow.is_aborted
+    shop.loop.finish()
+
+
+def test_a_stream_ends_when_it_has_lived_long_enough_each_at_its_own_time() -> None:
+    shop = Shop(ping=2.0, longest=100.0)
+    clients = [shop.open("p0") for _ in range(200)]
+    began = shop.loop.time()
+    while shop.hub.open_streams.total() and shop.loop.time() - began < 120:
+        shop.loop.advance(1.0)
+    assert not shop.hub.open_streams.total()
+    ends = [client.got[-1] for client in clients]
+    assert all(90 - 4 <= at - began <= 110 + 4 for at, _ in ends)
+    assert max(at for at, _ in ends) - min(at for at, _ in ends) > 10
+    assert {event.event for _, event in ends} == {"ping"}
+    assert all(event.retry for _, event in ends)
+    shop.loop.finish()
+
+
+def test_without_a_longest_life_a_stream_never_ends() -> None:
+    shop = Shop(ping=2.0)
+    client = shop.open("p0")
+    shop.loop.advance(2000.0, resolution=1.0)
+    assert client.topic is not None
     shop.loop.finish()
 
 

@@ -99,12 +99,22 @@ def _or_null(check: Check, meaning: str) -> Check:
 
 
 _id = _text(200, least=1)
+
+
+def _product_id(value: object) -> Value:
+    """An id that can be a segment of a path: browsers take `.` and `..` out of one (RFC 3986,
+    section 5.2.4), whether they are escaped or not."""
+    if value in (".", ".."):
+        raise _Unexpected("an id other than . and .., which no address can have in it")
+    return _id(value)
+
+
 _status = _one_of("active", "draft", "discontinued")
 _units = _whole("units")
 _limit = _or_null(_units, "unlimited")
 
 PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
-    "id": _id,
+    "id": _product_id,
     "name": _text(500, least=1),
     "description": _text(20_000, lines=True),
     "category": _text(200),

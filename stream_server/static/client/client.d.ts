@@ -58,7 +58,13 @@ declare module 'stream-server/stock-stream.js' {
     /** Of the stream; default /api/inventory/stream. */
     path?: string;
     /** What the page came with, where this server made it. */
-    page?: import('./connection.js').PageStock;
+    page?: PageStock;
+  }
+
+  /** Products by their ids, and the position from which a stream of them goes on. */
+  export interface PageStock {
+    position: string;
+    known: Record<string, Inventory>;
   }
 
   /**

@@ -1,10 +1,12 @@
 // One way to the server for all products of all tabs: a stream, and polling while it is not live.
 
-/** @import {Wire} from 'stream-server/stock-stream.js' */
+/** @import {PageStock, Wire} from 'stream-server/stock-stream.js' */
 
 const SILENCE = 40_000; // ms: a stream pings every 15 s
 const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
 const LONGEST_BACKOFF = 30_000; // ms, and up to half as much again
+const MOST_SILENCES = 3; // streams that say nothing; the next ones are tried ever more seldom
+const LONGEST_REST = 1_800_000; // ms, between two of them
 const MOST_IDS = 500; // the server's limit
 const LONGEST_QUERY = 6_000; // characters that every proxy takes
 const EVENTS = [
@@ -23,35 +25,6 @@ const jitter = () => 0.5 + Math.random();
 const epochOf = (position) => position.split('.')[0];
 
 /**
- * What the page came with: products as they were when the server made it, and the position from
- * which a stream of them goes on. However old the page is, that position is no newer than it.
- */
-export class PageStock {
-  position = '';
-  /** @type {Map<string, unknown>} */
-  products = new Map();
-
-  constructor() {
-    const text = globalThis.document?.querySelector('script[data-stock]')?.textContent;
-    if (!text) return;
-    const { position, products } = JSON.parse(text);
-    this.position = position;
-    for (const product of products) this.products.set(product.productId, product);
-  }
-
-  /** @param {Set<string>} ids */
-  covers(ids) {
-    return [...ids].every((id) => this.products.has(id));
-  }
-
-  /** Its position is void, and so is the rest. */
-  forget() {
-    this.position = '';
-    this.products.clear();
-  }
-}
-
-/**
  * Asks for products, in as many requests as it takes, and gives each answer to `take`.
  * @param {string} base
  * @param {string[]} ids
@@ -61,21 +34,19 @@ export class PageStock {
  */
 export async function ask(base, ids, take, signal, etags) {
   for (let start = 0; !start || start < ids.length; start += MOST_IDS) {
-    const body = JSON.stringify({ productIds: ids.slice(start, start + MOST_IDS) });
-    const known = etags?.get(body);
+    const productIds = ids.slice(start, start + MOST_IDS);
+    const key = JSON.stringify(productIds);
+    const etag = etags?.get(key) || undefined;
     const answer = await fetch(base + '/api/inventory/batch', {
       method: 'POST',
-      headers: { 'Content-Type': 'application/json', ...(known && { 'If-None-Match': known }) },
-      body,
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ productIds, etag }),
       signal,
     });
-    if (answer.status === 304) take({ live: !known?.includes('.stale') }, start);
-    else if (!answer.ok) throw new Error(`Server answered ${answer.status}`);
-    else {
-      const { data, unknown, stale, position } = await answer.json();
-      etags?.set(body, answer.headers.get('ETag') ?? '');
-      take({ products: data, unknown, live: !stale, position }, start);
-    }
+    if (!answer.ok) throw new Error(`Server answered ${answer.status}`);
+    const { data, unknown, stale, position, unchanged } = await answer.json();
+    etags?.set(key, answer.headers.get('ETag') ?? '');
+    take({ live: !stale, ...(!unchanged && { products: data, unknown, position }) }, start);
   }
 }
 
@@ -101,6 +72,8 @@ export class Connection {
   #isLive = false;
   #isCatalogue = false;
   #failures = 0;
+  /** Streams in a row that were opened and said nothing. */
+  #silences = 0;
   #heard = 0;
   #retryAt = 0;
   #pollAt = Infinity;
@@ -110,17 +83,15 @@ export class Connection {
   #abort = new AbortController();
   /** @type {Map<string, string>} */
   #etags = new Map();
-  /** @type {PageStock | undefined} */
-  #page;
 
   /**
    * @param {string} base
    * @param {string} path of the stream
    * @param {(kind: string, data: any) => void} emit
-   * @param {PageStock} [page]
+   * @param {PageStock} page what the page came with
    */
   constructor(base, path, emit, page) {
-    this.#page = page;
+    this.page = page;
     this.#base = base;
     this.#path = path;
     this.#emit = emit;
@@ -137,15 +108,17 @@ export class Connection {
     this.isAll = isAll;
     if (!isCovered) {
       this.#forget();
-      if (this.#page?.covers(ids)) this.#position = this.#page.position;
+      const { position, known } = this.page;
+      if ([...ids].every((id) => known[id]?.version)) this.#position = position;
     }
-    if (!this.#isOn || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
+    if (!this.#isOn || (!ids.size && !isAll) || (!isCovered && this.#source && !this.#isCatalogue)) this.reopen();
     else if (!isCovered) this.#pollBy(0);
   }
 
   /** Makes a new stream at once, or polls where there are no streams. */
   reopen() {
     this.close();
+    if (!this.ids.size && !this.isAll) return; // there is nothing to ask for
     this.#isOn = true;
     this.#failures = 0;
     this.#retryAt = globalThis.EventSource ? 0 : Infinity;
@@ -155,7 +128,8 @@ export class Connection {
 
   /** The page woke up: doubts a stream that was silent meanwhile. */
   wake() {
-    if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
+    if (this.#silences >= MOST_SILENCES) this.#pollBy(0);
+    else if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
   }
 
   /** What came was wrong or not enough: asks, but not in a hurry. */
@@ -195,7 +169,10 @@ export class Connection {
     const now = Date.now();
     this.#heard = Math.min(this.#heard, now); // a clock may be set back
     if (now >= this.#pollAt) this.#poll();
-    if (this.#source && now - this.#heard >= SILENCE) return this.#fail(0);
+    if (this.#source && now - this.#heard >= SILENCE) {
+      this.#silences += this.#isLive ? 0 : 1;
+      return this.#fail(0);
+    }
     if (!this.#source && now >= this.#retryAt) return this.#open();
     const next = Math.min(this.#source ? this.#heard + SILENCE : this.#retryAt, this.#pollAt);
     this.#timer = setTimeout(this.#tick, Math.min(next - now, SILENCE));
@@ -238,8 +215,8 @@ export class Connection {
       // The store counts what it gets as undefined.
     }
     if (type === 'ping') this.#failures = 0;
+    this.#silences = 0;
     if (type === 'reset') {
-      this.#page?.forget();
       this.#forget();
       this.#drop();
     }
@@ -258,7 +235,9 @@ export class Connection {
     this.#source?.close();
     this.#source = undefined;
     const backoff = Math.min(LONGEST_BACKOFF, 1000 * 2 ** this.#failures++);
-    this.#retryAt = Date.now() + backoff * jitter();
+    // A proxy that keeps streams to itself may keep each one open, too: give it few.
+    const rest = this.#silences < MOST_SILENCES ? 0 : 60_000 * 2 ** (this.#silences - MOST_SILENCES);
+    this.#retryAt = Date.now() + Math.max(backoff, Math.min(LONGEST_REST, rest)) * jitter();
     if (this.#isLive) this.#report('connecting', 'Stream interrupted');
     this.#isLive = false;
     this.#pollBy(Date.now() + (this.#failures === 2 ? 0 : patience));
@@ -268,6 +247,7 @@ export class Connection {
     const { signal } = this.#abort;
     this.#polledAt = Date.now();
     const isLost = (this.#pollAt = this.#polledAt + 3 * this.interval);
+    let hasFailed = false;
     try {
       let position = '';
       await ask(
@@ -277,7 +257,6 @@ export class Connection {
           if (!start) position = data.position ?? '';
           if (position && this.#position && epochOf(position) !== epochOf(this.#position)) {
             this.#position = '';
-            this.#page?.forget();
             this.#emit('reset', {});
           }
           this.#emit('snapshot', { ...data, isPoll: true });
@@ -288,11 +267,13 @@ export class Connection {
       this.#position = position || this.#position;
       if (!this.#isLive) this.#report('polling');
     } catch (error) {
+      hasFailed = true;
       if (!signal.aborted && !this.#isLive) this.#report('connecting', String(error));
     }
     if (signal.aborted) return;
     if (this.#pollAt === isLost) this.#pollAt = Infinity;
-    this.#pollBy(this.#isLive ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
+    const isDone = this.#isLive && !hasFailed; // what the stream does not tell was asked for, too
+    this.#pollBy(isDone ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
   }
 
   /** @param {'connecting' | 'live' | 'polling'} link @param {string} [error] */

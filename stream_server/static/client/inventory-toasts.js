@@ -26,10 +26,15 @@ export class InventoryToasts extends StoreElement {
     const differs = (/** @type {keyof Inventory} */ key) => before[key] !== after[key];
     let text = '';
     if (this.hasAttribute('all') && differs('availableQuantity')) text = after.stockMessage;
-    if (differs('price')) text = `now ${money(after.price, this)}`;
+    if (differs('price')) text = `now ${money(after.price, this.#elementOf(after.productId))}`;
     if (after.isLowStock && differs('isLowStock')) text = after.stockMessage;
     if (differs('isAvailable')) text = after.isAvailable ? 'back in stock' : 'Sold Out';
     if (text) this.show(`${after.name ?? after.productId}: ${text}`, 'update', after.productId);
+  }
+
+  /** Where the page shows the product's price: in which currency and language. @param {string} id */
+  #elementOf(id) {
+    return document.querySelector(`[product-id=${JSON.stringify(id)}]`) ?? this;
   }
 
   /** @param {string} text @param {string} [kind] @param {string} [key] of what it replaces */

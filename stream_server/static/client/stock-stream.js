@@ -3,7 +3,7 @@
 // It promises: never an older version over a newer; nothing that breaks the schema; listeners are
 // called in animation frames; without listeners it holds no timer and no connection.
 
-import { ask, Connection, PageStock } from './connection.js';
+import { ask, Connection } from './connection.js';
 import { isInventory, isStatus, isUpdate, updated } from './inventory.js';
 import { Tabs } from './tabs.js';
 
@@ -28,9 +28,10 @@ const stores = new Map();
  * @returns {StockStream}
  */
 export function stockStream(base) {
-  const own = import.meta.url.split('/client/')[0];
+  const own = import.meta.url.slice(0, import.meta.url.lastIndexOf('/client/'));
   base ??= own;
-  const page = base === own ? new PageStock() : undefined;
+  const text = globalThis.document?.querySelector('[data-stock]')?.textContent;
+  const page = base === own && text ? JSON.parse(text) : undefined;
   const store = stores.get(base) ?? new StockStream(base, { page });
   stores.set(base, store);
   return store;
@@ -83,7 +84,7 @@ export class StockStream extends EventTarget {
   #beatTimer;
 
   /** @param {string} base @param {StockStreamOptions} [options] */
-  constructor(base, { path = '/api/inventory/stream', page } = {}) {
+  constructor(base, { path = '/api/inventory/stream', page = { position: '', known: {} } } = {}) {
     super();
     this.base = base;
     this.#path = path;
@@ -149,6 +150,7 @@ export class StockStream extends EventTarget {
 
   /** @param {Event} [event] */
   #wake = (event) => {
+    if (event?.type === 'visibilitychange' && document.hidden && !this.#isJoined) return; // it left
     if (!this.#isJoined) {
       this.#isJoined = true;
       this.heardAt ||= Date.now();
@@ -169,6 +171,8 @@ export class StockStream extends EventTarget {
 
   /** Lets go of everything but what it knows, and wakes with the page. */
   #sleep = () => {
+    if (!this.#isJoined) return;
+    clearTimeout(this.#planTimer);
     this.#tabs.post({ kind: 'bye', tab: this.#tab });
     this.#tabs.leave();
     this.#isJoined = this.#isLeader = false;
@@ -219,9 +223,8 @@ export class StockStream extends EventTarget {
     const { pollInterval: interval } = this;
     const want = { ids: this.#ids, isAll: this.#listeners.has(null), interval };
     for (const id of this.#known.keys()) if (!this.#isWanted(id)) this.#known.delete(id);
-    for (const [id, product] of this.#page?.products ?? []) {
-      if (!this.#known.has(id) && isInventory(product)) this.#put(id, product);
-    }
+    const { known } = this.#page;
+    for (const id in known) if (!this.#known.has(id)) this.#put(id, known[id]);
     if (!this.#isLeader) return this.#tabs.post({ kind: 'want', tab: this.#tab, isNew, ...want });
     const wants = [want, ...this.#wants.values()];
     const connection = /** @type {Connection} */ (this.#connection);
@@ -269,7 +272,7 @@ export class StockStream extends EventTarget {
     if (kind === 'product_status_changed') this.#changeStatus(data);
     if (kind === 'stock_alert') this.#dispatch('alert', data);
     if (kind === 'reset') {
-      this.#page?.forget();
+      this.#page.known = {};
       for (const [id, product] of this.#known) {
         if (product) this.#known.set(id, { ...product, version: -1 });
       }

@@ -1,5 +1,5 @@
 // One tab of a shop leads: it holds the connection and tells the others what it hears. Where the
-// browser has no locks or channels, every page leads itself.
+// browser has no locks or channels, or they throw (site data may be blocked), every page leads itself.
 
 export class Tabs {
   #name;
@@ -22,10 +22,20 @@ export class Tabs {
 
   join() {
     this.#left = new AbortController();
-    if (!navigator.locks || !globalThis.BroadcastChannel) return this.#onLead(true);
-    this.#channel = new BroadcastChannel(this.#name);
-    this.#channel.onmessage = ({ data }) => this.#onMessage(data);
+    try {
+      this.#channel = new BroadcastChannel(this.#name);
+      this.#channel.onmessage = ({ data }) => this.#onMessage(data);
+    } catch {
+      return this.#alone();
+    }
     this.#queue({ signal: this.#left.signal });
+  }
+
+  /** Leads itself, and hears and tells nobody. */
+  #alone() {
+    this.#channel?.close();
+    this.#channel = undefined;
+    this.#onLead(true);
   }
 
   /** Leads at once: the tab that did is frozen. */
@@ -36,28 +46,34 @@ export class Tabs {
   leave() {
     this.#left.abort();
     this.#channel?.close();
+    this.#channel = undefined;
   }
 
   /** @param {object} message */
   post(message) {
-    this.#channel?.postMessage(message);
+    try {
+      this.#channel?.postMessage(message);
+    } catch {
+      this.#channel = undefined;
+    }
   }
 
   /** @param {LockOptions} options */
   #queue(options) {
     const { signal } = this.#left;
     let hasLed = false;
-    navigator.locks
-      .request(this.#name, options, () => {
-        hasLed = true;
-        if (signal.aborted) return;
-        this.#onLead(true);
-        return new Promise((resolve) => signal.addEventListener('abort', resolve));
-      })
-      .catch(() => {
-        if (signal.aborted) return;
-        this.#onLead(!hasLed); // stolen from us, who slept; or a page that may not use locks
-        if (hasLed) this.#queue({ signal });
-      });
+    const lead = () => {
+      hasLed = true;
+      if (signal.aborted) return;
+      this.#onLead(true);
+      return new Promise((resolve) => signal.addEventListener('abort', resolve));
+    };
+    // In a promise, so that it is one thing whether this throws or is refused.
+    new Promise((resolve) => resolve(navigator.locks.request(this.#name, options, lead))).catch(() => {
+      if (signal.aborted) return;
+      if (!hasLed) return this.#alone();
+      this.#onLead(false); // stolen from us, who slept
+      this.#queue({ signal });
+    });
   }
 }

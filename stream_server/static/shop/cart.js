@@ -9,6 +9,8 @@
  * @property {number | null} [most] of the product in one order
  */
 
+import * as storage from './storage.js';
+
 const KEY = 'shop-cart';
 const CHECKOUT = 'shop-checkout';
 const MOST_LINES = 100;
@@ -31,17 +33,18 @@ const isLine = (line) =>
 /** What is in it; nothing that somebody else may have left in the storage. @returns {Line[]} */
 export function lines() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? '[]');
+    const kept = JSON.parse(storage.read('localStorage', KEY) ?? '[]');
     return Array.isArray(kept) ? kept.filter(isLine) : [];
   } catch {
     return [];
   }
 }
 
-/** @param {Line[]} next */
+/** Whether the browser keeps it for the next page, too. @param {Line[]} next */
 function keep(next) {
-  localStorage.setItem(KEY, JSON.stringify(next));
+  const isKept = storage.write('localStorage', KEY, JSON.stringify(next));
   changes.dispatchEvent(new Event('change'));
+  return isKept;
 }
 
 /** Calls the listener whenever the cart has changed, here or in another tab. */
@@ -53,7 +56,8 @@ export function watch(/** @type {() => void} */ listener) {
 const same = (one) => (/** @type {Line} */ other) =>
   one.productId === other.productId && one.variantId === other.variantId;
 
-/** Adds to what is there. Throws where one order may not have so much. @param {Line} line */
+/** Adds to what is there. Throws where one order may not have so
+ * much, and where the browser keeps nothing. @param {Line} line */
 export function add(line) {
   const all = lines();
   const there = all.find(same(line));
@@ -62,8 +66,11 @@ export function add(line) {
   if (!isLine(line) || sum > (line.most ?? MOST_UNITS) || (!there && all.length >= MOST_LINES)) {
     throw new RangeError('More than one order may have');
   }
+  const before = lines();
   if (there) there.quantity += line.quantity;
-  keep(there ? all : [...all, line]);
+  if (keep(there ? all : [...all, line])) return;
+  keep(before);
+  throw new Error('This browser keeps no cart');
 }
 
 /** None removes the line. @param {Pick<Line, 'productId' | 'variantId'>} line @param {number} quantity */
@@ -76,12 +83,12 @@ export function setQuantity(line, quantity) {
 
 export function clear() {
   keep([]);
-  localStorage.removeItem(CHECKOUT);
+  storage.remove('localStorage', CHECKOUT);
 }
 
 /** Names this browser's checkout, so that asking again replaces its hold and takes no second. */
 export function checkoutToken() {
-  const token = localStorage.getItem(CHECKOUT) ?? crypto.randomUUID();
-  localStorage.setItem(CHECKOUT, token);
+  const token = storage.read('localStorage', CHECKOUT) ?? storage.uniqueName();
+  storage.write('localStorage', CHECKOUT, token);
   return token;
 }

@@ -5,17 +5,22 @@
 // the server is asked before anything is said.
 
 import * as cart from './cart.js';
-import { follow, make, money, pageOf, pictureOf, shown, stockOf, totalOf } from './lines.js';
+import { follow, make, money, shown } from './lines.js';
+import { link, pageOf, pictureOf } from './links.js';
+import * as storage from './storage.js';
 
 /** @import {Wanted} from './lines.js' */
 
 /**
+ * @typedef {Wanted & {requested?: number, unitPrice: number}} HeldLine
+ *
  * @typedef {object} Reservation
  * @property {string} token
  * @property {string} status
  * @property {string} expiresAt
  * @property {boolean} isExtendable
- * @property {(Wanted & {requested?: number})[]} lines
+ * @property {HeldLine[]} lines
+ * @property {number} total
  *
  * @typedef {object} Answer
  * @property {boolean} ok
@@ -51,7 +56,7 @@ async function ask(path, method = 'GET', body) {
   const headers = { 'Content-Type': 'application/json' };
   const sent = Date.now();
   try {
-    const answer = await fetch(`/api/reservations${path}`, {
+    const answer = await fetch(link(`/api/reservations${path}`), {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -93,7 +98,7 @@ const cartKey = () => JSON.stringify(wanted());
 /** The reservation that this tab holds for the cart as it is. @returns {string | undefined} */
 function kept() {
   try {
-    const { token, cart } = JSON.parse(sessionStorage.getItem(HOLD) ?? '{}');
+    const { token, cart } = JSON.parse(storage.read('sessionStorage', HOLD) ?? '{}');
     return cart === cartKey() ? token : undefined;
   } catch {
     return undefined;
@@ -138,17 +143,16 @@ function hold(given) {
     }
   }
   if (isPartial) find('[data-partial]').hidden = false;
-  sessionStorage.setItem(HOLD, JSON.stringify({ token: given.token, cart: cartKey() }));
+  storage.write('sessionStorage', HOLD, JSON.stringify({ token: given.token, cart: cartKey() }));
   const lines = given.lines.filter(({ quantity }) => quantity > 0);
   const names = new Map(cart.lines().map(({ productId, name }) => [productId, name]));
   const rows = lines.map((line) => heldRow({ ...line, name: names.get(line.productId) }));
   held.querySelector('ul').replaceChildren(...rows.map(({ item }) => item));
   const refresh = () => {
     for (const row of rows) row.refresh();
-    const total = totalOf(lines);
-    const text = total === undefined ? '…' : money(total);
+    const text = money(given.total);
     held.querySelector('[data-total]').textContent = text;
-    if (pay) pay.textContent = total === undefined ? 'Pay' : `Pay ${text}`;
+    if (pay) pay.textContent = `Pay ${text}`;
   };
   const pay = held.querySelector('[data-pay]');
   if (pay) {
@@ -166,27 +170,26 @@ function hold(given) {
   tick();
 }
 
-/** @param {Wanted & {requested?: number}} line */
+/** Its price is that of the hold, whatever it is by now. @param {HeldLine} line */
 function heldRow(line) {
-  const { image, link, variant, refresh } = shown(line);
+  const { image, link: name, variant, refresh } = shown(line);
   const price = make('span', { class: 'dim' });
   const amount = make('strong', { class: 'amount' });
-  const { quantity, requested } = line;
+  const { quantity, requested, unitPrice } = line;
   const less = requested !== undefined && quantity < requested ? ` of ${requested}` : '';
   const item = make(
     'li',
     { class: 'line' },
     image,
-    make('div', { class: 'what' }, make('strong', {}, link), ' ', variant, make('br'), price),
+    make('div', { class: 'what' }, make('strong', {}, name), ' ', variant, make('br'), price),
     amount,
   );
   return {
     item,
     refresh() {
       refresh();
-      const cents = stockOf(line)?.price;
-      price.textContent = `${quantity}${less}` + (cents === undefined ? '' : ` × ${money(cents)}`);
-      amount.textContent = cents === undefined ? '' : money(cents * quantity);
+      price.textContent = `${quantity}${less} × ${money(unitPrice)}`;
+      amount.textContent = money(unitPrice * quantity);
     },
   };
 }
@@ -204,7 +207,7 @@ function tick() {
     if (spoken !== Infinity || seconds === passed) say(`${inWords(seconds)} left to pay`);
     spoken = passed;
   }
-  if (left <= 0) check();
+  if (left <= 0) watched(check());
 }
 
 /** @param {number} seconds */
@@ -218,7 +221,9 @@ async function check() {
   clearInterval(ticking);
   const { ok, status, data, error } = await ask(`/${encodeURIComponent(token)}`);
   if (reservation?.token !== token) return;
-  if (ok && data.status === 'converted') return goTo(`/thanks?${new URLSearchParams({ reservation: token })}`);
+  if (ok && data.status === 'converted') {
+    return goTo(link(`/thanks?${new URLSearchParams({ reservation: token })}`));
+  }
   if (ok && data.status === 'active') {
     reservation = { ...reservation, expiresAt: data.expiresAt, isExtendable: data.isExtendable };
     find('[data-extend]').hidden = !data.isExtendable;
@@ -233,7 +238,7 @@ async function check() {
 /** @param {string} [title] @param {string} [why] */
 function end(title = TIME_IS_UP, why = BACK_ON_THE_SHELF) {
   reservation = undefined;
-  sessionStorage.removeItem(HOLD);
+  storage.remove('sessionStorage', HOLD);
   find('[data-panel=ended] h2').textContent = title;
   find('[data-panel=ended] [data-why]').textContent = why;
   say(title);
@@ -268,9 +273,9 @@ async function extend() {
 async function cancel() {
   const token = reservation?.token;
   reservation = undefined;
-  sessionStorage.removeItem(HOLD);
+  storage.remove('sessionStorage', HOLD);
   if (token) await ask(`/${encodeURIComponent(token)}`, 'DELETE');
-  goTo('/cart');
+  goTo(link('/cart'));
 }
 
 /** @param {any[]} lines with `requested`, `available` and `alternatives` */
@@ -286,7 +291,7 @@ function showShortage(lines) {
 
 /** @param {any} line */
 function shortRow(line) {
-  const { image, link, variant, refresh } = shown(line);
+  const { image, link: name, variant, refresh } = shown(line);
   const { requested, available, alternatives = [] } = line;
   const isShort = available !== null && available < requested;
   const text = isShort
@@ -299,7 +304,7 @@ function shortRow(line) {
     make(
       'div',
       { class: 'what' },
-      make('strong', {}, link),
+      make('strong', {}, name),
       ' ',
       variant,
       make('p', { class: isShort ? 'trouble' : 'dim' }, text),
@@ -327,17 +332,26 @@ function shortRow(line) {
   return { item, refresh };
 }
 
-find('[data-extend]').addEventListener('click', extend);
-find('[data-cancel]').addEventListener('click', cancel);
-find('[data-partly]').addEventListener('click', () => reserve(true));
+/** Shows what went wrong in this page itself: nothing may wait for ever. @param {unknown} error */
+function breakOff(error) {
+  reportError(error);
+  fail({ code: 'broken', message: 'Something went wrong on this page. Nothing was paid.' });
+}
+
+/** @param {Promise<unknown>} work */
+const watched = (work) => work.catch(breakOff);
+
+find('[data-extend]').addEventListener('click', () => watched(extend()));
+find('[data-cancel]').addEventListener('click', () => watched(cancel()));
+find('[data-partly]').addEventListener('click', () => watched(reserve(true)));
 for (const again of document.querySelectorAll('[data-again]')) {
-  again.addEventListener('click', () => reserve());
+  again.addEventListener('click', () => watched(reserve()));
 }
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) check();
+  if (!document.hidden) watched(check());
 });
 addEventListener('pageshow', (event) => {
-  if (event.persisted) check();
+  if (event.persisted) watched(check());
 });
 
 if (new URLSearchParams(location.search).has('declined')) {
@@ -345,4 +359,4 @@ if (new URLSearchParams(location.search).has('declined')) {
     'The payment did not go through',
     'Nothing was paid, so your items went back on the shelf. They are still in your cart.',
   );
-} else reserve();
+} else watched(reserve());

@@ -3,11 +3,11 @@
 /** @import {Line} from './cart.js' */
 
 import { stockStream } from '/client/stock-stream.js';
+import { pageOf, pictureOf } from './links.js';
 
 /** @typedef {Pick<Line, 'productId' | 'variantId' | 'quantity'> & {name?: string}} Wanted */
 
 const store = stockStream();
-const pictures = document.documentElement.dataset.pictures ?? '';
 
 /** An element with attributes and content; text is text, whatever is in it.
  * @param {string} tag
@@ -27,15 +27,6 @@ export function make(tag, attributes = {}, ...content) {
 /** @param {number} cents */
 export const money = (cents) =>
   new Intl.NumberFormat('en', { style: 'currency', currency: 'USD' }).format(cents / 100);
-
-/** @param {string} productId @param {string} [finish] */
-export const pictureOf = (productId, finish) =>
-  pictures +
-  encodeURIComponent(productId) +
-  (finish ? `?${new URLSearchParams({ finish })}` : '');
-
-/** @param {string} productId */
-export const pageOf = (productId) => `/products/${encodeURIComponent(productId)}`;
 
 /** @type {(() => void)[]} */
 let unfollow = [];

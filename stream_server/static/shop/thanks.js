@@ -1,6 +1,8 @@
 // After paying: waits for the shop to know of it, and empties the cart then.
 
 import * as cart from './cart.js';
+import { link } from './links.js';
+import * as storage from './storage.js';
 
 const WAIT = 2_000; // ms between two questions
 const section = /** @type {HTMLElement} */ (document.querySelector('[data-reservation]'));
@@ -8,7 +10,7 @@ const section = /** @type {HTMLElement} */ (document.querySelector('[data-reserv
 async function ask() {
   const token = encodeURIComponent(section.dataset.reservation ?? '');
   try {
-    const answer = await fetch(`/api/reservations/${token}`);
+    const answer = await fetch(link(`/api/reservations/${token}`));
     const { data } = await answer.json();
     if (data?.status === 'converted') return location.reload();
   } catch {
@@ -18,9 +20,9 @@ async function ask() {
 }
 
 if (section.hasAttribute('data-paid')) {
-  const kept = sessionStorage.getItem('shop-hold') ?? '';
+  const kept = storage.read('sessionStorage', 'shop-hold') ?? '';
   if (kept.includes(JSON.stringify(section.dataset.reservation ?? ''))) {
-    sessionStorage.removeItem('shop-hold');
+    storage.remove('sessionStorage', 'shop-hold');
     cart.clear();
   }
 } else {

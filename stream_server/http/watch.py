@@ -1,0 +1,197 @@
+"""The watch over a server's connections: how long they may take, how many there may be.
+
+One look at all of them, once a second or so, replaces a timer for each request. What it ends is
+counted by its reason; the log says it once a minute at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import heapq
+import logging
+import os
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from stream_server.metrics import Metrics
+
+__all__ = ["Guest", "Patience", "Watch", "spare_files"]
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_REPORTS = 60.0
+_SMALL_BATCH = 16  # connections that make room at once
+_REASONS = {
+    "head": "sent no complete head in time (HTTP_HEAD_SECONDS)",
+    "body": "sent no more of their body (HTTP_BODY_SECONDS)",
+    "answer": "read no more of their answer (HTTP_ANSWER_SECONDS)",
+    "room": "waited for their client and made room for new ones, as open files ran short",
+    "refused": "were refused, as open files ran out",
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a client may take."""
+
+    head: float = 30  # from connecting, or from a head's first byte, to its end
+    body: float = 30  # for the next part of a body
+    answer: float = 30  # for reading the next part of an answer
+    idle: float = 75  # for the next request
+
+
+class Guest(Protocol):
+    """A connection, as the watch sees it."""
+
+    since: float
+
+    def waits_for(self) -> str | None:
+        """What its client has to do next: send a `head`, a `body`, the next request (`idle`),
+        or read its `answer`. None while it is our turn."""
+
+    def look(self, now: float) -> None:
+        """Ends the connection if its client has taken too long."""
+
+    def leave(self) -> None:
+        """Ends the connection now."""
+
+
+def spare_files(files: int) -> int:
+    """Of so many files that may be open, those that streams must not take."""
+    return max(64, files // 20)
+
+
+class Watch:
+    """What all connections of a server share."""
+
+    def __init__(
+        self,
+        connections: Iterable[Guest],
+        patience: Patience,
+        metrics: Metrics,
+        streams: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`connections` are those that HTTP is spoken on, as they are at any time; `streams`
+        counts those that streams have taken over."""
+        self.patience = patience
+        self.streams = streams
+        self._connections = connections
+        self._metrics = metrics
+        self._files = 0
+        self._is_making_room = False
+        self._reports: Counter[str] = Counter()
+        self._bad_requests: Counter[int] = Counter()
+        self._reported_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        shortest = min(patience.head, patience.body, patience.answer, patience.idle)
+        self._interval = min(1.0, max(0.02, shortest / 4))
+        metrics.open_connections.set_function(self.count)
+
+    def count(self) -> int:
+        """Open connections, those of streams included."""
+        return sum(1 for _ in self._connections) + self.streams()
+
+    def start(self) -> None:
+        """From now on it looks. Call it in the event loop, as often as you like."""
+        if self._timer is None:
+            self._files = _most_files()
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Looks no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def admits(self, file: int) -> bool:
+        """Whether a new connection may stay. `file` is its number: the kernel gives the lowest
+        one that is free, so it says how many are open."""
+        spare = spare_files(self._files)
+        if file < self._files - spare // 2:
+            return True
+        self._make_room()
+        if file < self._files - spare // 4:
+            return True
+        self.ended("refused")
+        return False
+
+    def ended(self, reason: str) -> None:
+        """Notes that a connection was ended, and why."""
+        self._metrics.ended_connections.labels(reason).inc()
+        if reason in _REASONS:
+            self._reports[reason] += 1
+
+    def refused(self, status: int) -> None:
+        """Notes that a request was refused before the application saw it."""
+        self._metrics.bad_requests.labels(str(status)).inc()
+        self._bad_requests[status] += 1
+
+    def _make_room(self) -> None:
+        """Ends some of those who let us wait, the idle first, then who was heard least lately."""
+        if self._is_making_room:  # those that leave have not closed their files yet
+            return
+        waiting = [each for each in self._connections if each.waits_for() is not None]
+        if not waiting:
+            return
+        self._is_making_room = True
+        asyncio.get_running_loop().call_later(0.005, self._room_made)
+        most = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
+        for each in heapq.nsmallest(most, waiting, key=_worth):
+            each.leave()
+            self.ended("room")
+
+    def _room_made(self) -> None:
+        self._is_making_room = False
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._interval, self._look)
+        now = loop.time()
+        for each in list(self._connections):
+            each.look(now)
+        self._files = _most_files()
+        self._try_a_file()
+        if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
+            self._report(now)
+
+    def _try_a_file(self) -> None:
+        """An event loop may keep it to itself that it could not accept a connection."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._metrics.accept_failures.inc()
+                self._reports["accept"] += 1
+
+    def _report(self, now: float) -> None:
+        if self._reports["accept"]:
+            logger.warning(
+                "All %d files that may be open are: new connections are not accepted. "
+                "Raise the limit: ulimit -n, or LimitNOFILE= of a systemd unit",
+                self._files,
+            )
+        for reason, text in _REASONS.items():
+            if self._reports[reason]:
+                logger.warning("Connections ended: %d that %s", self._reports[reason], text)
+        if self._bad_requests:
+            logger.warning(
+                "Requests refused as no HTTP that is served here, by status: %s",
+                ", ".join(f"{number} × {status}" for status, number in self._bad_requests.items()),
+            )
+        if self._reports or self._bad_requests:
+            self._reported_at = now
+            self._reports.clear()
+            self._bad_requests.clear()
+
+
+def _worth(guest: Guest) -> tuple[bool, float]:
+    return guest.waits_for() != "idle", guest.since
+
+
+def _most_files() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if files == resource.RLIM_INFINITY else files

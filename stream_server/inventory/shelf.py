@@ -1,0 +1,50 @@
+"""What many ask for at the same moment, asked of the database once: kept for a few seconds.
+
+What stands here seldom changes. Whether something can be bought is for the caller to see, who
+follows the stream.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from stream_server.database.pool import Queries
+from stream_server.inventory import catalogue
+
+__all__ = ["Shelf"]
+
+KEPT_SECONDS: Final = 2.0
+MOST_KEPT: Final = 5_000  # products, for KEPT_SECONDS or until there are more
+
+
+class Shelf:
+    """The categories, and what could be bought instead of a product."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._categories: list[str] | None = None
+        self._categories_until = 0.0
+        self._alternatives: dict[str, list[str]] = {}
+        self._alternatives_until = 0.0
+
+    async def categories(self, queries: Queries) -> list[str]:
+        """Those of products that are no drafts, by name."""
+        if self._categories is None or self._clock() >= self._categories_until:
+            self._categories = await catalogue.find_categories(queries)
+            self._categories_until = self._clock() + KEPT_SECONDS
+        return self._categories
+
+    async def alternatives(
+        self, queries: Queries, product_ids: Sequence[str]
+    ) -> dict[str, list[str]]:
+        """For each product, a few others, the best first, of which some may be sold out by now."""
+        kept = self._alternatives
+        if self._clock() >= self._alternatives_until or len(kept) >= MOST_KEPT:
+            kept = self._alternatives = {}
+            self._alternatives_until = self._clock() + KEPT_SECONDS
+        if unknown := [each for each in product_ids if each not in kept]:
+            found = await catalogue.find_alternatives(queries, unknown)
+            kept.update({each: found.get(each, []) for each in unknown})
+        return {each: kept[each] for each in product_ids}

@@ -1,0 +1,63 @@
+"""How many of something one address has at once: streams that are open, polls that wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+
+from stream_server.web.addresses import networks
+
+__all__ = ["Crowd", "Place"]
+
+
+class Place:
+    """What one address has. All that it has share one."""
+
+    __slots__ = ("_crowd", "_host", "number")
+
+    def __init__(self, crowd: Crowd, host: str) -> None:
+        self._crowd = crowd
+        self._host = host
+        self.number = 0
+
+    def leave(self) -> None:
+        """One less."""
+        self._crowd._leave(self, self._host)
+
+
+class Crowd:
+    """At most `most` an address (0: any number); of the wider networks of IPv6, more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places: dict[str, Place] = {}
+        self._counts: Counter[Hashable] = Counter()
+
+    def __len__(self) -> int:
+        """Addresses that have something."""
+        return len(self._places)
+
+    def is_full(self, host: str) -> bool:
+        """Whether the address has as many as it may."""
+        return bool(self._most) and any(
+            self._counts[key] >= self._most * share for key, share in networks(host)
+        )
+
+    def enter(self, host: str) -> Place:
+        """One more, until it leaves."""
+        place = self._places.get(host)
+        if place is None:
+            place = self._places[host] = Place(self, host)
+        place.number += 1
+        for key, _ in networks(host):
+            self._counts[key] += 1
+        return place
+
+    def _leave(self, place: Place, host: str) -> None:
+        place.number -= 1
+        if not place.number:
+            del self._places[host]
+        for key, _ in networks(host):
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]

@@ -1,0 +1,75 @@
+"""Paths that lead nowhere: a page that was asked for with a slash at its end, or nothing at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stream_server.web.html import page
+from stream_server.web.links import link
+from stream_server.web.routing import SAFE, Resource, is_api, segments_of
+
+__all__ = ["Elsewhere", "prefers_html"]
+
+HTML: Final = "text/html"
+JSON: Final = "application/json"
+WEIGHT: Final = re.compile(r"[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*")
+
+
+class Elsewhere:
+    """What is asked when no route matches. `pages` are those that people type and link; `otherwise`
+    answers programs."""
+
+    def __init__(self, pages: Sequence[Resource], otherwise: ASGIApp) -> None:
+        self._pages = pages
+        self._otherwise = otherwise
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._otherwise
+        if scope["type"] == "http" and scope["method"] in SAFE:
+            request = Request(scope, receive)
+            path = "/".join(segments_of(scope))
+            if not is_api(path):
+                answer = self._moved(request, path) or await _missing(request) or answer
+        await answer(scope, receive, send)
+
+    def _moved(self, request: Request, path: str) -> Response | None:
+        """To the same page without the slash, with its query (RFC 9110, section 15.4.9)."""
+        bare = path.rstrip("/")
+        segments = bare.split("/")
+        if bare == path or all(each.parameters(segments) is None for each in self._pages):
+            return None
+        query = request.scope["query_string"].decode("latin-1")
+        location = link(request, bare) + (f"?{query}" if query else "")
+        return Response(status_code=308, headers={"Location": location})
+
+
+async def _missing(request: Request) -> Response | None:
+    """A page that says so, for whoever reads pages."""
+    if not prefers_html(request.headers.getlist("accept")):
+        return None
+    response = await page(_nowhere)(request)
+    response.headers.add_vary_header("Accept")
+    return response
+
+
+async def _nowhere(_: Request) -> Response:
+    raise HTTPException(404, "There is no such page.")
+
+
+def prefers_html(lines: Sequence[str]) -> bool:
+    """Whether an Accept (RFC 9110, section 12.5.1) names HTML, and JSON not before it. `*/*`, which
+    programs send, names neither."""
+    weights: dict[str, float] = {}
+    for member in ",".join(lines).lower().split(","):
+        media_type, *parameters = member.split(";")
+        given = [match[1] for each in parameters if (match := WEIGHT.fullmatch(each))]
+        weights.setdefault(media_type.strip(" \t"), float(given[0]) if given else 1.0)
+    html = weights.get(HTML, 0.0)
+    return html > 0 and html >= weights.get(JSON, 0.0)

@@ -1,0 +1,89 @@
+"""Who may write from a browser: this server's own pages and those of ALLOWED_ORIGINS.
+
+A page of any site can have its visitors' browsers send a POST, with cookies or without, as long as
+its body is a form or text: no preflight is asked for. So a write is application/json, and where a
+browser says which page it comes from, that page must be one that may. Other programs send neither
+Origin nor Sec-Fetch-Site, and pass.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+__all__ = ["refuse_but_json", "refuse_foreign"]
+
+JSON: Final = "application/json"
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def refuse_but_json(request: Request) -> None:
+    """Raises HTTPException 403 for a foreign page, 415 for a body that is not application/json."""
+    refuse_foreign(request)
+    given = _lines(request, b"content-type")
+    media_type = given[0].partition(";")[0].strip(" \t").lower() if len(given) == 1 else ""
+    if media_type == JSON or not (given or _has_body(request)):
+        return
+    shown = f"not {', '.join(given)[:80]}" if given else "and there is none"
+    raise HTTPException(415, f"Content-Type must be {JSON}, {shown}", {"Accept": JSON})
+
+
+def refuse_foreign(request: Request) -> None:
+    """Raises HTTPException 403 if a page of another site has sent this."""
+    origins = _lines(request, b"origin")
+    sites = _lines(request, b"sec-fetch-site")
+    if not origins and not sites:
+        return
+    allowed = request.app.state.settings.allowed_origins
+    is_allowed = (
+        len(origins) == 1
+        and origins[0] != "null"
+        and ("*" in allowed or origins[0] in allowed or _is_ours(request, origins[0]))
+    )
+    # A browser sets this, never a page (https://www.w3.org/TR/fetch-metadata/).
+    if is_allowed or (sites and set(sites) <= {"same-origin", "none"}):
+        return
+    raise HTTPException(
+        403,
+        f"A page of {', '.join(origins)[:100] or 'another site'} may not write here: set "
+        "ALLOWED_ORIGINS, or PUBLIC_URL if it is this server's own",
+    )
+
+
+def _is_ours(request: Request, origin: str) -> bool:
+    """Whether it is where browsers reach this server: as PUBLIC_URL says it, or the request.
+
+    The scheme of the latter is not compared: behind a proxy with TLS it is not known. Nor is
+    anybody trusted with X-Forwarded-Host: a page cannot set it without a preflight, and a program
+    need not.
+    """
+    public_url = request.app.state.settings.public_url
+    if public_url and _address(public_url) == _address(origin):
+        return True
+    hosts = ",".join([*_lines(request, b"host"), *_lines(request, b"x-forwarded-host")])
+    scheme, address = origin.partition(":")[0], _address(origin)
+    ours = [_address(f"{scheme}://{host.strip()}") for host in hosts.split(",")]
+    return address is not None and address in ours
+
+
+def _address(url: str) -> tuple[str, int | None] | None:
+    """Host and port; None if it is no URL."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        return (host, parts.port or DEFAULT_PORTS.get(parts.scheme)) if host else None
+    except ValueError:
+        return None
+
+
+def _has_body(request: Request) -> bool:
+    """RFC 9112, section 6."""
+    lengths = _lines(request, b"content-length")
+    return bool(_lines(request, b"transfer-encoding")) or any(each != "0" for each in lengths)
+
+
+def _lines(request: Request, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for each, value in request.scope["headers"] if each == name]
