@@ -8,6 +8,8 @@ const [name, ...urls] = process.argv.slice(2);
 const { EventSource } = await import(name);
 const tell = (n, what, data) => process.stdout.write(`${JSON.stringify({ n, what, data })}\n`);
 
+setInterval(() => {}, 2 ** 30); // what waits to reconnect does not keep Node running, with undici
+
 urls.forEach((url, n) => {
     const source = new EventSource(url);
     source.addEventListener("open", () => tell(n, "open"));
