@@ -2,7 +2,9 @@
 // what happens to the n-th one, as a line of JSON each.
 import buffer from "node:buffer";
 
-globalThis.File ??= buffer.File; // undici 7 takes it for granted; Node 18 keeps it there
+// Debian 12 has Node 18, which lacks two things that undici 7 takes for granted.
+globalThis.File ??= buffer.File;
+String.prototype.toWellFormed ??= String.prototype.toString;
 
 const [name, ...urls] = process.argv.slice(2);
 const { EventSource } = await import(name);

@@ -188,7 +188,7 @@ async def _started(
             base.replace("localhost", f"s{n // STREAMS_A_HOST}.localhost") + path
             for n, path in enumerate(paths)
         ]
-        async with _in_chromium(urls) as told:
+        async with in_chromium(urls) as told:
             yield told
         return
     environment = dict(os.environ)
@@ -200,7 +200,8 @@ async def _started(
 
 
 @asynccontextmanager
-async def _in_chromium(urls: Sequence[str]) -> AsyncIterator[Told]:
+async def in_chromium(urls: Sequence[str]) -> AsyncIterator[Told]:
+    """An EventSource for each URL, in one page."""
     told = Told(len(urls))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
