@@ -8,6 +8,7 @@ or does not show, half a minute after the server is back, what changed meanwhile
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -35,8 +36,10 @@ from tests.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
+logger = logging.getLogger(__name__)
+
 CALLERS: Final = ("eventsource", "undici", "chromium")
-WAYS: Final = ("direct", "nginx", "haproxy")
+WAYS: Final = ("direct", "nginx", "haproxy")  # or any of tests/proxies.py
 PATIENCE: Final = 30.0  # seconds
 STREAMS_A_HOST: Final = 5  # over HTTP/1.1 a browser opens six connections to one
 PRODUCT: Final = "p1"
@@ -141,10 +144,16 @@ async def run(
         for number in range(restarts):
             await service.stop()
             await _sell(connection, 999 - number)
-            await asyncio.sleep(chance.uniform(0.5, longest))
+            away = chance.uniform(0.5, longest)
+            await asyncio.sleep(away)
             service.start()
             await service.ready()
+            back = time.monotonic()
             await _shown(all_told, 999 - number, lost)
+            logger.info(
+                "%d: away for %.1f s, all back after another %.1f s, %d lost until now",
+                number + 1, away, time.monotonic() - back, sum(map(len, lost.values())),
+            )  # fmt: skip
     return lost
 
 
@@ -184,8 +193,9 @@ async def _started(
         for n in range(number)
     ]
     if caller == "chromium":
+        is_http2 = base.startswith("https:")  # and Caddy answers for no other name than its own
         urls = [
-            base.replace("localhost", f"s{n // STREAMS_A_HOST}.localhost") + path
+            (base if is_http2 else base.replace("//", f"//s{n // STREAMS_A_HOST}.")) + path
             for n, path in enumerate(paths)
         ]
         async with in_chromium(urls) as told:
@@ -246,6 +256,8 @@ async def _main(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--restarts", type=int, default=20)
