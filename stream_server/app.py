@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 
 from starlette.applications import Starlette
@@ -47,6 +47,7 @@ from stream_server.inventory.shelf import Shelf
 from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
+from stream_server.signals import heard
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.source import Source
@@ -188,7 +189,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         }
         try:
             async with running(loops, metrics):
-                yield
+                # Most servers wait for streams, which never end by themselves, and say no word.
+                with heard(begin_drain) if app.state.hears_signals else nullcontext():
+                    yield
                 if not app.state.is_draining:  # a server that knows nothing of it
                     await drain()
         finally:
@@ -201,6 +204,12 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     async def drain() -> None:
         app.state.is_draining = True
         await publisher.end_streams(settings.stream_drain_seconds)
+
+    draining: set[asyncio.Task[None]] = set()
+
+    def begin_drain() -> None:
+        if not app.state.is_draining:
+            draining.add(asyncio.create_task(drain()))
 
     limits = Limits(settings, metrics)
     pages = [*page_routes(), *(demo_payment_routes() if is_demo else ())]
@@ -256,6 +265,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.waits_because = NOT_STARTED
     app.state.is_leaving = False
     app.state.is_draining = False
+    app.state.hears_signals = True  # but not beside a server that drains by itself
     app.state.drain = drain
     return app
 

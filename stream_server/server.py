@@ -30,6 +30,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: Starlette, *, drain_delay: float = 0.0) -> None:
         super().__init__(config)
         self._app = app
+        app.state.hears_signals = False
         self._drain_delay = drain_delay
         settings: Settings = app.state.settings
         patience = Patience(

@@ -55,6 +55,7 @@ sub vcl_synth {
         set resp.status = 200;
         set resp.http.Content-Type = "text/event-stream";
         set resp.http.Cache-Control = "no-store";
+        set resp.http.Access-Control-Allow-Origin = "*"; # for pages of ALLOWED_ORIGINS
         synthetic({"retry: 2000
 
 "});
@@ -62,10 +63,18 @@ sub vcl_synth {
     }
 }
 
+sub vcl_backend_fetch {
+    set bereq.backend = servers.backend();
+}
+
 sub vcl_backend_error {
+    if (bereq.retries == 0 && bereq.method == "GET") {
+        return (retry);
+    }
     if (bereq.url ~ "^/api/") {
         set beresp.http.Content-Type = "application/json";
         set beresp.http.Retry-After = "2";
+        set beresp.http.Access-Control-Allow-Origin = "*";
         synthetic("""{"success":false,"error":{"code":"unavailable","message":"The server is away for a moment"}}""");
         return (deliver);
     }

@@ -22,7 +22,7 @@ from stream_server.streaming import frames
 from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.openings import Openings
-from stream_server.streaming.snapshot import Position, Snapshot
+from stream_server.streaming.snapshot import Position, Snapshot, products_tag
 from stream_server.streaming.state import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 from stream_server.streaming.topics import Ids, Topic, Topics
@@ -276,7 +276,8 @@ class Hub:
         """Registers a stream of some products (None: all) and starts it.
 
         With the position that it was given last it gets what changed since; with none, all;
-        with one that is not of this history, a reset and all. All of the catalogue begins with a
+        with one of other products, all; with one that is not of this history, a reset and all. All
+        of the catalogue begins with a
         reset too: its snapshot does not name what is not there any more, and the client may have
         that from a stream that was cut before it gave a position.
 
@@ -313,11 +314,12 @@ class Hub:
     def _open(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         ids = topic.ids
         position = self.resumable(last_event_id) if last_event_id else None
-        changed = self._changed_since(position.snapshot, ids) if position else None
-        if changed is not None:
-            subscriber.open(changed)
-            return
-        if last_event_id or ids is None:
+        if position is not None and position.may_be_of(ids):
+            changed = self._changed_since(position.snapshot, ids)
+            if changed is not None:
+                subscriber.open(changed)
+                return
+        if ids is None or (last_event_id and position is None):
             subscriber.write(self.reset_frame())
         if ids is None:
             subscriber.open_catalogue()
@@ -415,7 +417,7 @@ class Hub:
     def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""
         return self._openings.get(
-            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True)
+            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
         )
 
     def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
@@ -442,8 +444,9 @@ class Hub:
 
     # Frames
 
-    def snapshot_frame(self, ids: Iterable[str], *, is_last: bool) -> Frame:
-        """A `snapshot` event of these products; what is not public among them is unknown."""
+    def snapshot_frame(self, ids: Iterable[str], *, is_last: bool, of: Ids) -> Frame:
+        """A `snapshot` event of these products; what is not public among them is unknown. The last
+        one of a stream has the position, which says `of` which products it is."""
         known, unknown = [], []
         for product_id in ids:
             if self.public(product_id) is None:
@@ -451,7 +454,7 @@ class Hub:
             else:
                 known.append(self.json(product_id))
         data = frames.snapshot_data(known, unknown, self.is_live)
-        position = self._given_position() if is_last else None
+        position = self._given_position(of) if is_last else None
         return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
 
     def page_of(self, ids: Iterable[str]) -> list[str]:
@@ -476,7 +479,7 @@ class Hub:
 
     def last_page(self, page: Page) -> Frame:
         """A page's frame, for whoever has everything with it."""
-        position = self._given_position()
+        position = self._given_position(None)
         body = page.frame.body
         return Frame(body) if position is None else Frame(frames.with_position(body, position))
 
@@ -497,10 +500,12 @@ class Hub:
         data = frames.snapshot_data(known, [], self.is_live)
         return Page(Frame(frames.event("snapshot", data, retry_ms=self.retry_ms)), last)
 
-    def _given_position(self) -> str | None:
+    def _given_position(self, of: Ids) -> str | None:
         # Until the streams of an old history have ended, nobody is given a position: theirs would
         # cover what they still have from it.
-        return self.position() if self.history == self.ended_history else None
+        if self.history != self.ended_history:
+            return None
+        return f"{self.position()}.{products_tag(of)}"
 
     def reset_frame(self) -> Frame:
         """A `reset` event: what the client had is void, its last id too; a full snapshot follows.

@@ -2,12 +2,15 @@
 
 A snapshot says which transactions a reader has seen; its text form is Postgres' own
 (`xmin:xmax:xip,…`, see "pg_snapshot" in the manual, section 9.27). On the wire a position is
-`<epoch>.<snapshot>`: the epoch names the history that the transaction numbers belong to.
+`<epoch>.<snapshot>`: the epoch names the history that the transaction numbers belong to. A third
+part, where there is one, says of which products it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 _MAX_XID = 2**63 - 1
 # Of a position, which a client sends back in a header or a query. We write fewer than we read:
@@ -57,16 +60,20 @@ class Position:
 
     epoch: str
     snapshot: Snapshot
+    products: str = ""  # see `products_tag`; empty: it does not say
 
     @classmethod
     def parse(cls, text: str) -> Position:
         """Reads an event's id. Raises ValueError for anything that this server never sent."""
         if len(text) > _MAX_TEXT:
             raise ValueError("a position of this length is absurd")
-        epoch, dot, snapshot = text.partition(".")
-        if not dot or not epoch:
-            raise ValueError("a position is an epoch, a dot and a snapshot")
-        position = cls(epoch, Snapshot.parse(snapshot))
+        epoch, dot, rest = text.partition(".")
+        snapshot, second_dot, products = rest.partition(".")
+        if not dot or not epoch or (second_dot and not products.isalnum()):
+            raise ValueError(
+                "a position is an epoch, a dot and a snapshot, perhaps a dot and a tag"
+            )
+        position = cls(epoch, Snapshot.parse(snapshot), products)
         if len(position.snapshot.in_progress) > _MAX_IN_PROGRESS:
             raise ValueError(f"more than {_MAX_IN_PROGRESS} transactions in progress")
         return position
@@ -74,7 +81,19 @@ class Position:
     def __str__(self) -> str:
         """Short enough to be sent back: of very many transactions in progress, those that began
         after the first few hundred count as not seen, so that a client gets more than it lacks."""
-        return f"{self.epoch}.{self.snapshot.coarse(_WRITTEN_IN_PROGRESS)}"
+        tag = f".{self.products}" if self.products else ""
+        return f"{self.epoch}.{self.snapshot.coarse(_WRITTEN_IN_PROGRESS)}{tag}"
+
+    def may_be_of(self, ids: Iterable[str] | None) -> bool:
+        """Whether it says that it is of these products (None: all), or does not say."""
+        return not self.products or self.products == products_tag(ids)
+
+
+def products_tag(ids: Iterable[str] | None) -> str:
+    """What tells this set of products (None: all) from others in a position; the ids are sorted."""
+    if ids is None:
+        return "all"
+    return blake2b("\0".join(ids).encode(), digest_size=5).hexdigest()
 
 
 def _xid(text: str) -> int:

@@ -19,6 +19,7 @@ from stream_server.streaming.subscriber import Place, Subscriber
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
+_GRACE_SECONDS = 10.0  # longer than streams take to end; then the library ends what is left
 _HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
 
 HEADERS = {
@@ -99,7 +100,10 @@ class StreamResponse:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
-        response = EventSourceResponse(subscriber.body(), ping=0)
+        # The application says farewell; the library must not end the stream before it has.
+        response = EventSourceResponse(
+            subscriber.body(), ping=0, shutdown_grace_period=_GRACE_SECONDS
+        )
         response.raw_headers = PACKED_HEAD if self._is_packed else HEAD
         try:
             self._subscribe(subscriber)

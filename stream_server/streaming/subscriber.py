@@ -114,7 +114,10 @@ class Subscriber:
         """The socket has drained: pay what is owed."""
         self.is_full = False
         self.hub.recovered(self)
-        self._pay()
+        if self in self.hub.held:
+            self.owed = None  # there is no state yet to be paid, but pings
+        else:
+            self._pay()
 
     def _pay(self) -> None:
         if self.owed is None or self.is_full or self.topic is None:
@@ -142,7 +145,8 @@ class Subscriber:
         owed.difference_update(ids)
         if not owed:
             self.owed = None
-        return self.hub.snapshot_frame(ids, is_last=not owed)
+        assert self.topic is not None  # it is registered
+        return self.hub.snapshot_frame(ids, is_last=not owed, of=self.topic.ids)
 
 
 class Waiter(Subscriber):

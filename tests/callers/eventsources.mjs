@@ -2,11 +2,15 @@
 // what happens to the n-th one, as a line of JSON each.
 import buffer from "node:buffer";
 
-globalThis.File ??= buffer.File; // undici 7 takes it for granted; Node 18 keeps it there
+// Debian 12 has Node 18, which lacks two things that undici 7 takes for granted.
+globalThis.File ??= buffer.File;
+String.prototype.toWellFormed ??= String.prototype.toString;
 
 const [name, ...urls] = process.argv.slice(2);
 const { EventSource } = await import(name);
 const tell = (n, what, data) => process.stdout.write(`${JSON.stringify({ n, what, data })}\n`);
+
+setInterval(() => {}, 2 ** 30); // what waits to reconnect does not keep Node running, with undici
 
 urls.forEach((url, n) => {
     const source = new EventSource(url);

@@ -170,6 +170,7 @@ async def test_while_all_servers_are_away_nobody_is_told_anything_final(
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.json()["error"]["code"] == "unavailable"
     assert answer.headers["retry-after"]
+    assert answer.headers["access-control-allow-origin"] == "*"
 
     async with backends.calling() as client:
         for path in ("Chair-1/stream", "stream", "a%2Fb/stream", "stream?productIds=Chair-1"):
@@ -181,6 +182,7 @@ async def test_while_all_servers_are_away_nobody_is_told_anything_final(
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")
             assert answer.text.endswith("retry: 2000\n\n")
+            assert answer.headers["access-control-allow-origin"] == "*"
 
     await site.start()
     await backends.answers(200)

@@ -484,3 +484,32 @@ async def test_whoever_joins_while_changes_pour_in_misses_nothing(
     await asyncio.gather(*writers_at_work)
     await server.published(connection)
     await assert_complete(server.hub, connection)
+
+
+async def test_an_id_of_other_products_gets_everything(
+    server: Server, connection: Connection
+) -> None:
+    """Not what has changed since: of the others the client knows nothing. No reset is needed."""
+    await add_products(connection, 3)
+    await server.published(connection)
+    async with reading(stream_of(server, "unit-00001")) as stream:
+        await stream.next("snapshot")
+    last_id = stream.last_id
+    for ids in (("unit-00001", "unit-00002", "nobody"), ("unit-00002",)):
+        url = stream_of(server, *ids)
+        asked = "&" if "?" in url else "?"
+        async with (
+            reading(url, last_id=last_id) as by_header,
+            reading(f"{url}{asked}lastEventId={quote(last_id)}") as by_query,
+        ):
+            for back in (by_header, by_query):
+                snapshot = await back.next()
+                known = {each["productId"] for each in snapshot["products"]}
+                assert known | set(snapshot["unknown"]) == set(ids)
+                assert [each.event for each in back.events] == ["snapshot"]
+    async with reading(stream_of(server), last_id=last_id) as everything:
+        await everything.next("reset")
+        assert len((await everything.next("snapshot"))["products"]) == 3
+    for known_form in (last_id, last_id.rpartition(".")[0]):  # as ids were before
+        async with reading(stream_of(server, "unit-00001"), last_id=known_form) as same:
+            assert (await same.next("snapshot"))["products"] == []
