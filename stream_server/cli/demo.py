@@ -4,6 +4,7 @@ import asyncio
 import random
 import shlex
 import socket
+from collections.abc import Sequence
 from importlib.resources import files
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ CHANGE = (
 def run(
     settings: Settings,
     postgres: EmbeddedPostgres,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     *,
     with_shoppers: bool,
 ) -> int:

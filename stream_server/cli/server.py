@@ -1,10 +1,12 @@
 """The web server as a command runs it: its socket, its signals, its exit code."""
 
 import asyncio
+import errno
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -50,14 +52,26 @@ def at_signals(handler: Handler) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything else is started. Port 0: any that is free.
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on all addresses of a host, taken before anything else is started.
 
-    Raises InvalidSettings when it cannot be had.
+    `::` stands for IPv4, too. Port 0: any that is free, the same on all. Raises InvalidSettings
+    when they cannot be had.
     """
+    listening: list[socket.socket] = []
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=4096)
+        for family, address in _addresses(host, port):
+            try:
+                listening.append(_listen(family, address, port))
+            except OSError as error:
+                # A name such as localhost may have an address that this machine has not.
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+                missing = error
+            else:
+                port = listening[0].getsockname()[1]
+        if not listening:
+            raise missing
     except socket.gaierror as error:
         reason = (
             f"{host} is no address here: {error.strerror}. conda and some shells set HOST, too; "
@@ -65,13 +79,34 @@ def listen(host: str, port: int) -> socket.socket:
         )
         raise InvalidSettings({"HOST": reason}) from error
     except OSError as error:
-        reason = f"{port} on {host} cannot be used: {error.strerror}. Try another with --port"
+        for each in listening:
+            each.close()
+        # The error's own text has the address behind the system's words.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = f"{port} on {host} cannot be used: {reason}. Try another with --port"
         raise InvalidSettings({"PORT": reason}) from error
+    return listening
 
 
-def url_of(listening: socket.socket) -> str:
+def _addresses(host: str, port: int) -> list[tuple[int, str]]:
+    """The families and addresses of a host, each once; an IPv6 address may be in brackets."""
+    host = host.removeprefix("[").removesuffix("]")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, str(address[0])) for family, *_, address in found))
+
+
+def _listen(family: int, address: str, port: int) -> socket.socket:
+    return socket.create_server(
+        (address, port),
+        family=family,
+        backlog=4096,
+        dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
+    )
+
+
+def url_of(listening: Sequence[socket.socket]) -> str:
     """Where a browser on this machine finds it."""
-    host, port = listening.getsockname()[:2]
+    host, port = listening[0].getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # any, seen from here
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -79,7 +114,7 @@ def url_of(listening: socket.socket) -> str:
 def run(
     app: Starlette,
     settings: Settings,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     companion: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> int:
     """Serve until a signal comes; the exit code for it: 130 after Ctrl-C, else 0.
@@ -99,7 +134,7 @@ def run(
     async def main() -> None:
         beside = asyncio.create_task(accompany())
         try:
-            await web.serve([listening])
+            await web.serve(list(listening))
         finally:
             beside.cancel()
             await asyncio.wait((beside,))

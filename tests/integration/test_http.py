@@ -3,16 +3,21 @@
 import asyncio
 import json
 import logging
+import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
+import sys
+from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.clients import connected, get
+from tests.integration.clients import calling, connected, get, ready
 from tests.integration.servers import Connection, Server, add_products, until
 
 pytestmark = pytest.mark.ways("direct-uvloop", "direct-asyncio")
@@ -100,10 +105,10 @@ import java.net.http.*;
 public class Post {
     public static void main(String[] given) throws Exception {
         HttpClient client = HttpClient.newHttpClient();
-        for (int i = 0; i < 3; i++) {
-            HttpRequest request = HttpRequest.newBuilder(URI.create(given[0]))
+        for (int i = 0; i < given.length; i += 2) {
+            HttpRequest request = HttpRequest.newBuilder(URI.create(given[i]))
                 .header("Content-Type", "application/json")
-                .POST(HttpRequest.BodyPublishers.ofString(given[1])).build();
+                .POST(HttpRequest.BodyPublishers.ofString(given[i + 1])).build();
             var answer = client.send(request, HttpResponse.BodyHandlers.ofString());
             System.out.println(answer.statusCode());
         }
@@ -121,13 +126,21 @@ async def test_javas_own_client_posts(stock: Server, tmp_path: Path) -> None:
         {"checkoutToken": "java-" + "x" * 20, "lines": [{"productId": "unit-00000", "quantity": 1}]}
     )
 
-    def run(path: str, body: str) -> list[str]:
-        command = ["java", str(source), f"{stock.url}{path}", body]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-    assert await asyncio.to_thread(run, "/api/inventory/batch", BODY.decode()) == ["200"] * 3
-    held = await asyncio.to_thread(run, "/api/reservations", reservation)
-    assert {each[0] for each in held} == {"2"}, held
+    batch, reserve = f"{stock.url}/api/inventory/batch", f"{stock.url}/api/reservations"
+    command = [
+        "java",
+        str(source),
+        batch,
+        BODY.decode(),
+        reserve,
+        reservation,
+        batch,
+        BODY.decode(),
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["200", "201", "200"]
 
 
 # What is refused
@@ -197,18 +210,19 @@ REFUSED: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.ways("direct-uvloop")
-@pytest.mark.parametrize(("request_", "status"), REFUSED.values(), ids=REFUSED)
-async def test_what_is_no_http_is_refused_as_the_api_refuses(
-    server: Server, request_: bytes, status: int
-) -> None:
+async def test_what_is_no_http_is_refused_as_the_api_refuses(server: Server) -> None:
     """With a text, behind the answers to earlier requests, and nothing behind it is answered."""
-    async with connected(server.port) as raw:
-        await raw.send(get("/healthz") + request_ + get("/healthz"))
-        received = await raw.read_to_end()
-    assert statuses(received) == [200, status]
-    assert b"connection: close" in received
-    assert len(error_of(received)["message"]) > 15
-    assert server.metric("bad_requests_total", status=str(status)) == 1
+    answers = {}
+    for name, (request, _) in REFUSED.items():
+        async with connected(server.port) as raw:
+            await raw.send(get("/healthz") + request + get("/healthz"))
+            received = await raw.read_to_end()
+        answers[name] = statuses(received)
+        assert b"connection: close" in received, name
+        assert len(error_of(received)["message"]) > 15, name
+    assert answers == {name: [200, status] for name, (_, status) in REFUSED.items()}
+    for status, number in Counter(status for _, status in REFUSED.values()).items():
+        assert server.metric("bad_requests_total", status=str(status)) == number
 
 
 ANSWERED: dict[str, bytes] = {
@@ -229,13 +243,13 @@ ANSWERED: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("request_", ANSWERED.values(), ids=ANSWERED)
-async def test_what_is_odd_but_right_is_answered_and_the_next_request_too(
-    server: Server, request_: bytes
-) -> None:
-    async with connected(server.port) as raw:
-        await raw.send(request_ + get("/healthz", headers={"Connection": "close"}))
-        assert statuses(await raw.read_to_end()) == [200, 200]
+async def test_what_is_odd_but_right_is_answered_and_the_next_request_too(server: Server) -> None:
+    answers = {}
+    for name, request in ANSWERED.items():
+        async with connected(server.port) as raw:
+            await raw.send(request + get("/healthz", headers={"Connection": "close"}))
+            answers[name] = statuses(await raw.read_to_end())
+    assert answers == {name: [200, 200] for name in ANSWERED}  # noqa: C420  # lists, not one
 
 
 async def test_trailers_are_no_headers(stock: Server) -> None:
@@ -369,3 +383,44 @@ async def test_a_lost_client_is_noticed_by_the_system(server: Server) -> None:
             user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
             if user_timeout is not None:
                 assert sock.getsockopt(socket.IPPROTO_TCP, user_timeout) == 60_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+async def test_silent_clients_make_room_for_those_who_ask(
+    database_url: str, tmp_path: Path
+) -> None:
+    """With 256 files and 400 silent connections, everybody else is served, and the log says it."""
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(  # noqa: ASYNC220  # it is watched, not waited for
+            [sys.executable, "-m", "stream_server.cli", "serve", "--port", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "DATABASE_URL": database_url, "HTTP_KEEP_ALIVE_SECONDS": "600"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)),
+        )
+    try:
+        await until(lambda: process.poll() is not None or "Serving on" in log.read_text())
+        url = re.search(r"Serving on (\S+)", log.read_text()).group(1)  # type: ignore[union-attr]
+        port = int(url.rpartition(":")[2])
+        async with calling(url) as client, AsyncExitStack() as silent:
+            await ready(client)
+            for number in range(400):
+                raw = await silent.enter_async_context(connected(port))
+                if number % 3:
+                    await raw.send((b"GET /", post()[:-1])[number % 2])
+                if number % 50 == 0:
+                    assert (await client.get("/readyz")).status_code == 200
+            await client.aclose()
+        async with calling(url) as client:
+            metrics = (await client.get("/metrics")).text
+            ended = re.search(r'ended_connections_total{reason="room"} (\d+)', metrics)
+            assert ended is not None
+            assert int(ended[1]) > 150
+        await until(lambda: "made room for new ones" in log.read_text(), "the log says it")
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().count("WARNING") < 5
