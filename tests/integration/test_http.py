@@ -249,7 +249,7 @@ async def test_what_is_odd_but_right_is_answered_and_the_next_request_too(server
         async with connected(server.port) as raw:
             await raw.send(request + get("/healthz", headers={"Connection": "close"}))
             answers[name] = statuses(await raw.read_to_end())
-    assert answers == {name: [200, 200] for name in ANSWERED}  # noqa: C420  # lists, not one
+    assert answers == {name: [200, 200] for name in ANSWERED}
 
 
 async def test_trailers_are_no_headers(stock: Server) -> None:
