@@ -1,7 +1,10 @@
 """Programs that others wrote open a stream, are told of a change, and resume after a restart with
 exactly what changed meanwhile."""
 
+import asyncio
+import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -101,3 +104,27 @@ async def test_it_resumes_with_exactly_what_changed(
 
         await stock.set("p2", 9)
         await shows("p2", 9)
+
+
+BODY = json.dumps({"productIds": ["p1", "p2"]})
+POSTS: dict[str, Callable[[str], list[str]]] = {
+    "java": lambda url: [found("java"), str(HERE / "Post.java"), url, BODY],
+    "curl-http2": lambda url: [
+        found("curl"), "--silent", "--http2", "--header", "Content-Type: application/json",
+        "--data", BODY, "--write-out", "\\n", url, url,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("client", POSTS)
+async def test_a_body_arrives_with_an_offer_of_another_protocol(
+    client: str, site: Site, connection: Connection
+) -> None:
+    """They offer h2c with the request, which may be ignored (RFC 9110, section 7.8)."""
+    await Stock(connection).add("p1", "p2", most=1000)
+    await until(lambda: site.app and "p2" in site.app.state.hub.entries, "p2 is there")
+    command = POSTS[client](f"{site.url}/api/inventory/batch")
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    answers = [json.loads(line)["data"] for line in output.splitlines() if line]
+    assert [[each["productId"] for each in data] for data in answers] == [["p1", "p2"]] * 2
