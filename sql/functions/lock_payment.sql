@@ -1,6 +1,6 @@
 -- lock_payment(payment): until the transaction ends, what is reported of one payment comes one after the
 -- other: a refund that comes while its order is made would not see it. The first of the two keys is
--- 'paid', and nobody else's; Stripe's events take the same lock.
+-- 'paid', and nobody else's.
 create or replace function lock_payment(payment text) returns void
 language sql volatile
 set search_path from current

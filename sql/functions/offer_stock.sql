@@ -1,8 +1,9 @@
 -- offer_stock(lines, own, strictly): what of each line could be taken now, in the order of ids:
 -- `available` is what is left for the line after those before it, `granted` the part of it that
 -- the line asks for. What the caller holds itself, `own`, counts as available. What is not active
--- has nothing; unlimited stock has the largest integer for each line, whatever is sold and held. With `strictly`, what check_lines
--- refuses has nothing either: so it has to be called only where a line is granted too little.
+-- has nothing; unlimited stock has the largest integer for each line, whatever is sold and held.
+-- With `strictly`, what check_lines refuses has nothing either: so it has to be called only where a
+-- line is granted too little.
 -- Wants the rows locked (lock_stock). Locks: none.
 create or replace function offer_stock(
     lines stock_line[], own stock_line[] default '{}', strictly boolean default false

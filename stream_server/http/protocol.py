@@ -32,7 +32,7 @@ from stream_server.http.refusals import (
 from stream_server.http.watch import Patience, Watch
 from stream_server.metrics import Metrics
 
-__all__ = ["HttpProtocol", "WatchedState"]
+__all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 
 logger = logging.getLogger(__name__)
 
@@ -355,7 +355,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _look_at_answer(self, now: float) -> None:
-        unread = _unread_by_client(self.transport)
+        unread = unread_by_client(self.transport)
         if not self._unread - _LEAST_PROGRESS < unread <= self._unread:
             self._unread, self.since = unread, now  # it reads, or there is more to read
         elif now - self.since >= self._watch.patience.answer:
@@ -387,9 +387,10 @@ def _explained(error: httptools.HttpParserError) -> Refusal:
     return Refusal(500, "Something went wrong here; it has been logged")
 
 
-def _unread_by_client(transport: asyncio.Transport) -> int:
-    """Bytes written that the other side has not acknowledged, here and, on Linux, in the kernel,
-    whose buffer may take minutes of a slow client's reading without a sign."""
+def unread_by_client(transport: asyncio.Transport) -> int:
+    """Bytes written that the other side has not acknowledged, here and, on Linux, in the kernel.
+    Its buffer may take minutes of a slow client's reading without a sign: it takes nothing more
+    until a third of it is free."""
     unread = transport.get_write_buffer_size()
     if sys.platform == "linux":
         file = transport.get_extra_info("socket").fileno()

@@ -9,17 +9,14 @@ no parser, no scope. Without the entry, the same stream is an ordinary ASGI resp
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
-import sys
-import termios
 from typing import Any, cast
 from weakref import ref
 from zlib import crc32
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from stream_server.http.protocol import HttpProtocol
+from stream_server.http.protocol import HttpProtocol, unread_by_client
 from stream_server.streaming.frames import GZIP_HEAD, LAST_CHUNK, Frame, chunk_of, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
@@ -72,8 +69,7 @@ class StreamConnection(asyncio.Protocol, Subscriber):
                 self._transport.write(chunk[sent:])
 
     def backlog(self) -> int:
-        # Of a slow client, the kernel takes nothing more until a third of its buffer is free.
-        return self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+        return unread_by_client(self._transport)
 
     def end(self) -> None:
         self.hub.unsubscribe(self)
@@ -133,16 +129,6 @@ class GzipConnection(StreamConnection):
         self._transport.close()
 
 
-def _unacknowledged(transport: asyncio.Transport) -> int:
-    """Bytes that the kernel has and the client's has not confirmed (tcp(7), SIOCOUTQ)."""
-    number = bytearray(4)
-    try:
-        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, number)
-    except OSError:
-        return 0
-    return int.from_bytes(number, sys.byteorder)
-
-
 class PlainConnection(StreamConnection):
     """For HTTP/1.0, which knows no chunks: the end of the connection ends the body."""
 
@@ -176,12 +162,6 @@ class Handover:
     def take(self, hub: Hub, *, is_packed: bool) -> StreamConnection | None:
         """After the head: the connection, or None if the client is gone."""
         return self._protocol.hand_over(self._living_cycle(), hub, is_packed=is_packed)
-
-    def close(self) -> None:
-        """Instead of any answer: the connection ends without a head. To an EventSource that is a
-        network error, after which it comes back; a status other than 200 would end it for good
-        (WHATWG HTML, section 9.2.3). The application returns without sending anything."""
-        self._protocol.hang_up(self._living_cycle())
 
     def _living_cycle(self) -> RequestResponseCycle:
         cycle = self.cycle()
@@ -224,12 +204,6 @@ class StreamProtocol(HttpProtocol):
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
 
-    def hang_up(self, cycle: RequestResponseCycle) -> None:
-        """Ends the connection; what was answered before still arrives."""
-        cycle.disconnected = True  # the application may return without an answer
-        self.pipeline.clear()
-        self.transport.close()
-
     def hand_over(
         self, cycle: RequestResponseCycle, hub: Hub, *, is_packed: bool
     ) -> StreamConnection | None:
@@ -239,7 +213,9 @@ class StreamProtocol(HttpProtocol):
             cycle.disconnected = True
             return None
         if self._is_half_closed:  # as a stream ends whose client closes its side later
-            self.hang_up(cycle)
+            cycle.disconnected = True
+            self.pipeline.clear()
+            transport.close()
             return None
         head = cast("_KeptHead", cycle.transport).head
         kind = GzipConnection if is_packed else StreamConnection

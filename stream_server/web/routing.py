@@ -30,12 +30,19 @@ Guard = Callable[[Request], None]
 
 
 class Taking:
-    """An endpoint, the query parameters that it knows, and what a write must be like (`guard`)."""
+    """An endpoint, the query parameters that it knows, and what a write must be like (`guard`).
+    With `is_fixed` its caller sends what somebody once wrote into a form of his: parameters that a
+    proxy wants, too, which are passed over."""
 
     def __init__(
-        self, endpoint: Endpoint, *query: str, guard: Guard | None = writes.refuse_but_json
+        self,
+        endpoint: Endpoint,
+        *query: str,
+        guard: Guard | None = writes.refuse_but_json,
+        is_fixed: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        self.is_fixed = is_fixed
         self.query = frozenset(query)
         self.names = query
         self.guard = guard
@@ -89,7 +96,7 @@ class Resource(BaseRoute):
             raise HTTPException(405, headers=self._allow)
         if taking.guard is not None and method not in SAFE:
             taking.guard(request)
-        if self._is_api and request.scope["query_string"]:
+        if self._is_api and request.scope["query_string"] and not taking.is_fixed:
             _refuse_unknown(request, taking)
         return await taking.endpoint(request)
 

@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 ACTOR: Final = "stripe"
 UNHANDLED: Final = "not handled"
 NOT_OURS: Final = "names no reservation of ours"
-LOCK: Final = int.from_bytes(b"paid")  # the first of two keys: lock_payment.sql
 REFUND_WAITS: Final = "refund waits for its order"
 REFUNDED_UNPLACED: Final = "refunded a payment without an order"
 
@@ -87,8 +86,7 @@ async def deal_with(connection: Transaction, event: Event, rules: Rules) -> Outc
     reference = event.payment_reference
     # Of a payment and its refund, which come in any order, one waits for the other.
     await connection.execute(
-        "select pg_advisory_xact_lock(:lock, hashtext(:reference))",
-        {"lock": LOCK, "reference": reference or event.id},
+        "select lock_payment(:reference)", {"reference": reference or event.id}
     )
     values = {
         "id": event.id,

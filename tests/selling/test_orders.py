@@ -33,14 +33,17 @@ def session(token: str, *, intent: str | None = "pi_1", status: str = "paid") ->
 
 
 async def send(
-    api: Shop, body: bytes, *, at: float | None = None, secret: str = WEBHOOK_SECRET
+    api: Shop,
+    body: bytes,
+    *,
+    at: float | None = None,
+    secret: str = WEBHOOK_SECRET,
+    path: str = "/api/webhooks/stripe",
 ) -> httpx.Response:
     header = stripe.WebhookSignature.generate_signature_header(
         body.decode("utf-8", "replace"), secret, timestamp=int(at or time.time())
     )
-    return await api.shopper.post(
-        "/api/webhooks/stripe", content=body, headers={"Stripe-Signature": header}
-    )
+    return await api.shopper.post(path, content=body, headers={"Stripe-Signature": header})
 
 
 async def open_alerts(api: Shop, level: str) -> list[tuple[str, str]]:
@@ -309,6 +312,16 @@ async def test_a_replayed_webhook_is_refused_and_counted(api: Shop, quantities: 
     assert api.server.metric("webhooks_total", result="rejected") == 4
     # Nor does it keep Stripe's own repeat out.
     assert (await send(api, body, at=now + 1)).json()["data"]["outcome"] == "seen before"
+
+
+async def test_an_event_may_come_with_what_a_proxy_wants_in_its_address(
+    api: Shop, quantities: Quantities
+) -> None:
+    held = await reserve(api, LAMP)
+    body = event("checkout.session.completed", **session(held["token"]))
+    answer = await send(api, body, path="/api/webhooks/stripe?bypass=abc&bypass=def")
+    assert answer.status_code == 200, answer.text
+    assert await quantities("lamp") == (2, 0)
 
 
 async def test_an_event_type_that_is_not_handled_is_recorded(api: Shop) -> None:
