@@ -18,7 +18,8 @@ async def buy_in_a_process(url: str, name: str) -> None:
     """Buyers, eight at a time; half hold before they buy. Prints units bought and refusals."""
     line: CartLine = {"productId": "lamp", "variantId": None, "quantity": 1}
     bought, refused = 0, 0
-    async with Pool(url, max_size=8) as pool:
+    # However slow the machine is, each of them gets his turn at a connection.
+    async with Pool(url, max_size=8, wait=120) as pool:
         group_commit = GroupCommit(pool, HOLD)
 
         async def buyer(number: int) -> None:

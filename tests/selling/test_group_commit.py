@@ -35,7 +35,7 @@ ACTIVE = "select count(*) from reservations where status = 'active'"
 
 @pytest.fixture
 async def group_commit(shop: Connection, database_url: str) -> AsyncIterator[GroupCommit]:
-    async with Pool(database_url, max_size=8) as pool:
+    async with Pool(database_url, max_size=8, wait=120) as pool:
         yield GroupCommit(pool, timedelta(minutes=10))
 
 
