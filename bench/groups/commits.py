@@ -81,4 +81,4 @@ def replaced(database: Database) -> Iterator[None]:
     try:
         yield
     finally:
-        database.execute((sql_folder() / "functions" / "announce_changes.sql").read_text())
+        database.execute((sql_folder() / "functions/log/announce_changes.sql").read_text())

@@ -7,10 +7,11 @@
   statements, which empty lines divide: it may fill a big table in portions and build an index
   CONCURRENTLY. Interrupted, it begins anew, so each of its statements may run twice but the last,
   which shares its transaction with the file's row.
-- `functions/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): those whose text has
-  changed are applied again, all in one transaction, after the migrations. A function whose
-  parameters have changed is another function to Postgres: the one before is dropped if a call could
-  mean either. If not, it stays, for whoever is in the middle of a function that calls it.
+- `functions/*/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): those whose text
+  has changed are applied again, all in one transaction, after the migrations. Functions are known
+  by their files' names, whichever folder they lie in. A function whose parameters have changed is
+  another function to Postgres: the one before is dropped if a call could mean either. If not, it
+  stays, for whoever is in the middle of a function that calls it.
 
 Everything lies in one schema, that of the URL's option `schema`; nothing outside of it is read or
 written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
@@ -193,14 +194,20 @@ class _Plan:
     def of(cls, folder: Path, schema: str, applied: Mapping[str, str]) -> "_Plan":
         """Raises SchemaTooNew, MigrationChanged."""
 
-        def read(path: Path) -> _File:
-            name = path.relative_to(folder).as_posix()
+        def read(path: Path, name: str) -> _File:
             return _File(name, path.read_text(encoding="utf-8"), schema)
 
-        migrations = [read(path) for path in sorted(folder.glob("migrations/*.sql"))]
-        repeatables = [read(path) for path in sorted(folder.glob("functions/*.sql"))]
+        migrations = [
+            read(path, f"migrations/{path.name}")
+            for path in sorted(folder.glob("migrations/*.sql"))
+        ]
+        # Whichever folder it lies in: a function that moves to another one is not applied again.
+        repeatables = [
+            read(path, f"functions/{path.name}")
+            for path in sorted(folder.glob("functions/**/*.sql"), key=lambda path: path.name)
+        ]
         if (triggers := folder / "triggers.sql").exists():
-            repeatables.append(read(triggers))
+            repeatables.append(read(triggers, triggers.name))
         known = {file.name for file in migrations}
         unknown = sorted(
             name for name in applied if name.startswith("migrations/") and name not in known

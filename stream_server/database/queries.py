@@ -6,5 +6,5 @@ __all__ = ["query"]
 
 
 def query(name: str) -> str:
-    """The text of `sql/queries/<name>.sql`."""
+    """The text of `sql/queries/<name>.sql`; `name` with its folder, such as `source/read_log`."""
     return (sql_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")

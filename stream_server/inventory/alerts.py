@@ -1,8 +1,9 @@
 """What somebody should look at: low and sold out stock, paid orders that could not be filled,
 payments without an order, counts that cannot be right, sources that are late (R6, R27).
 
-Alerts are opened and closed in the database, by transitions (`sql/functions/turn_alerts.sql`,
-`raise_alert.sql`), so that every writer counts. Here they are read and acknowledged.
+Alerts are opened and closed in the database, by transitions (`turn_alerts.sql` and
+`raise_alert.sql` in `sql/functions/alerts/`), so that every writer counts. Here they are read and
+acknowledged.
 """
 
 from collections.abc import Sequence

@@ -208,10 +208,10 @@ class _Import:
                 async with connection.savepoint():
                     await connection.run_query("select pg_advisory_xact_lock($1::bigint)", TURN)
                     await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
-                    await connection.run_script(query("import_lock"))
+                    await connection.run_script(query("imports/lock"))
                     imported = await self._merge(connection, mistakes)
                     self.batch.progress.phase = "writing"
-                    await connection.run_script(query("import_write"))
+                    await connection.run_script(query("imports/write"))
                 break
             except TransactionConflict:
                 if attempt == ATTEMPTS:
@@ -223,7 +223,7 @@ class _Import:
 
     async def _stage(self, connection: Transaction) -> _Mistakes:
         """Read the file to its end, or to where it cannot be read any more."""
-        await connection.run_script(query("import_stage"))
+        await connection.run_script(query("imports/stage"))
         self.file.seek(0)
         rows = self.reader(self.file)
         mistakes = _Mistakes()
@@ -259,9 +259,9 @@ class _Import:
 
     async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
         """Raises ImportRejected with the mistakes so far and those that show now."""
-        await connection.run_script(query("import_merge"))
+        await connection.run_script(query("imports/merge"))
         await self._look_around(connection)
-        found = await connection.run_query(query("import_mistakes"), KEPT_MISTAKES)
+        found = await connection.run_query(query("imports/mistakes"), KEPT_MISTAKES)
         if found:
             await asyncio.to_thread(self._locate, found, mistakes)
         if mistakes.count:

@@ -71,7 +71,7 @@ class Paid:
 @dataclass(frozen=True, slots=True)
 class Reversal:
     """What a provider says of a refund, the sum of a charge's refunds, or a dispute, as it was at
-    some time; see `sql/functions/record_reversal.sql`."""
+    some time; see `sql/functions/payments/record_reversal.sql`."""
 
     id: str
     payment: str

@@ -1,6 +1,6 @@
 """What external systems count, late or out of order as it may come (R24).
 
-The rules are in `sql/functions/apply_counts.sql`; a count is of all units that lay there.
+The rules are in `sql/functions/counts/apply_counts.sql`; a count is of all units that lay there.
 """
 
 import json

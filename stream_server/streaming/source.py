@@ -1,16 +1,16 @@
 """The source: follows the log in Postgres on a connection of its own and feeds the hub.
 
 The log is read by snapshot: each read gives exactly the rows that the snapshot before did not
-see (sql/queries/read_log.sql). While changes pour in, the source is *awake* and reads often;
+see (sql/queries/source/read_log.sql). While changes pour in, the source is *awake* and reads often;
 nobody notifies. Then it goes to sleep in two steps. It takes the advisory lock that makes writers
 notify, and, *drowsy*, goes on reading until every transaction that was in progress then has
 ended, for one that looked before may still commit unannounced. Only then, *asleep*, does it just
 wait. A few wake-ups don't wake it for good; many in a second do.
 
 Transaction numbers mean something within one history only. Each connection and each read ask which
-one it is (sql/functions/stream_lineage.sql, sql/queries/read_history.sql). After a promotion, a
-crash, a restart or a restore it is another one: commits may be missing and numbers may be given out
-a second time. Then the whole state is read anew, and clients get a reset.
+one it is (sql/functions/log/stream_lineage.sql, sql/queries/source/read_history.sql). After a
+promotion, a crash, a restart or a restore it is another one: commits may be missing and numbers may
+be given out a second time. Then the whole state is read anew, and clients get a reset.
 """
 
 from __future__ import annotations
@@ -96,12 +96,12 @@ class Source:
         self._sleep_after = sleep_after
         self._safety_read = safety_read
         self._rng = rng or random.Random()
-        self._read_log = query("read_log")
-        self._read_log_page = query("read_log_page")
-        self._read_products = query("read_products")
-        self._read_variants = query("read_variants")
-        self._read_history = query("read_history")
-        self._read_foreign = query("read_foreign")
+        self._read_log = query("source/read_log")
+        self._read_log_page = query("source/read_log_page")
+        self._read_products = query("source/read_products")
+        self._read_variants = query("source/read_variants")
+        self._read_history = query("source/read_history")
+        self._read_foreign = query("source/read_foreign")
         self._lineage = ""  # which server it is, for as long as the connection lives
         self._floor = 0  # rows of the log with an id up to this are no news, see read_log.sql
         self._wake = asyncio.Event()

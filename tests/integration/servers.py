@@ -219,11 +219,11 @@ async def products_in(connection: Connection) -> dict[str, Product]:
     variants: dict[str, dict[str, Variant]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
-        for row in await connection.fetch(query("read_variants")):
+        for row in await connection.fetch(query("source/read_variants")):
             variants.setdefault(row["product_id"], {})[row["id"]] = _variant(row)
         return {
             row["id"]: _product(row, variants.get(row["id"]), seen)
-            for row in await connection.fetch(query("read_products"))
+            for row in await connection.fetch(query("source/read_products"))
         }
 
 

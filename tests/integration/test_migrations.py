@@ -101,6 +101,17 @@ async def test_a_changed_function_is_applied_again(
     assert await empty.fetchval("select shelves()") == -1
 
 
+async def test_a_function_that_only_moves_to_another_folder_is_not_applied_again(
+    empty_database_url: str, folder: Path
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+    (folder / "functions/shelving").mkdir()
+    (folder / "functions/shelves.sql").rename(folder / "functions/shelving/shelves.sql")
+    assert await migrate(empty_database_url, folder=folder) == []
+    write(folder, "functions/shelving/shelves.sql", COUNT.replace("count(*)", "-count(*)"))
+    assert await migrate(empty_database_url, folder=folder) == ["functions/shelves.sql"]
+
+
 async def test_a_function_may_name_one_whose_file_comes_later(
     empty_database_url: str, empty: Connection, folder: Path
 ) -> None:

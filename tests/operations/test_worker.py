@@ -208,7 +208,9 @@ class TestSweep:
                 await asleep.get()
             assert "Postgres refuses it (XX000): no" in caplog.text
             assert "Traceback" not in caplog.text
-            await db.execute((sql_folder() / "functions" / "expire_reservations.sql").read_text())
+            await db.execute(
+                (sql_folder() / "functions/reservations/expire_reservations.sql").read_text()
+            )
             await hold(db, 3)
             wake.put_nowait(None)
             await asleep.get()

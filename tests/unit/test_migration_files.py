@@ -101,16 +101,21 @@ def test_what_takes_no_time_is_not_refused(text: str) -> None:
     assert mistakes(text) == []
 
 
+def test_each_function_has_one_file_of_its_name_in_a_folder() -> None:
+    names = [path.name for path in sql_folder().glob("functions/**/*.sql")]
+    assert sorted(names) == sorted({path.name for path in sql_folder().glob("functions/*/*.sql")})
+
+
 def test_the_readme_names_every_refusal_and_only_functions_that_there_are() -> None:
-    functions = {path.stem for path in sql_folder().glob("functions/*.sql")}
-    sql = "".join(path.read_text() for path in sql_folder().glob("functions/*.sql"))
+    functions = {path.stem for path in sql_folder().glob("functions/*/*.sql")}
+    sql = "".join(path.read_text() for path in sql_folder().glob("functions/*/*.sql"))
     assert set(re.findall(r"\bSS\d{3}\b", README)) == set(re.findall(r"'(SS\d{3})'", sql))
     table = README.split("## What may be called")[1].split("## Refusals")[0]
     named = set(re.findall(r"`(\w+)`", table))
     assert named <= functions
     callable_ones = {
         path.stem
-        for path in sql_folder().glob("functions/*.sql")
+        for path in sql_folder().glob("functions/*/*.sql")
         if "\nsecurity definer" in (text := path.read_text()) and "returns trigger" not in text
     }
     assert callable_ones - named <= {"raise_alert", "close_alert"}  # parts of the others
