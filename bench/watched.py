@@ -14,7 +14,7 @@ import sys
 import time
 
 from stream_server.app import create_app
-from stream_server.cli.server import listen, run
+from stream_server.cli.web import listen, run
 from stream_server.settings import Settings
 
 TICK = 0.001  # seconds

@@ -42,36 +42,36 @@ from stream_server.errors import (
     VersionConflict,
     WebhookRejected,
 )
-from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.counts import measure_lag
+from stream_server.inventory.reserver import GroupCommit
 from stream_server.inventory.shelf import Shelf
-from stream_server.inventory.sync import measure_lag
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.signals import heard
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.source import Source
-from stream_server.web.admin import admin_routes
-from stream_server.web.alerts import alert_routes
+from stream_server.web.answers import failure
+from stream_server.web.api.adjustments import admin_routes
+from stream_server.web.api.alerts import alert_routes
+from stream_server.web.api.counts import sync_routes
+from stream_server.web.api.health import ops_routes
+from stream_server.web.api.imports import ImportTasks, import_routes
+from stream_server.web.api.inventory import inventory_routes
+from stream_server.web.api.orders import payment_routes
+from stream_server.web.api.products import product_routes
+from stream_server.web.api.reservations import checkout_routes
+from stream_server.web.api.streams import StreamLimit, stream_routes
 from stream_server.web.auth import Tokens
-from stream_server.web.checkout import checkout_routes
-from stream_server.web.client import ClientFiles, client_routes
-from stream_server.web.demo_payments import demo_payment_routes
+from stream_server.web.browser.files import ClientFiles, client_routes
 from stream_server.web.elsewhere import Elsewhere
-from stream_server.web.envelope import failure
-from stream_server.web.html import Pages, static_routes
-from stream_server.web.imports import ImportTasks, import_routes
-from stream_server.web.inventory import inventory_routes
 from stream_server.web.limits import Admission, Limits
 from stream_server.web.links import Unprefixed
-from stream_server.web.ops import ops_routes
-from stream_server.web.pages import page_routes
-from stream_server.web.payments import payment_routes
-from stream_server.web.products import product_routes
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.pages.demo_payments import demo_payment_routes
+from stream_server.web.pages.rendering import Pages, static_routes
+from stream_server.web.pages.shop import page_routes
+from stream_server.web.product_json import PublicEncoder
 from stream_server.web.routing import Ending, Shortcut
-from stream_server.web.streams import StreamLimit, stream_routes
-from stream_server.web.sync import sync_routes
 
 logger = logging.getLogger(__name__)
 

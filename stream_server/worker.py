@@ -36,7 +36,8 @@ from stream_server.database.pool import (
 )
 from stream_server.database.poolers import session_url
 from stream_server.errors import StreamServerError
-from stream_server.inventory import batches, orders, reservations, sync
+from stream_server.inventory import counts, orders, reservations
+from stream_server.inventory.imports import record
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 
@@ -92,14 +93,14 @@ class Worker:
         """Measure the lag of each source; alert, unless another worker is just doing that."""
 
         async def work(connection: Queries) -> None:
-            await sync.check_lag(connection, self.lag_limit)
+            await counts.check_lag(connection, self.lag_limit)
 
         await self._alone(1, work)
-        await sync.measure_lag(self.pool, self.metrics)
+        await counts.measure_lag(self.pool, self.metrics)
 
     async def tidy(self) -> None:
         """Mark imports as failed whose process is gone."""
-        closed = await batches.close_abandoned(self.pool)
+        closed = await record.close_abandoned(self.pool)
         if closed:
             logger.warning("%d imports had been broken off by the end of their process", closed)
 

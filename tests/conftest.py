@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, settings
 from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.database.urls import with_schema
-from stream_server.web.client import ClientFiles
+from stream_server.web.browser.files import ClientFiles
 from tests.bouncer import URLOf, bouncer
 from tests.ports import reserved_port
 from tests.postgres import BINARIES

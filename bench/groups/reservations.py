@@ -26,7 +26,7 @@ from bench.figures import Figure, against, at_least, at_most
 from bench.servers import ours
 from stream_server.database.pool import Pool, Transaction, in_transaction, retried
 from stream_server.inventory import orders, reservations
-from stream_server.inventory.group_commit import GroupCommit
+from stream_server.inventory.reserver import GroupCommit
 
 T = TypeVar("T")
 

@@ -22,16 +22,17 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from stream_server.app import create_app
-from stream_server.cli import demo as demonstration
-from stream_server.cli import server, working
+from stream_server.cli import demo as demo_process
+from stream_server.cli import web as web_process
+from stream_server.cli import worker as worker_process
 from stream_server.cli.progress import ProgressLine
 from stream_server.database import migrations
 from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
 from stream_server.database.pool import Pool, Queries, in_transaction
 from stream_server.database.poolers import session_url
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
-from stream_server.inventory.imports import import_catalogue
-from stream_server.inventory.models import Imported
+from stream_server.inventory.imports.models import Imported
+from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import DATABASE, WORKER, WORKERS_OWN, Settings
 from stream_server.web.auth import Tokens
 
@@ -41,7 +42,7 @@ __all__ = ["app"]
 @contextmanager
 def _well_behaved() -> Iterator[None]:
     """What every command does when it fails or is stopped."""
-    with server.at_signals(_leave):
+    with web_process.at_signals(_leave):
         try:
             yield
         except StreamServerError as error:
@@ -82,9 +83,9 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     with _database(data_dir, SERVER, _given(host=host, port=port)) as settings:
         if data_dir is not None:
             asyncio.run(migrations.migrate(session_url(settings)))
-        listening = server.listen(settings.host, settings.port)
-        logging.getLogger(__name__).info("Serving on %s", server.url_of(listening))
-        code = server.run(create_app(settings), settings, listening)
+        listening = web_process.listen(settings.host, settings.port)
+        logging.getLogger(__name__).info("Serving on %s", web_process.url_of(listening))
+        code = web_process.run(create_app(settings), settings, listening)
     raise typer.Exit(code)
 
 
@@ -95,7 +96,7 @@ def worker(data_dir: DataDir = None) -> None:
     many as you like may run. Waits for the database as long as it takes."""
     _log(logging.INFO)
     with _database(data_dir, WORKER) as settings:
-        code = working.run(settings)
+        code = worker_process.run(settings)
     raise typer.Exit(code)
 
 
@@ -114,7 +115,7 @@ def demo(
     _log(logging.WARNING)
     given = _given(host=host, port=port)
     settings = Settings.load(given, only=DEMO)
-    listening = server.listen(settings.host, settings.port)
+    listening = web_process.listen(settings.host, settings.port)
     typer.echo("Starting Postgres …")
     with _postgres(data_dir) as postgres:
         settings = Settings.load(
@@ -128,7 +129,7 @@ def demo(
             },
             only=DEMO,
         )
-        code = demonstration.run(settings, postgres, listening, with_shoppers=shoppers)
+        code = demo_process.run(settings, postgres, listening, with_shoppers=shoppers)
     raise typer.Exit(code)
 
 
@@ -283,14 +284,14 @@ def _postgres(data_dir: Path | None) -> Iterator[EmbeddedPostgres]:
             tempfile.TemporaryDirectory(prefix="stream-server-", ignore_cleanup_errors=True)
         )
         undisturbed = stack.enter_context(ExitStack())
-        with server.at_signals(lambda number, _: stopped_by.append(number)):
+        with web_process.at_signals(lambda number, _: stopped_by.append(number)):
             postgres = stack.enter_context(embedded_postgres(data_dir or Path(temporary)))
         try:
             if stopped_by:
                 _leave(stopped_by[0], None)
             yield postgres
         finally:
-            undisturbed.enter_context(server.at_signals(signal.SIG_IGN))
+            undisturbed.enter_context(web_process.at_signals(signal.SIG_IGN))
 
 
 def _log(level: int) -> None:

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import typer
 
 from stream_server.app import create_app
-from stream_server.cli import server
+from stream_server.cli import web
 from stream_server.cli.shoppers import Shoppers
 from stream_server.database.embedded import EmbeddedPostgres
 from stream_server.database.migrations import migrate
 from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
-from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import Settings
 from stream_server.worker import work_until
 
@@ -40,7 +40,7 @@ def run(
 ) -> int:
     """Serve the demo until a signal comes; the exit code for it."""
     asyncio.run(_prepare(settings))
-    url = server.url_of(listening)
+    url = web.url_of(listening)
     app = create_app(settings, is_demo=True)
 
     async def companion() -> None:
@@ -51,7 +51,7 @@ def run(
             if with_shoppers:
                 beside.create_task(_shop(settings))
 
-    return server.run(app, settings, listening, companion)
+    return web.run(app, settings, listening, companion)
 
 
 async def _shop(settings: Settings) -> None:

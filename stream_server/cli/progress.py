@@ -4,7 +4,7 @@ import sys
 from types import TracebackType
 from typing import Final, Self, TextIO
 
-from stream_server.inventory.imports import Progress
+from stream_server.inventory.imports.run import Progress
 
 __all__ = ["ProgressLine"]
 

@@ -35,8 +35,8 @@ import asyncpg
 import databases
 
 from stream_server.database import connections, urls
+from stream_server.database.errors import REFUSALS
 from stream_server.database.poolers import is_pooled, pool_url, session_url
-from stream_server.database.refusals import REFUSALS
 from stream_server.database.shares import Shares, Work
 from stream_server.errors import (
     DatabaseUnavailable,

@@ -20,10 +20,10 @@ from typing import Protocol
 
 from stream_server.streaming import frames
 from stream_server.streaming.catalogue import Page, Pages, Recent
+from stream_server.streaming.cursor import Position, Snapshot, products_tag
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.openings import Openings
-from stream_server.streaming.snapshot import Position, Snapshot, products_tag
-from stream_server.streaming.state import Change, Product, changed
+from stream_server.streaming.products import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 from stream_server.streaming.topics import Ids, Topic, Topics
 

@@ -32,9 +32,9 @@ from stream_server.database.queries import query
 from stream_server.database.urls import redact
 from stream_server.errors import DatabaseUnavailable
 from stream_server.metrics import Metrics
+from stream_server.streaming.cursor import Snapshot
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.snapshot import Snapshot
-from stream_server.streaming.state import NO_VARIANTS, Change, Product, Variant
+from stream_server.streaming.products import NO_VARIANTS, Change, Product, Variant
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stream_server.web.html import page
 from stream_server.web.links import link
+from stream_server.web.pages.rendering import page
 from stream_server.web.routing import SAFE, Resource, is_api, segments_of
 
 __all__ = ["Elsewhere", "prefers_html"]

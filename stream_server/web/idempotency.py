@@ -21,8 +21,8 @@ from stream_server.database.pool import Pool, Transaction, in_transaction
 from stream_server.database.shares import Work
 from stream_server.errors import DatabaseError, IdempotencyKeyReused, StreamServerError
 from stream_server.web import inputs
+from stream_server.web.answers import MEDIA_TYPE
 from stream_server.web.auth import Identity
-from stream_server.web.envelope import MEDIA_TYPE
 
 __all__ = ["once"]
 

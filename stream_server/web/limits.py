@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
-from stream_server.streaming.stream import TurnedAway
+from stream_server.streaming.response import TurnedAway
 from stream_server.web.addresses import client_host, networks
 from stream_server.web.auth import identified
 from stream_server.web.crowd import Crowd

@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.imports.run import import_catalogue
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
 from tests.integration.clients import reading

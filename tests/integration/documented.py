@@ -6,9 +6,9 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from stream_server.web.inventory import inventory_routes
+from stream_server.web.api.inventory import inventory_routes
+from stream_server.web.api.streams import stream_routes
 from stream_server.web.routing import Resource
-from stream_server.web.streams import stream_routes
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 ROW = re.compile(r"^\| `(GET|POST|DELETE) (/[^`]*)` \|([^|]*)\|([^|]*)\|", re.MULTILINE)

@@ -23,10 +23,10 @@ from stream_server.app import create_app
 from stream_server.database.queries import query
 from stream_server.server import Server as UvicornServer
 from stream_server.settings import Settings
+from stream_server.streaming.cursor import Snapshot
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.snapshot import Snapshot
+from stream_server.streaming.products import Product, Variant
 from stream_server.streaming.source import Source, _product, _variant
-from stream_server.streaming.state import Product, Variant
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

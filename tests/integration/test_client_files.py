@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from stream_server.web.client import ClientFiles, client_routes
-from stream_server.web.packing import joined
+from stream_server.web.browser.files import ClientFiles, client_routes
+from stream_server.web.browser.minify import joined
 
 ENTRIES = ["define.js", "stock-stream.js", "hooks.js", "react.js", "stock-indicator.js"]
 

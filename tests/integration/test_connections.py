@@ -27,7 +27,7 @@ from stream_server.streaming import publisher
 from stream_server.streaming.connection import GzipConnection, StreamConnection
 from stream_server.streaming.frames import Frame, event
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.stream import BodySubscriber, GzipBody
+from stream_server.streaming.response import BodySubscriber, GzipBody
 from stream_server.streaming.subscriber import Subscriber
 from tests.integration.clients import Raw, calling, connected, get, reading, ready
 from tests.integration.servers import (

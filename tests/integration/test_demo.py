@@ -21,7 +21,7 @@ from httpx_sse import connect_sse
 
 from stream_server.cli.shoppers import LIMITED_EDITION, Shoppers
 from stream_server.database.pool import Pool
-from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -27,7 +27,7 @@ from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.errors import DatabaseUnavailable
 from stream_server.streaming import source
-from stream_server.streaming.snapshot import Position
+from stream_server.streaming.cursor import Position
 from tests.conftest import IN_MEMORY
 from tests.integration.clients import calling, reading, ready
 from tests.integration.servers import (

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from stream_server.database.pool import Pool
-from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -20,7 +20,7 @@ from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.product_json import PublicEncoder
 from tests.integration.clients import calling, reading, ready
 from tests.integration.servers import (
     PATIENCE,

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from stream_server.inventory import rules
-from stream_server.web import inventory
+from stream_server.web.api import inventory
 from stream_server.web.auth import Tokens
 from stream_server.web.elsewhere import prefers_html
 from stream_server.web.validators import is_among

@@ -11,8 +11,8 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports import import_catalogue
-from stream_server.inventory.models import Imported
+from stream_server.inventory.imports.models import Imported
+from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

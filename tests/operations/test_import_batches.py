@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected, TransactionConflict
-from stream_server.inventory.batches import Progress, close_abandoned
-from stream_server.inventory.imports import KEPT_MISTAKES, import_catalogue
+from stream_server.inventory.imports.record import Progress, close_abandoned
+from stream_server.inventory.imports.run import KEPT_MISTAKES, import_catalogue
 from tests.integration.servers import until
 from tests.integration.test_cli import COMMAND, environment, run
 from tests.invariants import assert_log_replays

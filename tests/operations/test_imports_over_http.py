@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from stream_server.inventory.batches import LOCK
+from stream_server.inventory.imports.record import LOCK
 from tests.integration.clients import calling
 from tests.integration.servers import serving
 from tests.operations.conftest import SECRET, Office, bearer

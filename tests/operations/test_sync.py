@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from stream_server.database.pool import Pool, Row
 from stream_server.errors import InvalidRequest
-from stream_server.inventory import sync
-from stream_server.inventory.sync import Count
+from stream_server.inventory.counts import Count, apply_counts, check_lag, measure_lag
 from stream_server.metrics import Metrics
 from tests.invariants import assert_log_replays
 from tests.operations.conftest import Office
@@ -204,7 +203,7 @@ class TestCorrection:
     async def test_the_future_is_refused(self, pool: Pool, db: Connection) -> None:
         late = datetime.now(UTC) + timedelta(hours=1)
         with pytest.raises(InvalidRequest, match="occurredAt must be in the past"):
-            await sync.apply_counts(
+            await apply_counts(
                 pool, source="erp", occurred_at=late, counts=[Count("cap", None, 1)], actor="a"
             )
         assert await db.fetchval("select count(*) from sync_state") == 0
@@ -328,7 +327,7 @@ class TestCorrection:
 
         async def send(source: str) -> None:
             for _ in range(20):
-                await sync.apply_counts(
+                await apply_counts(
                     pool,
                     source=source,
                     occurred_at=await now_of(pool),
@@ -359,8 +358,8 @@ class TestSources:
         metrics = Metrics()
 
         async def look() -> tuple[list[tuple[str, str]], set[str]]:
-            await sync.check_lag(pool, timedelta(minutes=1))
-            await sync.measure_lag(pool, metrics)
+            await check_lag(pool, timedelta(minutes=1))
+            await measure_lag(pool, metrics)
             text = metrics.render(open_streams={}, products=0).decode()
             return await alerts(db), set(re.findall(r'sync_lag_seconds\{source="(.*?)"\}', text))
 
@@ -375,7 +374,7 @@ class TestSources:
 
 
 async def send(pool: Pool, db: Connection, *counts: Count) -> list[Row]:
-    return await sync.apply_counts(
+    return await apply_counts(
         pool, source="erp", occurred_at=await now(db), counts=counts, actor="a"
     )
 

@@ -13,9 +13,9 @@ import pytest
 
 from stream_server.app import create_app
 from stream_server.database.pool import Pool
-from stream_server.inventory.imports import import_catalogue
+from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import Settings
-from stream_server.web.demo_payments import _signature, demo_payment_routes
+from stream_server.web.pages.demo_payments import _signature, demo_payment_routes
 from tests.integration.clients import calling
 from tests.integration.servers import DIRECT, Server, serving, until
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from stream_server.database.pool import Pool, retried
 from stream_server.errors import InsufficientStock
 from stream_server.inventory import orders
-from stream_server.inventory.group_commit import GroupCommit
 from stream_server.inventory.reservations import CartLine
+from stream_server.inventory.reserver import GroupCommit
 
 HOLD = timedelta(minutes=10)
 BUYERS = 200

@@ -21,8 +21,8 @@ from stream_server.errors import (
     StreamServerError,
     VariantNotFound,
 )
-from stream_server.inventory.group_commit import GroupCommit
 from stream_server.inventory.reservations import CartLine
+from stream_server.inventory.reserver import GroupCommit
 from tests.selling.conftest import Quantities, Shop
 from tests.selling.test_reservations import cart
 

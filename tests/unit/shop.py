@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from stream_server.streaming.snapshot import Snapshot
-from stream_server.streaming.state import Change, Product, changed
-from stream_server.web.representation import product_data
+from stream_server.streaming.cursor import Snapshot
+from stream_server.streaming.products import Change, Product, changed
+from stream_server.web.product_json import product_data
 
 JSON = dict[str, Any]
 EPOCH_START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -32,7 +32,7 @@ from stream_server.streaming.frames import GZIP_HEAD, Frame
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.product_json import PublicEncoder
 from tests.unit.shop import MiniPostgres, Page, parsed
 from tests.unit.virtual_time import VirtualLoop
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.inventory.files import text as text_module
-from stream_server.inventory.files.json_rows import JSONRow, Literal, Members, json_rows
-from stream_server.inventory.files.text import Unreadable
+from stream_server.inventory.imports import text as text_module
+from stream_server.inventory.imports.json_rows import JSONRow, Literal, Members, json_rows
+from stream_server.inventory.imports.text import Unreadable
 
 scalars = st.none() | st.booleans() | st.integers(-(10**16), 10**16) | st.text()
 values = st.recursive(

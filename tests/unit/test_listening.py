@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stream_server.cli.server import listen, url_of
+from stream_server.cli.web import listen, url_of
 from stream_server.errors import InvalidSettings
 from stream_server.server import allow_most_files
 

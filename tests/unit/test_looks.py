@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.inventory.files.looks import is_plain, skeleton, unseen
+from stream_server.inventory.imports.looks import is_plain, skeleton, unseen
 
 
 @pytest.mark.parametrize(

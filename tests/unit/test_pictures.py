@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.web import pictures
+from stream_server.web.pages import pictures
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPES = {"svg", "title", "path", "g", "clipPath", "circle", "ellipse", "rect"}

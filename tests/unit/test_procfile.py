@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream_server import cli
-from stream_server.cli import server
+from stream_server.cli import web
 
 LINES = dict(
     line.split(": ", 1)
@@ -34,6 +34,6 @@ def test_the_web_listens_on_every_address_and_on_the_platforms_port(
         listened.append((host, port))
         raise SystemExit(0)
 
-    monkeypatch.setattr(server, "listen", listen)
+    monkeypatch.setattr(web, "listen", listen)
     CliRunner().invoke(cli.app, shlex.split(LINES["web"])[1:])
     assert listened == [("0.0.0.0", 5000)]  # noqa: S104

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from stream_server.metrics import Metrics
 from stream_server.streaming import frames
 from stream_server.streaming import publisher as module
+from stream_server.streaming.cursor import Position, Snapshot
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import PING_SLOTS, Hub
+from stream_server.streaming.products import Product
 from stream_server.streaming.publisher import Publisher
-from stream_server.streaming.snapshot import Position, Snapshot
-from stream_server.streaming.state import Product
 from stream_server.streaming.subscriber import Subscriber
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.product_json import PublicEncoder
 from tests.unit.shop import JSON, MiniPostgres, parsed
 from tests.unit.virtual_time import VirtualLoop
 

@@ -270,7 +270,7 @@ def test_each_setting_is_read_by_some_code() -> None:
 def test_commands_name_the_settings_that_they_read() -> None:
     database = read_in("database/pool.py", "database/poolers.py") | {"listen_database_url"}
     assert database == DATABASE
-    assert database | read_in("worker.py", "cli/working.py") == WORKER
+    assert database | read_in("worker.py", "cli/worker.py") == WORKER
     serving = [
         str(each.relative_to(PACKAGE))
         for folder in ("web", "streaming", "inventory")

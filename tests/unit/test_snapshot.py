@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from stream_server.streaming.snapshot import Position, Snapshot
+from stream_server.streaming.cursor import Position, Snapshot
 
 
 @st.composite

@@ -7,7 +7,7 @@ import pytest
 from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.product_json import PublicEncoder
 from tests.unit.virtual_time import VirtualLoop
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from hypothesis import given
 
-from stream_server.streaming.state import Change, changed
+from stream_server.streaming.products import Change, changed
 from tests.unit.shop import after, row
 
 RED = st.sampled_from([None, None, "red", "blue"])

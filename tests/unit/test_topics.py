@@ -12,12 +12,12 @@ import pytest
 
 from stream_server.metrics import Metrics
 from stream_server.streaming import publisher as publishing
+from stream_server.streaming.cursor import Snapshot
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
-from stream_server.streaming.snapshot import Snapshot
 from stream_server.streaming.subscriber import Subscriber
-from stream_server.web.representation import PublicEncoder
+from stream_server.web.product_json import PublicEncoder
 from tests.unit.shop import after, row
 from tests.unit.virtual_time import VirtualLoop
 

@@ -9,8 +9,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from stream_server.database.pool import Pool
-from stream_server.inventory.imports import import_catalogue
-from stream_server.web.demo_payments import demo_payment_routes
+from stream_server.inventory.imports.run import import_catalogue
+from stream_server.web.pages.demo_payments import demo_payment_routes
 from tests.browser.site import Site, recorded
 
 SECRET = "whsec_browser"

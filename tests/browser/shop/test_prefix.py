@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from stream_server.database.pool import Pool
-from stream_server.inventory.imports import import_catalogue
-from stream_server.web.demo_payments import demo_payment_routes
+from stream_server.inventory.imports.run import import_catalogue
+from stream_server.web.pages.demo_payments import demo_payment_routes
 from tests.browser.site import recorded
 from tests.integration.servers import DIRECT, app_on, started, until
 from tests.ports import reserved_port

@@ -1,0 +1,353 @@
+"""What a catalogue file may say: the fields of products and variants, and what each takes.
+
+Names are those of the columns, in camelCase or snake_case. All mistakes of a row are found, not
+only the first, and each is told as `[3].variants[0].price: expected …, got …`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import BinaryIO, Final, Protocol
+
+from stream_server.inventory.imports.csv_rows import CSVRow, csv_rows, value_of
+from stream_server.inventory.imports.json_rows import JSONRow, Literal, Members, Path, json_rows
+from stream_server.inventory.imports.models import Entry, Value
+
+__all__ = [
+    "PRODUCT_FIELDS",
+    "VARIANT_FIELDS",
+    "Checked",
+    "Mistake",
+    "Row",
+    "camel",
+    "read_csv",
+    "read_json",
+]
+
+Check = Callable[[object], Value]
+
+MAX_INTEGER: Final = 2**31 - 1  # Postgres's integer
+CONTROL: Final = ("Cc", "Cs", "Zl", "Zp")
+SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
+
+
+class _Unexpected(Exception):
+    """A value that a field does not take; says what it takes."""
+
+
+def _whole(unit: str, least: int = 0) -> Check:
+    expected = f"a whole number of {unit}, {least} to {MAX_INTEGER}"
+
+    def check(value: object) -> Value:
+        # bool is an int in Python, not in a shop
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _Unexpected(expected)
+        if not least <= value <= MAX_INTEGER:
+            raise _Unexpected(expected)
+        return value
+
+    return check
+
+
+def _text(longest: int, *, least: int = 0, lines: bool = False) -> Check:
+    """`least` 1: not empty, and without spaces around it. `lines`: with line breaks and tabs."""
+    expected = f"text of {least} to {longest} characters"
+    allowed = "\n\r\t" if lines else ""
+
+    def refused(character: str) -> bool:
+        # Cc: control, Cs: half of a surrogate pair, Zl and Zp: Unicode's own line breaks
+        return character not in allowed and unicodedata.category(character) in CONTROL
+
+    def check(value: object) -> Value:
+        if not isinstance(value, str) or not least <= len(value) <= longest:
+            raise _Unexpected(expected)
+        if not value.isprintable() and any(map(refused, value)):
+            raise _Unexpected("text without control characters" + (" or line breaks" * (not lines)))
+        if least and value != value.strip():
+            raise _Unexpected("text without spaces around it")
+        return value
+
+    return check
+
+
+def _one_of(*choices: str) -> Check:
+    def check(value: object) -> Value:
+        if not isinstance(value, str) or value not in choices:
+            raise _Unexpected(f"one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+def _flag(value: object) -> Value:
+    if not isinstance(value, bool):
+        raise _Unexpected("true or false")
+    return value
+
+
+def _or_null(check: Check, meaning: str) -> Check:
+    def check_or_null(value: object) -> Value:
+        try:
+            return None if value is None else check(value)
+        except _Unexpected as error:
+            raise _Unexpected(f"{error}, or null ({meaning})") from None
+
+    return check_or_null
+
+
+_id = _text(200, least=1)
+
+
+def _product_id(value: object) -> Value:
+    """An id that can be a segment of a path: browsers take `.` and `..` out of one (RFC 3986,
+    section 5.2.4), whether they are escaped or not."""
+    if value in (".", ".."):
+        raise _Unexpected("an id other than . and .., which no address can have in it")
+    return _id(value)
+
+
+_status = _one_of("active", "draft", "discontinued")
+_units = _whole("units")
+_limit = _or_null(_units, "unlimited")
+
+PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
+    "id": _product_id,
+    "name": _text(500, least=1),
+    "description": _text(20_000, lines=True),
+    "category": _text(200),
+    "base_price": _whole("cents"),
+    "status": _status,
+    "requires_assembly": _flag,
+    "max_quantity": _limit,
+    "sold_quantity": _units,
+    "low_stock_threshold": _units,
+    "max_per_order": _or_null(_whole("units", 1), "no limit"),
+}
+VARIANT_FIELDS: Final[Mapping[str, Check]] = {
+    "id": _id,
+    "variant_value": _text(200, least=1),
+    "sku": _text(200),
+    "price": _or_null(_whole("cents"), "the product's"),
+    "status": _status,
+    "max_quantity": _limit,
+    "sold_quantity": _units,
+    "low_stock_threshold": _units,
+}
+TEXTS: Final = frozenset(
+    {"id", "name", "description", "category", "variant_value", "sku", "status"}
+)
+COMPUTED: Final = (
+    "available_quantity",
+    "has_variants",
+    "is_available",
+    "reserved_quantity",
+    "updated_at",
+    "version",
+)
+
+
+class Row(Protocol):
+    """One row of a file of any format."""
+
+    @property
+    def index(self) -> int:
+        """Its position in the file, from 0."""
+
+    def place(self, path: Path) -> tuple[int, int]:
+        """Line and column of what stands at `path` in it, from 1."""
+
+    def name(self, path: Path) -> str:
+        """How an error names what stands at `path`; empty if the line says enough."""
+
+    def reference(self, path: Path) -> str:
+        """How another row's error refers to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong at `path` in a row; `id` is the product's or variant's, if it is known."""
+
+    path: Path
+    reason: str
+    id: str | None = None
+
+
+@dataclass(slots=True)
+class Checked:
+    """What a row says, as far as it is right, and what is wrong with it. A variant comes with the
+    id of its product, None if that is not known."""
+
+    products: list[Entry] = field(default_factory=list)
+    variants: list[tuple[str | None, Entry]] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+def read_json(file: BinaryIO) -> Iterator[tuple[Row, Checked]]:
+    """A product a row, with its variants in it. Raises Unreadable."""
+    for row in json_rows(file):
+        yield row, _check_json(row)
+
+
+def read_csv(file: BinaryIO) -> Iterator[tuple[Row, Checked]]:
+    """A product a row, or with a variantId a variant of the productId's product.
+
+    Raises Unreadable.
+    """
+    for row in csv_rows(file, _csv_column, "productId"):
+        yield row, _check_csv(row)
+
+
+def _check_json(row: JSONRow) -> Checked:
+    checked = Checked()
+    if not isinstance(row.value, Members):
+        reason = f"expected an object with fields, got {_shown(row.value)}"
+        checked.mistakes.append(Mistake((), reason))
+        return checked
+    members = [(key, _column(key), value) for key, value in row.value]
+    product = _entry(members, (), PRODUCT_FIELDS, ("variants",), checked.mistakes)
+    checked.products.append(product)
+    variants = next((value for _, name, value in members if name == "variants"), None)
+    if variants is None:
+        return checked
+    if not isinstance(variants, list) or isinstance(variants, Members):
+        reason = f"expected a list of variants, got {_shown(variants)}"
+        checked.mistakes.append(Mistake(("variants",), reason, _known_id(product)))
+        return checked
+    for index, variant in enumerate(variants):
+        path = ("variants", index)
+        if isinstance(variant, Members):
+            members = [(key, _column(key), value) for key, value in variant]
+            entry = _entry(members, path, VARIANT_FIELDS, (), checked.mistakes)
+            checked.variants.append((_known_id(product), entry))
+        else:
+            reason = f"expected an object with fields, got {_shown(variant)}"
+            checked.mistakes.append(Mistake(path, reason))
+            checked.variants.append((None, Entry(path, {}, {})))
+    return checked
+
+
+# The two ids have names of their own, because a row may have both.
+CSV_COLUMNS: Final = (
+    "product_id",
+    "variant_id",
+    *(name for name in dict.fromkeys((*PRODUCT_FIELDS, *VARIANT_FIELDS)) if name != "id"),
+)
+
+
+def _csv_column(name: str) -> str:
+    """The column of a CSV file that is called so. Raises ValueError, with the reason, for none."""
+    if (column := _column(name)) not in CSV_COLUMNS:
+        raise ValueError(_unknown(column, [*map(camel, CSV_COLUMNS)]))
+    return column
+
+
+def _check_csv(row: CSVRow) -> Checked:
+    checked = Checked()
+    if row.problem is not None:
+        checked.mistakes.append(Mistake((), row.problem))
+        return checked
+    names = {key: _column(key) for key in row.fields}
+    is_variant = "variant_id" in names.values()
+    fields = VARIANT_FIELDS if is_variant else PRODUCT_FIELDS
+    own_id = "variant_id" if is_variant else "product_id"
+    product_id: str | None = None
+    members: list[tuple[str, str, object]] = []
+    elsewhere: list[Mistake] = []
+    for key, text in row.fields.items():
+        name = names[key]
+        if name == own_id:
+            members.append((key, "id", text))
+        elif name == "product_id":
+            try:
+                product_id = str(_id(text))
+            except _Unexpected as error:
+                elsewhere.append(Mistake((key,), f"expected {error}, got {_shown(text)}"))
+        elif name in fields and name != "id":
+            members.append((key, name, text if name in TEXTS else value_of(text)))
+        else:
+            whose = "a product's and the row a variant's" if is_variant else "a variant's"
+            reason = f"expected nothing (the field is {whose}), got {_shown(text)}"
+            elsewhere.append(Mistake((key,), reason))
+    entry = _entry(members, (), fields, (), checked.mistakes, id_name="productId")
+    if is_variant and "product_id" not in names.values():
+        elsewhere.append(Mistake(("productId",), "missing"))
+    checked.mistakes += [Mistake(each.path, each.reason, _known_id(entry)) for each in elsewhere]
+    if is_variant:
+        checked.variants.append((product_id, entry))
+    else:
+        checked.products.append(entry)
+    return checked
+
+
+def _entry(
+    members: Iterable[tuple[str, str, object]],
+    path: Path,
+    fields: Mapping[str, Check],
+    others: Iterable[str],
+    mistakes: list[Mistake],
+    id_name: str = "id",
+) -> Entry:
+    """What is right of these members (name as written, column, value); what is wrong joins
+    `mistakes`. `others` are names that are somebody else's to look at."""
+    values: dict[str, Value] = {}
+    given: dict[str, str] = {}
+    found: list[tuple[Path, str]] = []
+    for key, name, value in members:
+        if name in given:
+            found.append(((*path, key), "given twice"))
+        elif (check := fields.get(name)) is not None:
+            try:
+                values[name] = check(value)
+            except _Unexpected as error:
+                found.append(((*path, key), f"expected {error}, got {_shown(value)}"))
+        elif name not in others:
+            found.append(((*path, key), _unknown(name, [*map(camel, fields), *others])))
+        given[name] = key
+    if "id" not in given:
+        found.append(((*path, id_name), "missing"))
+    entry = Entry(path, values, given)
+    mistakes += [Mistake(place, reason, _known_id(entry)) for place, reason in found]
+    return entry
+
+
+@lru_cache(maxsize=256)
+def _column(key: str) -> str:
+    return re.sub(r"[A-Z]", lambda capital: "_" + capital[0].lower(), key)
+
+
+def _unknown(name: str, names: list[str]) -> str:
+    if name in COMPUTED:
+        return "is computed here; leave it out"
+    close = get_close_matches(camel(name), sorted(names), n=1)
+    return "no such field" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _known_id(entry: Entry) -> str | None:
+    return entry.id if "id" in entry.values else None
+
+
+def _shown(value: object) -> str:
+    """A value in a form that is safe to print, and not long."""
+    match value:
+        case Members():
+            return "an object"
+        case list():
+            return "a list"
+        case Literal(text):
+            return text if len(text) <= SHOWN_LENGTH else f"a number of {len(text)} characters"
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str() if len(value) > SHOWN_LENGTH:
+            return f"{value[:SHOWN_LENGTH]!r}… ({len(value)} characters)"
+    return repr(value)
+
+
+def camel(name: str) -> str:
+    """`base_price` as `basePrice`."""
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -1,0 +1,87 @@
+"""Alerts, for admins (R6, R27): what is low, sold out, short, miscounted or late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.database.pool import Pool, Row
+from stream_server.database.shares import Work
+from stream_server.errors import InvalidRequest
+from stream_server.inventory import alerts
+from stream_server.streaming.frames import to_json
+from stream_server.web import inputs
+from stream_server.web.answers import success
+from stream_server.web.auth import authenticated
+from stream_server.web.product_json import optional_timestamp, timestamp
+from stream_server.web.routing import Resource, Taking
+
+__all__ = ["alert_routes"]
+
+_PRIVATE = {"Cache-Control": "no-store"}
+
+
+def alert_routes() -> list[Resource]:
+    """The routes of alerts. They find the pool in `request.app.state`."""
+    return [
+        Resource("/api/admin/alerts", GET=Taking(_list, "state", "level", "limit", "before")),
+        Resource("/api/admin/alerts/{alert_id}/acknowledge", POST=_acknowledge),
+    ]
+
+
+async def _list(request: Request) -> Response:
+    """The newest first; `?state=open|new|closed|all`, `?level=low,out`, `?limit=`, `?before=` (the
+    `next` of the page before)."""
+    authenticated(request)
+    state = request.query_params.get("state", "open")
+    if state not in alerts.STATES:
+        raise InvalidRequest("state", f"one of {', '.join(alerts.STATES)}")
+    levels = [each for each in request.query_params.get("level", "").split(",") if each]
+    if not set(levels) <= set(alerts.LEVELS):
+        raise InvalidRequest("level", f"of {', '.join(alerts.LEVELS)}, separated by commas")
+    limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
+    before = inputs.whole_in_query(
+        request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
+    )
+    pool: Pool = request.app.state.pool
+    rows = await alerts.list_alerts(
+        pool,
+        state=state,
+        levels=levels or alerts.LEVELS,
+        before=before,
+        limit=limit + 1,
+    )
+    following = rows[limit - 1]["id"] if len(rows) > limit else None
+    data = [_alert(row) for row in rows[:limit]]
+    return success(to_json(data), beside={"next": following}, headers=_PRIVATE)
+
+
+async def _acknowledge(request: Request) -> Response:
+    identity = authenticated(request)
+    alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
+    pool: Pool = request.app.state.pool
+    alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)
+    return success(to_json(_alert(alert)), headers=_PRIVATE)
+
+
+def _alert(row: Row) -> Mapping[str, Any]:
+    """The wire's: C's fields (`stockLevel`, `message`, `timestamp`) and what one needs to act."""
+    return {
+        "alertId": row["id"],
+        "level": row["level"],
+        "productId": row["product_id"],
+        "productName": row["product_name"],
+        "variantId": row["variant_id"],
+        "variantName": row["variant_value"],
+        "sku": row["sku"],
+        "source": row["source"],
+        "stockLevel": row["available"],
+        "message": row["message"],
+        "timestamp": timestamp(row["opened_at"]),
+        "closedAt": optional_timestamp(row["closed_at"]),
+        "acknowledgedAt": optional_timestamp(row["acknowledged_at"]),
+        "acknowledgedBy": row["acknowledged_by"],
+    }

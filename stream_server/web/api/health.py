@@ -1,0 +1,63 @@
+"""For people and machines that operate the service: health, readiness, metrics (R30)."""
+
+import asyncio
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.errors import DatabaseError
+from stream_server.streaming.frames import to_json
+from stream_server.streaming.hub import Hub
+from stream_server.web.answers import failure, success
+from stream_server.web.routing import Resource
+
+ASKING_SECONDS: Final = 2.0  # so long /readyz waits for Postgres
+
+
+def ops_routes() -> list[Resource]:
+    """Health, readiness and metrics."""
+    return [
+        Resource("/healthz", GET=_healthz),
+        Resource("/readyz", GET=_readyz),
+        Resource("/metrics", GET=_metrics),
+    ]
+
+
+async def _healthz(_: Request) -> Response:
+    """The process runs and its loop turns."""
+    return success(to_json({"status": "ok"}))
+
+
+async def _readyz(request: Request) -> Response:
+    """New clients may be sent here: the state is live, and Postgres takes orders."""
+    hub: Hub = request.app.state.hub
+    if request.app.state.is_draining or request.app.state.is_leaving:
+        return failure(503, "shutting_down", "The server is shutting down")
+    if not hub.is_live:
+        known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
+        because = f" ({reason})" if (reason := request.app.state.waits_because) else ""
+        return failure(
+            503, "source_lost", f"The server does not follow Postgres; it {known}{because}"
+        )
+    try:
+        async with asyncio.timeout(ASKING_SECONDS):
+            trouble = await request.app.state.pool.trouble()
+    except TimeoutError:
+        trouble = f"Postgres has not answered for {ASKING_SECONDS:g} s"
+    except DatabaseError as error:
+        trouble = error.message
+    if trouble:
+        return failure(503, "database_unavailable", trouble, headers={"Retry-After": "1"})
+    return success(to_json({"status": "ready", "products": len(hub.entries)}))
+
+
+async def _metrics(request: Request) -> Response:
+    hub: Hub = request.app.state.hub
+    text = request.app.state.metrics.render(
+        open_streams=hub.open_streams,
+        products=len(hub.entries),
+        waiting_polls=len(hub.waiters),
+    )
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

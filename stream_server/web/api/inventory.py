@@ -1,0 +1,257 @@
+"""Inventory as JSON, for clients that poll (R9, R10). Answered from memory, never the database."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from stream_server.errors import InvalidRequest, ProductNotFound
+from stream_server.streaming.hub import Hub
+from stream_server.web import inputs
+from stream_server.web.addresses import client_host
+from stream_server.web.answers import success
+from stream_server.web.compression import compressing
+from stream_server.web.limits import IDS_A_REQUEST, limits_of
+from stream_server.web.routing import Resource, Taking
+from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaque
+
+logger = logging.getLogger(__name__)
+
+_CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
+_MOST_WAIT = 60.0  # seconds that a client may ask for
+_LONGEST_WAIT = 45.0  # and that it gets: HAProxy gives an answer 50 s, others 60
+_PAUSE = 1.0  # seconds at least between the answers to a waiting client that has nothing older
+
+
+def inventory_routes() -> list[Resource]:
+    """The polling routes. They find the hub in `request.app.state`."""
+    return [
+        Resource(
+            "/api/inventory", GET=Taking(compressing(_get_several), "productIds", "limit", "after")
+        ),
+        Resource("/api/inventory/batch", POST=Taking(compressing(_post_batch), guard=None)),
+        Resource("/api/inventory/{product_id}", GET=Taking(compressing(_get_one), "wait", "etag")),
+    ]
+
+
+def started_hub(request: Request) -> Hub:
+    """The hub, which is being loaded or is loaded. Raises HTTPException 503 if nobody does it."""
+    state = request.app.state
+    if not state.has_started:
+        if not state.is_draining:
+            logger.error("No request can be answered: %s", state.waits_because)
+        raise HTTPException(503, f"Not available: {state.waits_because}")
+    hub: Hub = state.hub
+    return hub
+
+
+def loaded_hub(request: Request) -> Hub:
+    """The hub. Raises HTTPException 503 until it has read the database for the first time."""
+    hub: Hub = started_hub(request)
+    if not hub.is_loaded:
+        raise HTTPException(503, "The inventory is being loaded", headers={"Retry-After": "1"})
+    return hub
+
+
+async def _get_one(request: Request) -> ASGIApp:
+    hub = loaded_hub(request)
+    product_id = request.path_params["product_id"]
+    known = if_none_match(request)
+    etag = _etag_of_one(hub, product_id)
+    if request.scope["query_string"]:
+        wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_MOST_WAIT)
+        seen = _tag_in_query(request) or known
+        if wait and seen is not None and not _is_older(seen, etag) and _may_wait(request):
+            longest = _LONGEST_WAIT if is_among(etag, seen) else _PAUSE
+            etag = await _changed_etag(hub, request, product_id, etag, min(wait, longest))
+    return _answer(hub, hub.json(product_id), etag, known)
+
+
+def _tag_in_query(request: Request) -> str | None:
+    """`?etag=`, with quotes or without: a cache may take If-None-Match off what it passes on."""
+    given = inputs.optional_text(request.query_params.get("etag") or None, "etag", MAX_TAG)
+    return given if given is None or '"' in given else f'"{given}"'
+
+
+async def _get_several(request: Request) -> ASGIApp:
+    hub = loaded_hub(request)
+    ids = inputs.product_ids_in_query(request)
+    known = if_none_match(request)
+    if ids is not None:
+        for other in ("limit", "after"):
+            if other in request.query_params:
+                raise InvalidRequest(other, "left out with productIds")
+        _count_ids(request, len(ids))
+        return _answer_batch(hub, ids, known)
+    limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
+    _count_ids(request, limit)
+    page, following = _page(hub, request.query_params.get("after", ""), limit)
+    beside = {"next": following, "position": hub.position()}
+    return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, beside)
+
+
+async def _post_batch(request: Request) -> ASGIApp:
+    """`{productIds, etag?}`. What a POST answers is no representation that If-None-Match could
+    speak of (RFC 9110, section 13.1.2), so the tag of the last answer is a field of the body."""
+    body = inputs.fields(await inputs.json_body(request), "productIds", "etag")
+    ids = inputs.product_ids(body.get("productIds"))
+    _count_ids(request, len(ids))
+    known = inputs.optional_text(body.get("etag"), "etag", MAX_TAG)
+    hub = loaded_hub(request)
+    found, unknown, etag = _batch(hub, ids)
+    if not is_among(etag, known):
+        return _answer_found(hub, found, unknown, etag, None)
+    return success(b"null", beside={"unchanged": True, **_stale(hub)}, headers=_headers(etag))
+
+
+def _count_ids(request: Request, ids: int) -> None:
+    limits_of(request).count_request(request.scope, ids // IDS_A_REQUEST)
+
+
+def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
+    return _answer_found(hub, *_batch(hub, ids), known)
+
+
+def _batch(hub: Hub, ids: list[str]) -> tuple[list[str], list[str], str]:
+    """Those that there are, those that there are not, and the tag of an answer about both."""
+    found = [product_id for product_id in ids if hub.public(product_id) is not None]
+    unknown = [product_id for product_id in ids if hub.public(product_id) is None]
+    return found, unknown, _etag_of(hub, [*found, "", *unknown])
+
+
+def _answer_found(
+    hub: Hub, found: list[str], unknown: list[str], etag: str, known: str | None
+) -> ASGIApp:
+    # From this position, a stream goes on without losing anything.
+    beside = {"unknown": unknown, "position": hub.position()}
+    return _answer(hub, _array(hub, found), etag, known, beside)
+
+
+def _answer(
+    hub: Hub,
+    data: bytes,
+    etag: str,
+    known: str | None,
+    beside: Mapping[str, object] | None = None,
+) -> ASGIApp:
+    if is_among(etag, known):
+        return NotModified(etag)
+    return success(data, beside={**(beside or {}), **_stale(hub)}, headers=_headers(etag))
+
+
+def _stale(hub: Hub) -> Mapping[str, bool]:
+    return {} if hub.is_live else {"stale": True}
+
+
+def _headers(etag: str) -> Mapping[str, str]:
+    return {"ETag": etag, "Cache-Control": _CACHE}
+
+
+class NotModified:
+    """The most frequent answer of all, and so the cheapest (RFC 9110, 15.4.5)."""
+
+    __slots__ = ("_etag",)
+
+    def __init__(self, etag: str) -> None:
+        self._etag = etag
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [
+            (b"etag", self._etag.encode()),
+            (b"cache-control", _CACHE.encode()),
+            (b"vary", b"Accept-Encoding"),
+        ]
+        await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _changed_etag(
+    hub: Hub, request: Request, product_id: str, etag: str, seconds: float
+) -> str:
+    """Waits until the product's answer differs, for so long at most, until the client goes, or the
+    server does."""
+    if request.app.state.is_draining:
+        return etag
+    gone = asyncio.ensure_future(_disconnected(request))
+    place = limits_of(request).polls.enter(client_host(request.scope))
+    try:
+        with hub.waiting(product_id) as changed:
+            async with asyncio.timeout(seconds):
+                while _etag_of_one(hub, product_id) == etag:
+                    change = asyncio.ensure_future(changed.wait())
+                    try:
+                        await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        change.cancel()
+                    if gone.done() or request.app.state.is_draining:
+                        break
+                    changed.clear()
+    except TimeoutError:
+        pass
+    finally:
+        place.leave()
+        gone.cancel()
+    return _etag_of_one(hub, product_id)
+
+
+def _may_wait(request: Request) -> bool:
+    """Not if the client's address has as many polls waiting as it may."""
+    if limits_of(request).polls.is_full(client_host(request.scope)):
+        request.app.state.metrics.limited.labels("polls").inc()
+        return False
+    return True
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _page(hub: Hub, after: str, limit: int) -> tuple[list[str], str | None]:
+    """The next public products in the order of their ids, and where to go on, if anywhere."""
+    ids = hub.sorted_ids()
+    page: list[str] = []
+    for index in range(bisect_right(ids, after), len(ids)):
+        if hub.public(ids[index]) is not None:
+            if len(page) == limit:
+                return page, page[-1]
+            page.append(ids[index])
+    return page, None
+
+
+def _array(hub: Hub, ids: Iterable[str]) -> bytes:
+    return b"[%b]" % b",".join(map(hub.json, ids))
+
+
+def _etag_of_one(hub: Hub, product_id: str) -> str:
+    if hub.public(product_id) is None:
+        raise ProductNotFound(product_id)
+    return f'W/"{hub.tag(product_id)}{"" if hub.is_live else ".stale"}"'
+
+
+def _etag_of(hub: Hub, ids: Iterable[str]) -> str:
+    digest = blake2b(digest_size=12)
+    for product_id in ids:
+        tag = "" if hub.public(product_id) is None else hub.tag(product_id)
+        digest.update(f"{product_id}\0{tag}\0".encode())
+    return f'W/"{hub.epoch}.{digest.hexdigest()}{"" if hub.is_live else ".stale"}"'
+
+
+def _is_older(seen: str, etag: str) -> bool:
+    """Whether this is the tag of one product at a version before.
+
+    Then the client is told at once. Whoever waits with any other tag pauses: a tag that something
+    on the way has changed, or that another process gave, would have it ask without end.
+    """
+    theirs, ours = opaque(seen).split("."), opaque(etag).split(".")
+    if len(theirs) < 3 or theirs[0] != ours[0]:
+        return False
+    version = theirs[1]
+    return version.isascii() and version.isdecimal() and int(version[:20]) < int(ours[1])

@@ -1,0 +1,287 @@
+"""Orders (R21): from the shop's own backend, and from Stripe's webhook."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import suppress
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.database.pool import Pool, Share, Transaction, in_transaction
+from stream_server.database.shares import Work
+from stream_server.errors import (
+    DatabaseError,
+    ImpossibleChange,
+    InvalidRequest,
+    OrderNotFound,
+    StreamServerError,
+    WebhookRejected,
+)
+from stream_server.inventory import alerts, orders
+from stream_server.inventory.orders import Order, Paid
+from stream_server.metrics import Metrics
+from stream_server.settings import Settings
+from stream_server.streaming.frames import to_json
+from stream_server.web import inputs
+from stream_server.web.answers import success
+from stream_server.web.api import stripe_deals, stripe_events
+from stream_server.web.api.reservations import cart_lines
+from stream_server.web.api.stripe_deals import Outcome, Rules
+from stream_server.web.api.stripe_events import Event
+from stream_server.web.auth import authenticated
+from stream_server.web.idempotency import once
+from stream_server.web.routing import Resource, Taking
+
+__all__ = ["payment_routes"]
+
+logger = logging.getLogger(__name__)
+
+ON_SHORTAGE = ("refuse", "record")
+LARGEST_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
+
+
+def payment_routes() -> list[Resource]:
+    """The routes of orders and webhooks. They find the pool in `request.app.state`."""
+    return [
+        Resource("/api/orders", POST=_complete),
+        Resource("/api/orders/{order_id}", GET=_get),
+        Resource("/api/orders/{order_id}/cancel", POST=_cancel),
+        Resource("/api/orders/{order_id}/refund", POST=_refund),
+        Resource("/api/webhooks/stripe", POST=Taking(_stripe, guard=None, is_fixed=True)),
+    ]
+
+
+async def _complete(request: Request) -> Response:
+    """`{reservationToken | lines, paymentReference?, onShortage?: refuse | record, amount?,
+    currency?, goodsAmount?}`"""
+    identity = authenticated(request, "shop")
+    raw = await inputs.raw_body(request)
+    body = inputs.fields(
+        inputs.parsed(raw),
+        "reservationToken",
+        "lines",
+        "paymentReference",
+        "onShortage",
+        "amount",
+        "currency",
+        "goodsAmount",
+    )
+    token = inputs.optional_text(body.get("reservationToken"), "reservationToken")
+    lines = cart_lines(body["lines"]) if body.get("lines") is not None else None
+    if (token is None) == (lines is None):
+        raise InvalidRequest("reservationToken", "given, or lines, and not both")
+    payment = inputs.optional_text(body.get("paymentReference"), "paymentReference")
+    on_shortage = body.get("onShortage", "refuse")
+    if on_shortage not in ON_SHORTAGE:
+        raise InvalidRequest("onShortage", "refuse or record")
+    paid = _paid(body)
+    settings: Settings = request.app.state.settings
+    differs = False
+    failure: Exception | None = None
+
+    async def complete(connection: Transaction) -> Order:
+        nonlocal failure
+        try:
+            order = await orders.complete(
+                connection,
+                reservation_token=token,
+                lines=lines,
+                payment_reference=payment,
+                record_shortfall=on_shortage == "record",
+                actor=identity.subject,
+            )
+        except Exception as error:
+            failure = error  # `once` makes an answer of some
+            raise
+        failure = None
+        return order
+
+    async def work(connection: Transaction) -> Response:
+        nonlocal differs
+        order = await complete(connection)
+        if payment is not None:
+            await alerts.payment_closed(connection, f"order for {payment}")
+        if paid is not None:
+            differs = await orders.record_payment(
+                connection, order["orderId"], paid, currency=settings.currency
+            )
+            order = await orders.find(connection, order["orderId"])
+        return _answer(order, status=201)
+
+    try:
+        response = await once(request, identity, raw, work, kind=Work.SELLING)
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        if payment is not None and failure is not None and not _is_refusal(failure):
+            code, words = _code(failure), _words(failure)
+            message = f"The order for {payment} ended in an error ({code}): {words}"
+            await _alert(request, "order_failed", f"order for {payment}", message)
+    if differs:
+        request.app.state.metrics.payment_troubles.labels("amount").inc()
+    return response
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the caller has just been told no, and knows what to do with the money."""
+    return isinstance(error, StreamServerError) and not isinstance(
+        error, (DatabaseError, ImpossibleChange)
+    )
+
+
+def _paid(body: dict[str, Any]) -> Paid | None:
+    """`amount`, `currency` and `goodsAmount`: what was paid, and what of it is for the lines."""
+    if body.get("amount") is None:
+        for field in ("currency", "goodsAmount"):
+            if body.get(field) is not None:
+                raise InvalidRequest("amount", f"given with {field}")
+        return None
+    currency, goods = body.get("currency"), body.get("goodsAmount")
+    if currency is not None and not (
+        isinstance(currency, str) and re.fullmatch("[A-Za-z]{3}", currency)
+    ):
+        raise InvalidRequest("currency", "a code of three letters, such as USD (ISO 4217)")
+    return Paid(
+        inputs.whole(body["amount"], "amount", 0, LARGEST_AMOUNT),
+        currency,
+        None if goods is None else inputs.whole(goods, "goodsAmount", 0, LARGEST_AMOUNT),
+    )
+
+
+async def _get(request: Request) -> Response:
+    authenticated(request, "shop")
+    return _answer(await orders.find(_pool(request), _order_id(request)))
+
+
+async def _cancel(request: Request) -> Response:
+    identity = authenticated(request, "shop")
+    raw = await inputs.raw_body(request)
+    order_id = _order_id(request)
+
+    async def work(connection: Transaction) -> Response:
+        return _answer(await orders.cancel(connection, order_id, actor=identity.subject))
+
+    return await once(request, identity, raw, work, kind=Work.SELLING)
+
+
+async def _refund(request: Request) -> Response:
+    """`{restock?: true, lines?, amount?, refundReference?}`: restock is false if the goods are
+    lost; lines and amount are a part of the order."""
+    identity = authenticated(request, "shop")
+    raw = await inputs.raw_body(request)
+    body = inputs.fields(
+        inputs.parsed(raw) if raw.strip() else {}, "restock", "lines", "amount", "refundReference"
+    )
+    restock = inputs.flag(body.get("restock"), "restock", default=True)
+    lines = cart_lines(body["lines"]) if body.get("lines") is not None else None
+    given = body.get("amount")
+    amount = None if given is None else inputs.whole(given, "amount", 1, LARGEST_AMOUNT)
+    reference = inputs.optional_text(body.get("refundReference"), "refundReference")
+    order_id = _order_id(request)
+
+    async def work(connection: Transaction) -> Response:
+        return _answer(
+            await orders.refund(
+                connection,
+                order_id,
+                restock=restock,
+                lines=lines,
+                amount=amount,
+                reference=reference,
+                actor=identity.subject,
+            )
+        )
+
+    return await once(request, identity, raw, work, kind=Work.SELLING)
+
+
+async def _stripe(request: Request) -> Response:
+    """Answers 200 once an event is dealt with or recorded, and only then: Stripe sends any other
+    again, for three days."""
+    metrics: Metrics = request.app.state.metrics
+    settings: Settings = request.app.state.settings
+    secrets = [
+        each
+        for part in settings.stripe_webhook_secret.get_secret_value().split(",")
+        if (each := part.strip())
+    ]
+    if not secrets:
+        raise HTTPException(503, "STRIPE_WEBHOOK_SECRET is not set")
+    body = await inputs.raw_body(request)
+    rules = Rules(settings.currency, settings.refund_restocks)
+    try:
+        event = stripe_events.verified(body, request.headers.get("stripe-signature"), secrets)
+        outcome = await _deal_with(request, event, rules)
+    except WebhookRejected:
+        metrics.webhooks.labels("rejected").inc()
+        raise
+    result = "duplicate" if outcome is None else "handled"
+    if outcome is not None and outcome.text == stripe_deals.UNHANDLED:
+        result = "unhandled"
+    metrics.webhooks.labels(result).inc()
+    for trouble in outcome.troubles if outcome else ():
+        metrics.payment_troubles.labels(trouble).inc()
+    said = outcome.text if outcome else "seen before"
+    return success(to_json({"eventId": event.id, "outcome": said}))
+
+
+async def _deal_with(request: Request, event: Event, rules: Rules) -> Outcome | None:
+    """What became of the event. One that ends in an error is counted and opens an alert, which
+    closes when the event is dealt with after all; the error is raised."""
+
+    async def work(connection: Transaction) -> Outcome | None:
+        return await stripe_deals.deal_with(connection, event, rules)
+
+    try:
+        return await in_transaction(_pool(request), work)
+    except WebhookRejected:
+        raise
+    except Exception as error:
+        metrics: Metrics = request.app.state.metrics
+        kind = event.type if event.type in stripe_deals.HANDLED else "other"
+        metrics.webhooks.labels("failed").inc()
+        metrics.webhook_failures.labels(kind, _code(error)).inc()
+        message = (
+            f"The event {event.type} of {event.payment_reference} ended in an error"
+            f" ({_code(error)}): {_words(error)}"
+        )
+        await _alert(request, "webhook_failed", event.id, message)
+        raise
+
+
+async def _alert(request: Request, what: str, source: str, message: str) -> None:
+    """Opens the alert of a failure, if the database can do at least that."""
+    metrics: Metrics = request.app.state.metrics
+    metrics.payment_troubles.labels(what).inc()
+    logger.error("%s", message)
+    with suppress(StreamServerError):
+        await alerts.payment_failed(_pool(request), source, message)
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, StreamServerError) else "internal_error"
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, StreamServerError) else type(error).__name__
+
+
+def _answer(order: Order, status: int = 200) -> Response:
+    return success(to_json(order), status=status, headers={"Cache-Control": "no-store"})
+
+
+def _order_id(request: Request) -> int:
+    given = request.path_params["order_id"]
+    if not (given.isascii() and given.isdecimal() and len(given) <= 18):
+        raise OrderNotFound(given)
+    return int(given)
+
+
+def _pool(request: Request) -> Share:
+    pool: Pool = request.app.state.pool
+    return pool.doing(Work.SELLING)

@@ -1,0 +1,115 @@
+"""Inventory as Server-Sent Events (R11, R12): of one product, of several, of the catalogue."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from stream_server.errors import ProductNotFound
+from stream_server.http.watch import spare_files
+from stream_server.streaming.hub import Hub
+from stream_server.streaming.response import StreamResponse, TurnedAway
+from stream_server.streaming.source import Source
+from stream_server.web import inputs
+from stream_server.web.addresses import client_host
+from stream_server.web.api.inventory import started_hub
+from stream_server.web.encodings import accepts_gzip
+from stream_server.web.limits import IDS_A_REQUEST, STREAM_RETRY_MS, limits_of
+from stream_server.web.routing import Resource, Taking
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_WARNINGS = 60.0
+
+
+class StreamLimit:
+    """How many streams may be open at once: each takes one of the process's open files.
+
+    The limit of open files is asked for whenever it seems reached, so that `prlimit` helps
+    without a restart.
+    """
+
+    def __init__(self) -> None:
+        self._streams = 0.0
+        self._warned_at = float("-inf")
+
+    def has_room(self, hub: Hub) -> bool:
+        """Whether there is room for one more."""
+        streams = sum(hub.open_streams.values())
+        if streams < self._streams:
+            return True
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        is_unlimited = files == resource.RLIM_INFINITY
+        self._streams = math.inf if is_unlimited else files - spare_files(files)
+        if streams < self._streams:
+            return True
+        now = time.monotonic()
+        if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
+            self._warned_at = now
+            logger.warning(
+                "%d streams are open, all that the limit of %d open files has room for; new ones "
+                "are sent away. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
+                streams, files,
+            )  # fmt: skip
+        return False
+
+
+def stream_routes() -> list[Resource]:
+    """The stream routes. They find the hub and the source in `request.app.state`."""
+    return [
+        Resource("/api/inventory/stream", GET=Taking(_stream_several, "productIds", "lastEventId")),
+        Resource("/api/inventory/{product_id}/stream", GET=Taking(_stream_one, "lastEventId")),
+    ]
+
+
+async def _stream_one(request: Request) -> ASGIApp:
+    hub = started_hub(request)
+    product_id = request.path_params["product_id"]
+    if hub.is_loaded and hub.public(product_id) is None:
+        raise ProductNotFound(product_id)
+    return await _stream(request, hub, (product_id,))
+
+
+async def _stream_several(request: Request) -> ASGIApp:
+    ids = inputs.product_ids_in_query(request)
+    hub = started_hub(request)
+    shown = len(hub.entries) if ids is None else len(ids)
+    try:
+        limits_of(request).count_request(request.scope, shown // IDS_A_REQUEST)
+    except HTTPException:  # too many requests
+        return TurnedAway(STREAM_RETRY_MS)
+    return await _stream(request, hub, ids)
+
+
+async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
+    # A page that makes a new EventSource cannot set the header, so the query can carry it.
+    last_event_id = inputs.header(request, b"last-event-id")
+    if not last_event_id and request.scope["query_string"]:
+        last_event_id = request.query_params.get("lastEventId")
+    if last_event_id and hub.is_ahead(last_event_id):
+        await _catch_up(request.app.state.source, hub)
+    if request.app.state.is_draining:
+        return TurnedAway(hub.retry_ms)
+    crowd, host = limits_of(request).streams, client_host(request.scope)
+    if crowd.is_full(host):
+        request.app.state.metrics.limited.labels("streams").inc()
+        return TurnedAway(STREAM_RETRY_MS)
+    if not request.app.state.stream_limit.has_room(hub):
+        return TurnedAway(STREAM_RETRY_MS)
+    is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
+    enter = partial(crowd.enter, host)
+    return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
+
+
+async def _catch_up(source: Source, hub: Hub) -> None:
+    """The client comes from a process that has read further: read once more before judging."""
+    if hub.is_live:
+        await source.refresh()

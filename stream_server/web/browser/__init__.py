@@ -1,0 +1,1 @@
+"""Serves the browser client, and makes it small."""

@@ -1,0 +1,121 @@
+"""The browser client: ES modules under the hash of their content, for ever, and from any page.
+
+/client/{hash}/define.js   what a page of this server links: cached for a year
+/client/define.js          what other sites' pages link: revalidated, and leads to the former
+
+A module's imports are relative, so they stay within its hash; the stable URL re-exports, so that a
+module that is reached both ways is still one module.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib.resources import files
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.web.browser import minify
+from stream_server.web.encodings import accepts_gzip
+from stream_server.web.routing import Resource
+from stream_server.web.validators import if_none_match, is_among
+
+_TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
+_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept-Encoding",
+}
+_ALL = "client.js"
+_INNER = ("connection.js", "element.js", "inventory.js", "tabs.js")
+_OUTER = ("define.js", "hooks.js", "react.js")
+_FOR_EVER = "public, max-age=31536000, immutable"
+_REVALIDATE = "public, no-cache"
+
+
+class ClientFiles:
+    """The files of `static/client`, and where they are served."""
+
+    def __init__(self, sources: Mapping[str, bytes]) -> None:
+        digest = blake2b(digest_size=8)
+        for name, source in sorted(sources.items()):
+            digest.update(b"%b\0%d\0%b" % (name.encode(), len(source), source))
+        self.hash = digest.hexdigest()
+        self.sources = dict(sources)
+        self._compressed = {
+            name: gzip.compress(source, 9, mtime=0) for name, source in sources.items()
+        }
+
+    @classmethod
+    def packaged(cls) -> ClientFiles:
+        """Those that came with this release."""
+        folder = files("stream_server") / "static" / "client"
+        return cls(_packed({each.name: each.read_text("utf-8") for each in folder.iterdir()}))
+
+    def url(self, name: str) -> str:
+        """The path of a file, for pages of this server. Raises KeyError for one unknown."""
+        assert self.sources[name] is not None
+        return f"/client/{self.hash}/{name}"
+
+    def compressed(self, name: str) -> bytes:
+        """The file by gzip."""
+        return self._compressed[name]
+
+
+def _packed(sources: Mapping[str, str]) -> dict[str, bytes]:
+    """What is served: the store and the elements as one file, and names that lead to it."""
+    modules = {name: text for name, text in sources.items() if name.endswith(".js")}
+    public = [name for name in sorted(modules) if name not in (*_INNER, *_OUTER)]
+    packed = {_ALL: minify.joined(modules, public)}
+    for name in public:
+        packed[name] = f"export{{{','.join(minify.exports(modules[name]))}}}from'./{_ALL}';"
+    for name in _OUTER:
+        packed[name] = minify.minified(modules[name].replace("./register.js", f"./{_ALL}"))
+    types = {name: text for name, text in sources.items() if name.endswith(".d.ts")}
+    return {name: text.encode() for name, text in {**packed, **types}.items()}
+
+
+def client_routes() -> list[Resource]:
+    """The client's routes. They find the ClientFiles in `request.app.state`."""
+    return [
+        Resource("/client/{name}", GET=_stable),
+        Resource("/client/{hash}/{name}", GET=_hashed),
+    ]
+
+
+async def _hashed(request: Request) -> Response:
+    """A file. Under a hash that is not ours, a page from before or after a deployment asks: it
+    gets what there is, and nobody keeps that."""
+    client: ClientFiles = request.app.state.client
+    name = _known(client, request.path_params["name"])
+    is_ours = request.path_params["hash"] == client.hash
+    headers = {**_headers(name), "Cache-Control": _FOR_EVER if is_ours else _REVALIDATE}
+    if accepts_gzip(request):
+        return Response(client.compressed(name), headers={**headers, "Content-Encoding": "gzip"})
+    return Response(client.sources[name], headers=headers)
+
+
+async def _stable(request: Request) -> Response:
+    client: ClientFiles = request.app.state.client
+    name = _known(client, request.path_params["name"])
+    etag = f'"{client.hash}"'
+    headers = {**_headers(name), "Cache-Control": _REVALIDATE, "ETag": etag}
+    if is_among(etag, if_none_match(request)):
+        return Response(status_code=304, headers=headers)
+    if not name.endswith(".js"):
+        return Response(client.sources[name], headers=headers)
+    return Response(f'export * from "./{client.hash}/{name}";\n', headers=headers)
+
+
+def _known(client: ClientFiles, name: str) -> str:
+    if name not in client.sources:
+        raise HTTPException(404, f"The client has no file {name!r}")
+    return name
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {**_HEADERS, "Content-Type": _TYPES[name[name.rindex(".") :]]}

@@ -1,0 +1,171 @@
+"""Pages for people: templates, what they link, and the headers that they are sent with.
+
+Everything in a template is escaped, and nothing in a page is inline: the policy allows scripts,
+styles and pictures of this server only. So a product's name can hold any text and stays text.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.errors import StreamServerError
+from stream_server.inventory import rules
+from stream_server.web.browser.files import ClientFiles
+from stream_server.web.encodings import accepts_gzip
+from stream_server.web.limits import PAGE, limits_of
+from stream_server.web.links import prefix_of
+from stream_server.web.pages import pictures
+from stream_server.web.routing import Resource
+
+__all__ = ["Pages", "compressed", "money", "page", "static_routes"]
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+_HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",  # a reservation's token is in some addresses
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # and not no-store: the back button shows the page at once
+}
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_WITHOUT_USE_HERE: Final = ("react.js", "hooks.js")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Pages:
+    """The templates, and the files that they link, under the hash of their content."""
+
+    def __init__(self, client: ClientFiles) -> None:
+        folder = files("stream_server") / "static" / "shop"
+        # Relative, so that they need not know the prefix; by the hash, so that it is kept.
+        of_client = f"'../../client/{client.hash}/".encode()
+        self.files = {
+            each.name: each.read_bytes().replace(b"'/client/", of_client)
+            for each in folder.iterdir()
+        }
+        self.hash = _hash(self.files)
+        self._client = client
+        self._environment_at = lru_cache(maxsize=8)(self._made_environment)
+
+    def _made_environment(self, prefix: str) -> Environment:
+        """The templates, with all that they link under a prefix."""
+
+        def linked(path: Callable[..., str]) -> Callable[..., str]:
+            return lambda *given: prefix + path(*given)
+
+        environment = Environment(
+            loader=PackageLoader("stream_server"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters.update(money=money)
+        environment.globals.update(
+            link=linked(str),
+            client=linked(self._client.url),
+            client_modules=[
+                name
+                for name in sorted(self._client.sources)
+                if name.endswith(".js") and name not in _WITHOUT_USE_HERE
+            ],
+            static=linked(self.url),
+            picture=linked(pictures.url),
+            message=rules.product_page_message,
+        )
+        return environment
+
+    def url(self, name: str) -> str:
+        """The path of a file in static/shop. Raises KeyError for one unknown."""
+        assert self.files[name] is not None
+        return f"/static/{self.hash}/{name}"
+
+    def answer(
+        self, request: Request, template: str, status: int = 200, **given: object
+    ) -> Response:
+        """A page."""
+        environment = self._environment_at(prefix_of(request))
+        text = environment.get_template(template).render(**given)
+        return compressed(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
+
+
+def page(endpoint: Endpoint) -> Endpoint:
+    """The endpoint of a page: errors that are known are answered with one, too."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            limits_of(request).count_request(request.scope, PAGE)
+            return await endpoint(request)
+        except (StreamServerError, HTTPException) as error:
+            known: Response = request.app.state.explain(error)
+            pages: Pages = request.app.state.pages
+            response = pages.answer(
+                request,
+                "message.html",
+                known.status_code,
+                title={404: "Not found", 503: "Back in a moment"}.get(known.status_code, "Sorry"),
+                text=error.detail if isinstance(error, HTTPException) else error.message,
+            )
+            if retry := known.headers.get("Retry-After"):
+                response.headers["Retry-After"] = retry
+            return response
+
+    return answer
+
+
+def static_routes() -> list[Resource]:
+    """The files of static/shop. They find the Pages in `request.app.state`."""
+    return [Resource("/static/{hash}/{name}", GET=_static)]
+
+
+async def _static(request: Request) -> Response:
+    """Under a hash that is not ours, a page from before or after a deployment asks: it gets what
+    there is, and nobody keeps that."""
+    pages: Pages = request.app.state.pages
+    name = request.path_params["name"]
+    if name not in pages.files:
+        raise HTTPException(404, f"There is no file {name!r}")
+    is_ours = request.path_params["hash"] == pages.hash
+    kind = f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8"
+    headers = {
+        "Cache-Control": FOR_EVER if is_ours else "no-cache",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return compressed(request, pages.files[name], kind, headers)
+
+
+def compressed(
+    request: Request, body: bytes, kind: str, headers: Mapping[str, str], status: int = 200
+) -> Response:
+    """An answer, by gzip where the client takes it."""
+    headers = {**headers, "Vary": "Accept-Encoding"}
+    if accepts_gzip(request):
+        body = gzip.compress(body, 6, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, status, headers, kind)
+
+
+def money(cents: int) -> str:
+    """Cents as `<live-price>` writes them in English."""
+    return f"${cents / 100:,.2f}"
+
+
+def _hash(sources: Mapping[str, bytes]) -> str:
+    digest = blake2b(digest_size=8)
+    for name, source in sorted(sources.items()):
+        digest.update(b"%b\0%d\0%b" % (name.encode(), len(source), source))
+    return digest.hexdigest()
