@@ -26,15 +26,15 @@ from typing import Final
 
 from stream_server.background import running
 from stream_server.database import migrations
-from stream_server.database.pool import (
+from stream_server.database.pool import Pool
+from stream_server.database.poolers import session_url
+from stream_server.database.transactions import (
     LOCK_SECONDS,
-    Pool,
     Queries,
     Transaction,
     in_transaction,
-    retried,
+    retry,
 )
-from stream_server.database.poolers import session_url
 from stream_server.errors import StreamServerError
 from stream_server.inventory import counts, orders, reservations
 from stream_server.inventory.imports import record
@@ -81,7 +81,7 @@ class Worker:
     async def sweep(self) -> int:
         """End every reservation that is over and that nobody else works on; their number."""
         total = 0
-        while ended := await retried(self._expire):
+        while ended := await retry(self._expire):
             self.metrics.expired_reservations.inc(ended)
             total += ended
         return total
@@ -139,9 +139,9 @@ class Worker:
             )
 
         await self._alone(2, work)
-        while await retried(self._prune_reservations) == PRUNED_AT_ONCE:
+        while await retry(self._prune_reservations) == PRUNED_AT_ONCE:
             pass
-        while await retried(self._prune_orders) == ORDERS_AT_ONCE:
+        while await retry(self._prune_orders) == ORDERS_AT_ONCE:
             pass
         while await self._prune_log() == PRUNED_AT_ONCE:
             pass

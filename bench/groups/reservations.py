@@ -24,7 +24,8 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 from bench.context import Context
 from bench.figures import Figure, against, at_least, at_most
 from bench.servers import ours
-from stream_server.database.pool import Pool, Transaction, in_transaction, retried
+from stream_server.database.pool import Pool
+from stream_server.database.transactions import Transaction, in_transaction, retry
 from stream_server.inventory import orders, reservations
 from stream_server.inventory.reserver import GroupCommit
 
@@ -54,7 +55,7 @@ def one_by_one(pool: Pool) -> Reserve:
 
     async def reserve(product_id: str) -> object:
         checkout = str(uuid4())
-        return await retried(
+        return await retry(
             lambda: reservations.reserve(pool, checkout, [_line(product_id)], hold=HOLD)
         )
 

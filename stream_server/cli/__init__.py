@@ -28,8 +28,9 @@ from stream_server.cli import worker as worker_process
 from stream_server.cli.progress import ProgressLine
 from stream_server.database import migrations
 from stream_server.database.embedded import EmbeddedPostgres, embedded_postgres
-from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
+from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
 from stream_server.inventory.imports.models import Imported
 from stream_server.inventory.imports.run import import_catalogue

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.database.pool import Pool
+from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import StreamServerError
 
 __all__ = ["Shoppers"]

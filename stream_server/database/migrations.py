@@ -40,7 +40,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import asyncpg
 
 from stream_server.database import connections, urls
-from stream_server.database.pool import DRIVER_ERRORS, translate
+from stream_server.database.errors import DRIVER_ERRORS, translate
 from stream_server.database.poolers import connect_for_session
 from stream_server.errors import (
     DatabaseUnavailable,

@@ -11,7 +11,7 @@
 
 Values are named with a colon and never formatted into the SQL; a cast is `cast(:x as jsonb)`.
 Inside a transaction's task, the pool's own methods take part in that transaction. What Postgres or
-the network refuses comes out as an error of `errors.py`, by the table below.
+the network refuses comes out as an error of `errors.py`.
 
 The session is set, not assumed: isolation, search_path and time-outs, once a connection. Where the
 URL leads through a pooler, a session belongs to nobody: then all is set in each transaction, and
@@ -25,68 +25,29 @@ import asyncio
 import logging
 import math
 import random
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import databases
 
 from stream_server.database import connections, urls
-from stream_server.database.errors import REFUSALS
+from stream_server.database.errors import DRIVER_ERRORS, translate, translating
 from stream_server.database.poolers import is_pooled, pool_url, session_url
 from stream_server.database.shares import Shares, Work
-from stream_server.errors import (
-    DatabaseUnavailable,
-    ImpossibleChange,
-    StreamServerError,
-    TransactionConflict,
-)
+from stream_server.database.transactions import LOCK_SECONDS, Row, Transaction, Values
+from stream_server.errors import DatabaseUnavailable
 from stream_server.settings import Settings
 
-__all__ = [
-    "AnyPool",
-    "Pool",
-    "Queries",
-    "Row",
-    "Share",
-    "Transaction",
-    "in_transaction",
-    "retried",
-    "translate",
-]
+__all__ = ["AnyPool", "Pool", "Share"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
-Row = Mapping[str, Any]  # a column's type is known to its query only
-Values = Mapping[str, object]
 
-# SQLSTATE to error: https://www.postgresql.org/docs/current/errcodes-appendix.html
-# A key of five characters is one code, one of three or two is all that begin so; any other code is
-# a database that cannot do it now.
-ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
-    **REFUSALS,
-    "40P01": lambda _: TransactionConflict(),  # deadlock_detected
-    "40001": lambda _: TransactionConflict(),  # serialization_failure
-    "55P03": lambda _: TransactionConflict(),  # lock_not_available
-    "23505": lambda _: TransactionConflict(),  # unique_violation: another one has just done it
-    "22": lambda error: ImpossibleChange(str(error)),  # data_exception
-    "23": lambda error: ImpossibleChange(str(error)),  # integrity_constraint_violation
-    "44": lambda error: ImpossibleChange(str(error)),  # with_check_option_violation
-    "P0001": lambda error: ImpossibleChange(str(error)),  # raised by a function of the shop's
-    "08": lambda error: DatabaseUnavailable(f"The connection to Postgres broke: {error}"),
-    "25006": lambda error: DatabaseUnavailable(f"Postgres takes no changes now: {error}"),
-    "28": lambda error: DatabaseUnavailable(f"Postgres does not let us in: {error}"),
-    "3D000": lambda error: DatabaseUnavailable(f"Postgres has no such database: {error}"),
-    "42501": lambda error: DatabaseUnavailable(f"We lack a right in Postgres: {error}"),
-    "53": lambda error: DatabaseUnavailable(f"Postgres is full: {error}"),
-    "57014": lambda error: DatabaseUnavailable(f"Postgres took too long: {error}"),
-    "57P": lambda error: DatabaseUnavailable(f"Postgres is not ready: {error}"),
-}
 # At a start, these won't get better by waiting.
 HOPELESS = ("28", "3D000")
 
@@ -94,82 +55,11 @@ HOPELESS = ("28", "3D000")
 FULL = ("53", "58030")
 FULL_SECONDS = 5.0  # so long after the last such error, it is taken to be full
 
-DRIVER_ERRORS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
-
 # Seconds. What one statement may take, wait for a lock, and wait for a connection.
 STATEMENT_SECONDS = 10.0
-LOCK_SECONDS = 3.0
 WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 BACKSTOP_SECONDS = 5.0  # Postgres ends a statement that takes too long; this much later, we do
-
-
-def translate(error: BaseException) -> StreamServerError:
-    """The domain's error for one of DRIVER_ERRORS: each of Postgres' errors has one."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        for key in (state, state[:3], state[:2]):
-            if key in ERRORS:
-                return ERRORS[key](error)
-        return DatabaseUnavailable(f"Postgres refuses it ({state}): {error}")
-    if isinstance(error, TimeoutError):
-        return DatabaseUnavailable("Postgres did not answer in time")
-    if isinstance(error, OSError):
-        return DatabaseUnavailable(f"Postgres cannot be reached: {error.strerror or error}")
-    # asyncpg's own: of a connection that Postgres ended while it was idle it may say many things.
-    if re.search("closed|closing|released", str(error)) or isinstance(
-        error, asyncpg.InternalClientError
-    ):
-        return DatabaseUnavailable("The connection to Postgres is closed")
-    return DatabaseUnavailable(f"The driver cannot do it: {error}")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise translate(error) from error
-
-
-class Queries(Protocol):
-    """What can be asked of a pool and of a transaction alike."""
-
-    async def fetch_all(self, query: str, values: Values | None = None) -> list[Row]: ...
-
-    async def fetch_one(self, query: str, values: Values | None = None) -> Row | None: ...
-
-    async def fetch_val(self, query: str, values: Values | None = None) -> Any:
-        """The first column of the first row; None if there is no row."""
-
-    async def execute(self, query: str, values: Values | None = None) -> None: ...
-
-
-class Transaction(Queries, Protocol):
-    """What a transaction can do besides: bulk work, and parts of it that are undone alone."""
-
-    async def run_query(self, query: str, *values: object) -> list[Row]:
-        """The rows of a query whose values are `$1`, `$2`, …."""
-
-    async def run_script(self, script: str) -> None:
-        """Statements without values, one after the other."""
-
-    async def copy_rows(
-        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
-    ) -> None:
-        """COPY rows into a temporary table: the fastest way in."""
-
-    async def wait_longer(self, *, statement: float, lock: float) -> None:
-        """From here on a statement of this transaction may take so many seconds, and wait so many
-        for a lock."""
-
-    def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Undo the block if it raises, and only that; locks taken in it are given back."""
 
 
 async def _keep_session(_: object) -> None:
@@ -192,36 +82,36 @@ class _Connection:
         return self._connection.raw_connection
 
     async def fetch_all(self, query: str, values: Values | None = None) -> list[Row]:
-        with _translated():
+        with translating():
             records = await self._connection.fetch_all(query, dict(values or {}))
         return [dict(record._mapping) for record in records]
 
     async def fetch_one(self, query: str, values: Values | None = None) -> Row | None:
-        with _translated():
+        with translating():
             record = await self._connection.fetch_one(query, dict(values or {}))
         return None if record is None else dict(record._mapping)
 
     async def fetch_val(self, query: str, values: Values | None = None) -> Any:
-        with _translated():
+        with translating():
             return await self._connection.fetch_val(query, dict(values or {}))
 
     async def execute(self, query: str, values: Values | None = None) -> None:
-        with _translated():
+        with translating():
             await self._connection.execute(query, dict(values or {}))
 
     async def run_query(self, query: str, *values: object) -> list[Row]:
-        with _translated():
+        with translating():
             records = await self.raw.fetch(query, *values, timeout=self._timeout)
         return [dict(record) for record in records]
 
     async def run_script(self, script: str) -> None:
-        with _translated():
+        with translating():
             await self.raw.execute(script, timeout=self._timeout)
 
     async def copy_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
-        with _translated():
+        with translating():
             await self.raw.copy_records_to_table(
                 table, schema_name="pg_temp", columns=columns, records=rows
             )
@@ -236,7 +126,7 @@ class _Connection:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        with _translated():
+        with translating():
             async with self.raw.transaction():
                 yield
 
@@ -473,7 +363,7 @@ class Pool(AnyPool):
         # asyncpg's transaction: `databases` never gives back a connection whose COMMIT failed.
         raw: asyncpg.Connection[Any] = borrowed.raw
         transaction = raw.transaction(isolation="read_committed")
-        with _translated():
+        with translating():
             await transaction.start()
         try:
             if self._pooled:
@@ -483,7 +373,7 @@ class Pool(AnyPool):
             with suppress(*DRIVER_ERRORS):
                 await transaction.rollback()
             raise
-        with _translated():
+        with translating():
             await transaction.commit()
 
     @property
@@ -505,7 +395,7 @@ class Pool(AnyPool):
             yield _Connection(connection)
             return
         async with self._seat(kind):
-            with self._noticed(), _translated():
+            with self._noticed(), translating():
                 await connection.__aenter__()
             try:
                 with self._noticed():
@@ -544,47 +434,3 @@ class Pool(AnyPool):
 
 def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
-
-
-async def in_transaction(
-    pool: AnyPool,
-    work: Callable[[Transaction], Awaitable[T]],
-    *,
-    attempts: int = 5,
-    sleep: Sleep = asyncio.sleep,
-    rng: random.Random | None = None,
-) -> T:
-    """What `work` returns; its changes are one transaction (READ COMMITTED), committed on return.
-
-    After a deadlock, a serialization failure or a lock that was not available (SQLSTATE 40P01,
-    40001, 55P03) the whole transaction is run again, `attempts` times at most, so `work` must have
-    no effect outside of the database. Between two tries it waits with full jitter, up to 20, 40,
-    80 … ms. Any other error rolls back and is raised.
-
-    Raises TransactionConflict when the last attempt met a conflict too; DatabaseUnavailable.
-    """
-    return await retried(lambda: pool.run(work), attempts=attempts, sleep=sleep, rng=rng)
-
-
-async def retried(
-    transact: Callable[[], Awaitable[T]],
-    *,
-    attempts: int = 5,
-    sleep: Sleep = asyncio.sleep,
-    rng: random.Random | None = None,
-) -> T:
-    """As `in_transaction`, for a call that is a whole transaction itself: one statement of a pool
-    is one, without the round trips of BEGIN and COMMIT in which its locks would be held.
-    """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for attempt in range(1, attempts + 1):
-        try:
-            return await transact()
-        except TransactionConflict:
-            # Whoever has waited for a lock until its time was up waits no longer.
-            if attempt == attempts or loop.time() - began >= LOCK_SECONDS / 2:
-                raise
-            logger.info("Transaction met a conflict; attempt %d of %d", attempt + 1, attempts)
-        await sleep((rng or random).uniform(0, 0.02 * 2 ** (attempt - 1)))
-    raise ValueError("attempts must be at least 1")

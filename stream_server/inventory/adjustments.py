@@ -1,6 +1,6 @@
 """Changes by hand (R25), each with a reason from a fixed list: thin calls of the SQL functions.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retried`. What
+Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. What
 comes back is the changed row as the admin API gives it: a variant's if `variant_id` is given, else
 the product's.
 """
@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stream_server.database.pool import Queries
+from stream_server.database.transactions import Queries
 
 __all__ = [
     "REASONS",

@@ -9,7 +9,8 @@ acknowledged.
 from collections.abc import Sequence
 from typing import Final
 
-from stream_server.database.pool import AnyPool, Queries, Row, in_transaction
+from stream_server.database.pool import AnyPool
+from stream_server.database.transactions import Queries, Row, in_transaction
 from stream_server.errors import AlertNotFound
 
 __all__ = [

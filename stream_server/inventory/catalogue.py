@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stream_server.database.pool import Queries, Row
+from stream_server.database.transactions import Queries, Row
 
 __all__ = [
     "MOST_ALTERNATIVES",

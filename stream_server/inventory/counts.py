@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from stream_server.database.pool import AnyPool, Queries, Row, retried
+from stream_server.database.pool import AnyPool
+from stream_server.database.transactions import Queries, Row, retry
 from stream_server.metrics import Metrics
 
 __all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
@@ -55,7 +56,7 @@ async def apply_counts(
             },
         )
 
-    return await retried(report)
+    return await retry(report)
 
 
 async def check_lag(queries: Queries, limit: timedelta) -> None:

@@ -1,6 +1,6 @@
 """Orders (R21): thin calls of the SQL functions, which do the work.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retried`. In a
+Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
 transaction it takes part in that. What comes back is the order as the API gives it.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from stream_server.database.pool import Queries
+from stream_server.database.transactions import Queries
 from stream_server.errors import OrderNotFound
 from stream_server.inventory.reservations import CartLine
 

@@ -1,6 +1,6 @@
 """Holds on stock during a checkout (R20): thin calls of the SQL functions, which do the work.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retried`. In a
+Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
 transaction it takes part in that. What comes back is the reservation as the API gives it; an
 `actor` of None leaves the one that the transaction has named, or the database user.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NotRequired, TypedDict
 
-from stream_server.database.pool import Queries
+from stream_server.database.transactions import Queries
 
 __all__ = [
     "CartLine",

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from stream_server.database.pool import AnyPool, retried
+from stream_server.database.pool import AnyPool
+from stream_server.database.transactions import retry
 from stream_server.errors import DatabaseError, StreamServerError
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
@@ -86,7 +87,7 @@ class GroupCommit:
             if (reservation := await request.answer) is not None:
                 return reservation
         async with self._turns.at(line["productId"] for line in lines):
-            return await retried(
+            return await retry(
                 lambda: reservations.reserve(
                     self._pool,
                     checkout_token,
@@ -123,7 +124,7 @@ class GroupCommit:
         answers: Sequence[Reservation | None] = [None] * len(group)
         try:
             async with self._turns.at([product_id]):
-                answers = await retried(lambda: self._reserve_together(product_id, group))
+                answers = await retry(lambda: self._reserve_together(product_id, group))
         except DatabaseError as error:
             _refuse(group, error)
         except StreamServerError as error:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from stream_server.database.pool import Queries
+from stream_server.database.transactions import Queries
 from stream_server.inventory import catalogue
 
 __all__ = ["Shelf"]

@@ -17,8 +17,9 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Transaction, in_transaction
+from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
+from stream_server.database.transactions import Transaction, in_transaction
 from stream_server.errors import DatabaseError, IdempotencyKeyReused, StreamServerError
 from stream_server.web import inputs
 from stream_server.web.answers import MEDIA_TYPE

@@ -8,8 +8,9 @@ import asyncpg
 import httpx
 import pytest
 
-from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.database.pool import Pool
 from stream_server.database.shares import Shares, Work
+from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import DatabaseUnavailable, TransactionConflict
 from stream_server.inventory.turns import Turns
 from tests.selling.conftest import Shop

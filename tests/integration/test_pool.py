@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from stream_server.database.pool import Pool, Queries, in_transaction
+from stream_server.database.pool import Pool
+from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import (
     DatabaseUnavailable,
     ImpossibleChange,

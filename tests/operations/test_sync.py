@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_server.database.pool import Pool, Row
+from stream_server.database.pool import Pool
+from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory.counts import Count, apply_counts, check_lag, measure_lag
 from stream_server.metrics import Metrics

@@ -4,7 +4,8 @@ import asyncio
 import sys
 from datetime import timedelta
 
-from stream_server.database.pool import Pool, retried
+from stream_server.database.pool import Pool
+from stream_server.database.transactions import retry
 from stream_server.errors import InsufficientStock
 from stream_server.inventory import orders
 from stream_server.inventory.reservations import CartLine
@@ -30,7 +31,7 @@ async def buy_in_a_process(url: str, name: str) -> None:
                     held = await group_commit.reserve(payment, [line])
                     await asyncio.gather(
                         *(
-                            retried(
+                            retry(
                                 lambda: orders.complete(
                                     pool,
                                     reservation_token=held["token"],
@@ -41,7 +42,7 @@ async def buy_in_a_process(url: str, name: str) -> None:
                         )
                     )
                 else:
-                    await retried(
+                    await retry(
                         lambda: orders.complete(pool, lines=[line], payment_reference=payment)
                     )
                 bought += 1

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from stream_server.database.pool import retried
+from stream_server.database.transactions import retry
 from stream_server.inventory import reservations
 from tests.invariants import assert_consistent
 from tests.selling.conftest import Quantities, Shop, row
@@ -201,7 +201,7 @@ async def test_expiry_webhook_and_cancel_end_one_reservation_in_one_way(
         answers = await asyncio.gather(
             send(api, paid, at=now),
             api.shopper.delete(f"/api/reservations/{token}"),
-            retried(lambda: reservations.expire(api.server.app.state.pool)),
+            retry(lambda: reservations.expire(api.server.app.state.pool)),
             send(api, paid, at=now),
         )
         # Of one signature sent twice at once, the second is a replay.

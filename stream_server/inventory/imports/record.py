@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from stream_server.database.pool import AnyPool, Queries, Row, in_transaction
+from stream_server.database.pool import AnyPool
+from stream_server.database.transactions import Queries, Row, in_transaction
 from stream_server.errors import (
     BatchNotFound,
     ImportRejected,

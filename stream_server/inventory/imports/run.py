@@ -24,8 +24,9 @@ from io import SEEK_END, BytesIO
 from itertools import islice
 from typing import BinaryIO, Final, cast
 
-from stream_server.database.pool import AnyPool, Row, Transaction
+from stream_server.database.pool import AnyPool
 from stream_server.database.queries import query
+from stream_server.database.transactions import Row, Transaction
 from stream_server.errors import ImportRejected, RejectedRow, TransactionConflict
 from stream_server.inventory.imports import fields
 from stream_server.inventory.imports.fields import Checked, Mistake, camel

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Queries, Transaction
+from stream_server.database.transactions import Queries, Transaction
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import adjustments
 from stream_server.inventory.adjustments import REASONS, Change

@@ -8,8 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Row
+from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
+from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import alerts
 from stream_server.streaming.frames import to_json

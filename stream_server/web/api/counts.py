@@ -7,8 +7,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Row, Share
+from stream_server.database.pool import Pool, Share
 from stream_server.database.shares import Work
+from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import counts
 from stream_server.inventory.counts import Count

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Row
+from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
+from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory.imports.models import Imported
 from stream_server.inventory.imports.record import Progress, find_batch, list_batches

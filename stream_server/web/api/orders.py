@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Share, Transaction, in_transaction
+from stream_server.database.pool import Pool, Share
 from stream_server.database.shares import Work
+from stream_server.database.transactions import Transaction, in_transaction
 from stream_server.errors import (
     DatabaseError,
     ImpossibleChange,

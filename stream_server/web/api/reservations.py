@@ -11,8 +11,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Share, retried
+from stream_server.database.pool import Pool, Share
 from stream_server.database.shares import Work
+from stream_server.database.transactions import retry
 from stream_server.errors import InsufficientStock, InvalidRequest, ReservationNotFound
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
@@ -87,13 +88,13 @@ async def _extend(request: Request) -> Response:
     _admitted(request)
     token = _token(request)
     hold = _hold(request)
-    return _answer(await retried(lambda: reservations.extend(_pool(request), token, hold=hold)))
+    return _answer(await retry(lambda: reservations.extend(_pool(request), token, hold=hold)))
 
 
 async def _release(request: Request) -> Response:
     actor = _admitted(request)
     token = _token(request)
-    return _answer(await retried(lambda: reservations.release(_pool(request), token, actor=actor)))
+    return _answer(await retry(lambda: reservations.release(_pool(request), token, actor=actor)))
 
 
 def _answer(

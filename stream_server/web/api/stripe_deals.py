@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from stream_server.database.pool import Transaction
+from stream_server.database.transactions import Transaction
 from stream_server.errors import (
     OrderConflict,
     ReservationConverted,
