@@ -23,10 +23,10 @@ from stream_server.database.shares import Work
 from stream_server.errors import (
     AlertNotFound,
     AlreadyExtended,
-    BatchNotFound,
     DatabaseError,
     DatabaseUnavailable,
     IdempotencyKeyReused,
+    ImportNotFound,
     ImportRejected,
     ImpossibleChange,
     InsufficientStock,
@@ -43,7 +43,7 @@ from stream_server.errors import (
     WebhookRejected,
 )
 from stream_server.inventory.counts import measure_lag
-from stream_server.inventory.reserver import GroupCommit
+from stream_server.inventory.reserver import Reserver
 from stream_server.inventory.shelf import Shelf
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
@@ -83,7 +83,7 @@ STATUS = {
     ReservationNotFound: 404,
     OrderNotFound: 404,
     AlertNotFound: 404,
-    BatchNotFound: 404,
+    ImportNotFound: 404,
     AlreadyExtended: 409,
     ImpossibleChange: 409,
     InsufficientStock: 409,
@@ -244,7 +244,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.hub = hub
     app.state.source = source
     app.state.pool = pool
-    app.state.group_commit = GroupCommit(
+    app.state.reserver = Reserver(
         pool.doing(Work.CHANGING),
         timedelta(minutes=settings.reservation_minutes),
         turns=max(1, settings.database_pool_size * 3 // 10),

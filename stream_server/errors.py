@@ -20,7 +20,7 @@
     ├── IdempotencyKeyReused     another request had this key
     ├── WebhookRejected          an event that the provider did not sign just now
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
-    ├── BatchNotFound            no import has this id
+    ├── ImportNotFound            no import has this id
     ├── AlertNotFound            no alert has this id
     └── DatabaseError
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
@@ -45,10 +45,10 @@ from typing import ClassVar
 __all__ = [
     "AlertNotFound",
     "AlreadyExtended",
-    "BatchNotFound",
     "DatabaseError",
     "DatabaseUnavailable",
     "IdempotencyKeyReused",
+    "ImportNotFound",
     "ImportRejected",
     "ImpossibleChange",
     "InsufficientStock",
@@ -251,26 +251,31 @@ class RejectedRow:
 
 
 class ImportRejected(StreamServerError):
-    """An import changed nothing, because of these mistakes. `count` is the number of all that were
-    found, if `rows` are only the first of them."""
+    """An import changed nothing, because of these mistakes. `count` is the number of all mistakes,
+    where `rows` are only the first of them; `import_id` names the import's record."""
 
     code = "import_rejected"
 
-    def __init__(self, rows: Sequence[RejectedRow], count: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[RejectedRow],
+        count: int | None = None,
+        import_id: int | None = None,
+    ) -> None:
         self.rows = tuple(rows)
         self.count = len(rows) if count is None else count
         noun = "mistake" if self.count == 1 else "mistakes"
-        super().__init__(
-            f"{self.count} {noun} found; nothing was changed",
-            {"count": self.count, "rows": [asdict(row) for row in rows[:SHOWN_REJECTIONS]]},
-        )
+        details: dict[str, object] = {} if import_id is None else {"importId": import_id}
+        details["count"] = self.count
+        details["rows"] = [asdict(row) for row in rows[:SHOWN_REJECTIONS]]
+        super().__init__(f"{self.count} {noun} found; nothing was changed", details)
 
 
-class BatchNotFound(StreamServerError):
+class ImportNotFound(StreamServerError):
     code = "import_not_found"
 
-    def __init__(self, batch_id: int) -> None:
-        super().__init__(f"There is no import {batch_id}", {"importId": batch_id})
+    def __init__(self, import_id: int) -> None:
+        super().__init__(f"There is no import {import_id}", {"importId": import_id})
 
 
 class AlertNotFound(StreamServerError):

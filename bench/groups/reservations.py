@@ -27,7 +27,7 @@ from bench.servers import ours
 from stream_server.database.pool import Pool
 from stream_server.database.transactions import Transaction, in_transaction, retry
 from stream_server.inventory import orders, reservations
-from stream_server.inventory.reserver import GroupCommit
+from stream_server.inventory.reserver import Reserver
 
 T = TypeVar("T")
 
@@ -42,10 +42,10 @@ Reserve = Callable[[str], Awaitable[object]]
 
 def as_the_server(pool: Pool) -> Reserve:
     """The SQL functions, and one transaction for those who come together."""
-    group_commit = GroupCommit(pool, HOLD)
+    reserver = Reserver(pool, HOLD)
 
     async def reserve(product_id: str) -> object:
-        return await group_commit.reserve(str(uuid4()), [_line(product_id)])
+        return await reserver.reserve(str(uuid4()), [_line(product_id)])
 
     return reserve
 

@@ -32,7 +32,7 @@ from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
 from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
-from stream_server.inventory.imports.models import Imported
+from stream_server.inventory.imports.models import Imported, ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import DATABASE, WORKER, WORKERS_OWN, Settings
 from stream_server.web.auth import Tokens
@@ -172,11 +172,13 @@ def import_(
                 return await import_catalogue(
                     pool,
                     file,
-                    name=name,
-                    format_name=format_ or by_name,
-                    actor=actor,
-                    reason=reason or f"import of {name}",
-                    dry_run=dry_run,
+                    ImportRequest(
+                        name=name,
+                        format_name=format_ or by_name,
+                        actor=actor,
+                        reason=reason or f"import of {name}",
+                        dry_run=dry_run,
+                    ),
                     progress=line.show,
                 )
 

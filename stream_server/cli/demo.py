@@ -17,6 +17,7 @@ from stream_server.database.embedded import EmbeddedPostgres
 from stream_server.database.migrations import migrate
 from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import Settings
 from stream_server.worker import work_until
@@ -66,7 +67,9 @@ async def _prepare(settings: Settings) -> None:
         if not await pool.fetch_val("select exists (select from products)"):
             sample = files("stream_server") / "sample" / "catalogue.json"
             await import_catalogue(
-                pool, sample.read_bytes(), actor="demo", reason="sample catalogue"
+                pool,
+                sample.read_bytes(),
+                ImportRequest(actor="demo", reason="sample catalogue"),
             )
 
 

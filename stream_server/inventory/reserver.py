@@ -27,7 +27,7 @@ from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
 from stream_server.inventory.turns import Turns
 
-__all__ = ["GroupCommit"]
+__all__ = ["Reserver"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Request:
     )
 
 
-class GroupCommit:
+class Reserver:
     """Reserves through `pool`, for `hold` each time. One for all requests of a process. At most
     `turns` transactions at a time want the same product; a request waits `patience` seconds for its
     turn."""

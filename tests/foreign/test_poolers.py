@@ -24,7 +24,7 @@ from tests.conftest import Templates
 from tests.integration.servers import serving as serving_here
 from tests.integration.test_cli import run, serving, status
 from tests.invariants import assert_consistent
-from tests.operations.test_import_batches import as_json, catalogue
+from tests.operations.test_import_records import as_json, catalogue
 from tests.operations.test_worker import working
 from tests.selling.conftest import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
 from tests.selling.test_orders import event, session

@@ -11,6 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
@@ -215,7 +216,9 @@ async def test_a_list_of_stock_moves_the_product_along_unless_it_says_what_its_m
 ) -> None:
     async with Pool(database_url) as pool:
         file = b"productId,variantId,maxQuantity\n" + rows
-        await import_catalogue(pool, file, format_name="csv", actor="anna", reason="delivery")
+        await import_catalogue(
+            pool, file, ImportRequest(format_name="csv", actor="anna", reason="delivery")
+        )
     assert await maximum(shop) == expected
 
 
@@ -233,7 +236,9 @@ async def test_an_import_that_adds_a_variant_moves_a_product_that_it_also_rename
         }
     ]
     async with Pool(database_url) as pool:
-        await import_catalogue(pool, json.dumps(file).encode(), actor="anna", reason="season")
+        await import_catalogue(
+            pool, json.dumps(file).encode(), ImportRequest(actor="anna", reason="season")
+        )
     assert await maximum(shop) == 16
     assert await shop.fetchval("select name from products where id = 'shirt'") == "Best shirt"
 
@@ -249,7 +254,9 @@ async def test_what_is_sold_out_with_its_variants_comes_back_with_a_list_of_stoc
         )
         file = b"productId,variantId,maxQuantity\nshirt,shirt-s,8\nshirt,shirt-m,10\n"
         async with Pool(database_url) as pool:
-            await import_catalogue(pool, file, format_name="csv", actor="anna", reason="delivery")
+            await import_catalogue(
+                pool, file, ImportRequest(format_name="csv", actor="anna", reason="delivery")
+            )
         await server.published(shop)
         product = server.hub.public("shirt")
         assert product is not None
@@ -263,7 +270,9 @@ async def test_an_import_that_would_oversell_the_product_by_its_variants_changes
     file = b"productId,variantId,maxQuantity\nshirt,shirt-s,1\nshirt,shirt-m,1\n"
     async with Pool(database_url) as pool:
         with pytest.raises(ImportRejected) as caught:
-            await import_catalogue(pool, file, format_name="csv", actor="anna", reason="loss")
+            await import_catalogue(
+                pool, file, ImportRequest(format_name="csv", actor="anna", reason="loss")
+            )
     assert "7" in caught.value.rows[0].reason
     assert await maximum(shop) == 8
 

@@ -21,6 +21,7 @@ from httpx_sse import connect_sse
 
 from stream_server.cli.shoppers import LIMITED_EDITION, Shoppers
 from stream_server.database.pool import Pool
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -117,7 +118,9 @@ class TestShoppers:
     async def pool(self, database_url: str) -> AsyncIterator[Pool]:
         sample = files("stream_server") / "sample" / "catalogue.json"
         async with Pool(database_url) as pool:
-            await import_catalogue(pool, sample.read_bytes(), actor="demo", reason="sample")
+            await import_catalogue(
+                pool, sample.read_bytes(), ImportRequest(actor="demo", reason="sample")
+            )
             yield pool
 
     async def test_a_long_day_sells_a_lot_and_never_runs_dry(

@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported
+from stream_server.inventory.imports.models import Imported, ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -52,7 +52,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 async def load(pool: Pool, content: object) -> Imported:
     """Import `content`: bytes as they are, anything else as indented JSON."""
     data = content if isinstance(content, bytes) else json.dumps(content, indent=2).encode()
-    return await import_catalogue(pool, data, actor="tester", reason="test")
+    return await import_catalogue(pool, data, ImportRequest(actor="tester", reason="test"))
 
 
 async def state(connection: Connection) -> list[list[Any]]:
@@ -410,7 +410,9 @@ class TestAgainstTheDatabase:
         header = b"productId,variantId,soldQuantity\n"
         file = header + b"Unit-8x8x8,Unit-8x8x8-oak,2\nUnit-8x8x8,Unit-8x8x8-white,4\n"
         with pytest.raises(ImportRejected) as raised:
-            await import_catalogue(pool, file, format_name="csv", actor="tester", reason="test")
+            await import_catalogue(
+                pool, file, ImportRequest(format_name="csv", actor="tester", reason="test")
+            )
         [row] = raised.value.rows
         assert (row.line, row.column, row.id) == (3, 3, "Unit-8x8x8-white")
         assert row.reason == (
@@ -418,7 +420,9 @@ class TestAgainstTheDatabase:
             " its other variants), got 4"
         )
         fits = file.replace(b"white,4", b"white,3")
-        await import_catalogue(pool, fits, format_name="csv", actor="tester", reason="test")
+        await import_catalogue(
+            pool, fits, ImportRequest(format_name="csv", actor="tester", reason="test")
+        )
         assert await sold(connection) == [
             ("Unit-8x8x8", 5),
             ("Unit-8x8x8-oak", 2),

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from stream_server.database.pool import Pool
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -34,7 +35,7 @@ WHERE id = 'Material-8x8-V';
 async def catalogue(database_url: str) -> None:
     data = files("stream_server.sample").joinpath("catalogue.json").read_bytes()
     async with Pool(database_url) as pool:
-        await import_catalogue(pool, data, actor="demo", reason="sample catalogue")
+        await import_catalogue(pool, data, ImportRequest(actor="demo", reason="sample catalogue"))
 
 
 async def test_r1_the_four_columns_of_stock_are_there(connection: Connection) -> None:

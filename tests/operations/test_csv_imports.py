@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported
+from stream_server.inventory.imports.models import Imported, ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -24,7 +24,7 @@ CAP = ("Cap", "", 'Cap, "the" one', "900", "", "", "null")
 
 async def load(pool: Pool, data: bytes, **options: Any) -> Imported:
     return await import_catalogue(
-        pool, data, format_name="csv", actor="tester", reason="test", **options
+        pool, data, ImportRequest(format_name="csv", actor="tester", reason="test", **options)
     )
 
 
@@ -101,7 +101,9 @@ class TestGoodFiles:
                 {"id": "Cap", "name": 'Cap, "the" one', "basePrice": 900, "maxQuantity": None},
             ]
         )
-        imported = await import_catalogue(pool, again.encode(), actor="tester", reason="test")
+        imported = await import_catalogue(
+            pool, again.encode(), ImportRequest(actor="tester", reason="test")
+        )
         assert imported.unchanged == 3
 
     async def test_every_column_arrives_in_either_spelling(

@@ -13,6 +13,7 @@ import pytest
 
 from stream_server.app import create_app
 from stream_server.database.pool import Pool
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import Settings
 from stream_server.web.pages.demo_payments import _signature, demo_payment_routes
@@ -27,7 +28,9 @@ async def shop(database_url: str) -> AsyncIterator[Server]:
     """A server with the sample catalogue."""
     sample = files("stream_server") / "sample" / "catalogue.json"
     async with Pool(database_url, max_size=1) as pool:
-        await import_catalogue(pool, sample.read_bytes(), actor="test", reason="sample")
+        await import_catalogue(
+            pool, sample.read_bytes(), ImportRequest(actor="test", reason="sample")
+        )
     given: dict[str, Any] = {"stripe_webhook_secret": SECRET, "payment_url": "/demo/pay"}
     async with serving(database_url, http=DIRECT, **given) as server:
         yield server

@@ -9,7 +9,7 @@ from stream_server.database.transactions import retry
 from stream_server.errors import InsufficientStock
 from stream_server.inventory import orders
 from stream_server.inventory.reservations import CartLine
-from stream_server.inventory.reserver import GroupCommit
+from stream_server.inventory.reserver import Reserver
 
 HOLD = timedelta(minutes=10)
 BUYERS = 200
@@ -21,14 +21,14 @@ async def buy_in_a_process(url: str, name: str) -> None:
     bought, refused = 0, 0
     # However slow the machine is, each of them gets his turn at a connection.
     async with Pool(url, max_size=8, wait=120) as pool:
-        group_commit = GroupCommit(pool, HOLD)
+        reserver = Reserver(pool, HOLD)
 
         async def buyer(number: int) -> None:
             nonlocal bought, refused
             payment = f"payment {name}.{number}"
             try:
                 if number % 2:
-                    held = await group_commit.reserve(payment, [line])
+                    held = await reserver.reserve(payment, [line])
                     await asyncio.gather(
                         *(
                             retry(

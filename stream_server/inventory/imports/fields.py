@@ -20,8 +20,8 @@ __all__ = [
     "PRODUCT_FIELDS",
     "VARIANT_FIELDS",
     "Checked",
+    "FileRow",
     "Mistake",
-    "Row",
     "camel",
     "read_csv",
     "read_json",
@@ -149,7 +149,7 @@ COMPUTED: Final = (
 )
 
 
-class Row(Protocol):
+class FileRow(Protocol):
     """One row of a file of any format."""
 
     @property
@@ -185,13 +185,13 @@ class Checked:
     mistakes: list[Mistake] = field(default_factory=list)
 
 
-def read_json(file: BinaryIO) -> Iterator[tuple[Row, Checked]]:
+def read_json(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
     """A product a row, with its variants in it. Raises Unreadable."""
     for row in json_rows(file):
         yield row, _check_json(row)
 
 
-def read_csv(file: BinaryIO) -> Iterator[tuple[Row, Checked]]:
+def read_csv(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
     """A product a row, or with a variantId a variant of the productId's product.
 
     Raises Unreadable.

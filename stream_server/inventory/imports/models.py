@@ -1,9 +1,9 @@
-"""What the inventory is made of, as plain records. Standard library only."""
+"""What the parts of an import pass on to each other, as plain records. Standard library only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Entry", "Imported", "Value"]
+__all__ = ["Entry", "ImportRequest", "Imported", "Value"]
 
 Value = str | int | bool | None
 
@@ -27,16 +27,28 @@ class Entry:
         return str(self.values["id"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """What is asked for with a file. Its `name`, `format_name` (`json` or `csv`), `actor` and
+    `reason` go into the import's record, the last two into the log of its changes, too."""
+
+    name: str = "catalogue"
+    format_name: str = "json"
+    actor: str
+    reason: str
+    dry_run: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
     """What an import did, or as a dry run would do; `added` and `changed` count rows, products and
-    variants together. `batch_id` is its row in `import_batches`."""
+    variants together. `import_id` is its row in `import_batches`."""
 
     products: int
     variants: int
     added: int
     changed: int
-    batch_id: int = field(default=0, compare=False)
+    import_id: int = field(default=0, compare=False)
 
     @property
     def unchanged(self) -> int:

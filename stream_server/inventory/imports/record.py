@@ -15,14 +15,15 @@ from typing import Any, Final
 from stream_server.database.pool import AnyPool
 from stream_server.database.transactions import Queries, Row, in_transaction
 from stream_server.errors import (
-    BatchNotFound,
+    ImportNotFound,
     ImportRejected,
     RejectedRow,
     StreamServerError,
     TransactionConflict,
 )
+from stream_server.inventory.imports.models import ImportRequest
 
-__all__ = ["Batch", "Progress", "close_abandoned", "find_batch", "list_batches"]
+__all__ = ["ImportRecord", "Progress", "close_abandoned", "find_import", "list_imports"]
 
 LOCK: Final = int.from_bytes(b"impo")  # the first of two keys of an advisory lock
 KEPT_ERRORS: Final = 1000  # in the row; whoever runs the import gets all that were found
@@ -40,7 +41,7 @@ COLUMNS: Final = """
 class Progress:
     """How far an import is. Phases: reading, checking, writing."""
 
-    batch_id: int
+    import_id: int
     size: int
     phase: str = "reading"
     bytes_read: int = 0
@@ -48,7 +49,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ImportRecord:
     """One import while it runs."""
 
     pool: AnyPool
@@ -59,30 +60,26 @@ class Batch:
     async def begin(
         cls,
         pool: AnyPool,
+        request: ImportRequest,
         *,
-        name: str,
-        format_name: str,
         sha256: str,
         size: int,
-        actor: str,
-        reason: str,
-        dry_run: bool,
-    ) -> "Batch":
-        batch_id = await pool.fetch_val(
+    ) -> "ImportRecord":
+        import_id = await pool.fetch_val(
             "insert into import_batches"
             " (name, format, sha256, size_bytes, actor, reason, is_dry_run)"
             " values (:name, :format, :sha256, :size, :actor, :reason, :dry_run) returning id",
             {
-                "name": name,
-                "format": format_name,
+                "name": request.name,
+                "format": request.format_name,
                 "sha256": sha256,
                 "size": size,
-                "actor": actor,
-                "reason": reason,
-                "dry_run": dry_run,
+                "actor": request.actor,
+                "reason": request.reason,
+                "dry_run": request.dry_run,
             },
         )
-        return cls(pool, batch_id, Progress(batch_id, size))
+        return cls(pool, import_id, Progress(import_id, size))
 
     async def hold(self, connection: Queries) -> None:
         """Say, until the transaction ends, that somebody works on this.
@@ -160,7 +157,7 @@ class Batch:
 
 async def _end(
     queries: Queries,
-    batch: Batch,
+    record: ImportRecord,
     status: str,
     *,
     created: int = 0,
@@ -176,30 +173,30 @@ async def _end(
         " where id = :id and status = 'running'",
         {
             "status": status,
-            "phase": batch.progress.phase,
-            "bytes": batch.progress.bytes_read,
-            "rows": batch.progress.rows,
+            "phase": record.progress.phase,
+            "bytes": record.progress.bytes_read,
+            "rows": record.progress.rows,
             "created": created,
             "updated": updated,
             "error_count": error_count,
             "errors": json.dumps([asdict(row) for row in errors[:KEPT_ERRORS]]),
-            "id": batch.id,
+            "id": record.id,
         },
     )
 
 
-async def find_batch(queries: Queries, batch_id: int) -> Row:
-    """An import by its id, `errors` decoded. Raises BatchNotFound."""
+async def find_import(queries: Queries, import_id: int) -> Row:
+    """An import by its id, `errors` decoded. Raises ImportNotFound."""
     row = await queries.fetch_one(
         f"select {COLUMNS} from import_batches where id = :id",  # noqa: S608  # our own names
-        {"id": batch_id},
+        {"id": import_id},
     )
     if row is None:
-        raise BatchNotFound(batch_id)
+        raise ImportNotFound(import_id)
     return _decoded(row)
 
 
-async def list_batches(queries: Queries, *, before: int, limit: int) -> list[Row]:
+async def list_imports(queries: Queries, *, before: int, limit: int) -> list[Row]:
     """The newest imports, without their errors, from before the one with the id `before` on."""
     rows = await queries.fetch_all(
         f"select {COLUMNS} from import_batches"  # noqa: S608  # our own names

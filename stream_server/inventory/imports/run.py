@@ -9,7 +9,7 @@
 
 All of it is one transaction. A field that the file leaves out keeps its value in the database, so
 a file without `soldQuantity` never touches what is sold. Where nothing differs nothing is written:
-importing a file again leaves no trace but its batch.
+importing a file again leaves no trace but its record.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from stream_server.errors import ImportRejected, RejectedRow, TransactionConflic
 from stream_server.inventory.imports import fields
 from stream_server.inventory.imports.fields import Checked, Mistake, camel
 from stream_server.inventory.imports.looks import is_plain, skeleton, unseen
-from stream_server.inventory.imports.models import Entry, Imported, Value
-from stream_server.inventory.imports.record import Batch, Progress
+from stream_server.inventory.imports.models import Entry, Imported, ImportRequest, Value
+from stream_server.inventory.imports.record import ImportRecord, Progress
 from stream_server.inventory.imports.text import Unreadable
 
 __all__ = ["FORMATS", "Progress", "import_catalogue"]
 
-Reader = Callable[[BinaryIO], Iterator[tuple[fields.Row, Checked]]]
+Reader = Callable[[BinaryIO], Iterator[tuple[fields.FileRow, Checked]]]
 
 FORMATS: Final[Mapping[str, Reader]] = {"json": fields.read_json, "csv": fields.read_csv}
 
@@ -59,21 +59,16 @@ NULLABLE_OF_VARIANTS: Final = ("max_quantity", "price")
 async def import_catalogue(
     pool: AnyPool,
     file: BinaryIO | bytes,
+    request: ImportRequest,
     *,
-    name: str = "catalogue",
-    format_name: str = "json",
-    actor: str,
-    reason: str,
-    dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
     turn: AbstractAsyncContextManager[object] | None = None,
 ) -> Imported:
     """Add the products and variants of a file, or change them to what it says, in one transaction.
 
-    Rows that the file does not name are left alone. `name`, `actor` and `reason` go into the batch,
-    the last two and the batch's id into the log. The rows that the file names stay locked until it
-    commits. A dry run does all of it but the writing. `progress` is called about twice a second.
-    It takes a connection of the pool for all of its time, but none before `turn` lets it in.
+    Rows that the file does not name are left alone. The rows that it names stay locked until the
+    import commits. A dry run does everything but write. `progress` is called about twice a second.
+    The import holds one of the pool's connections from the moment `turn` is acquired until it ends.
 
     Raises ImportRejected, which names every wrong row, DatabaseUnavailable and TransactionConflict;
     nothing has changed then.
@@ -81,31 +76,21 @@ async def import_catalogue(
     with tempfile.TemporaryFile() as spool:
         source = await asyncio.to_thread(_seekable, file, spool)
         sha256, size = await asyncio.to_thread(_digest, source)
-        batch = await Batch.begin(
-            pool,
-            name=name,
-            format_name=format_name,
-            sha256=sha256,
-            size=size,
-            actor=actor,
-            reason=reason,
-            dry_run=dry_run,
-        )
-        work = _Import(source, FORMATS[format_name], batch, actor, reason, dry_run)
+        record = await ImportRecord.begin(pool, request, sha256=sha256, size=size)
+        work = _Import(source, FORMATS[request.format_name], record, request)
         try:
-            async with batch.reported(progress), turn or nullcontext():
+            async with record.reported(progress), turn or nullcontext():
                 try:
                     return await pool.run(work.run)
                 except _Undone as done:
                     imported = done.imported
-            await batch.complete(pool, created=imported.added, updated=imported.changed)
+            await record.complete(pool, created=imported.added, updated=imported.changed)
             return imported
         except ImportRejected as error:
-            await batch.reject(error)
-            error.details = {"importId": batch.id, **error.details}
-            raise
+            await record.reject(error)
+            raise ImportRejected(error.rows, error.count, record.id) from None
         except BaseException as error:
-            await batch.fail(f"It broke off: {error or type(error).__name__}")
+            await record.fail(f"It broke off: {error or type(error).__name__}")
             raise
 
 
@@ -129,7 +114,7 @@ class _Mistakes:
         if len(self.rows) < KEPT_MISTAKES:
             self.rows.append(RejectedRow(line, column, reason, id_))
 
-    def add_of(self, row: fields.Row, mistake: Mistake) -> None:
+    def add_of(self, row: fields.FileRow, mistake: Mistake) -> None:
         if len(self.rows) < KEPT_MISTAKES:
             name = row.name(mistake.path)
             reason = f"{name}: {mistake.reason}" if name else mistake.reason
@@ -150,7 +135,7 @@ class _Staged:
     variants: list[Sequence[object]] = field(default_factory=list)
     looks: list[Sequence[object]] = field(default_factory=list)
 
-    def add(self, row: fields.Row, checked: Checked) -> None:
+    def add(self, row: fields.FileRow, checked: Checked) -> None:
         """Rows that are wrong, too, as far as their id is known: it may be somebody else's."""
         for product in checked.products:
             if "id" in product.values:
@@ -180,27 +165,29 @@ class _Import:
 
     file: BinaryIO
     reader: Reader
-    batch: Batch
-    actor: str
-    reason: str
-    dry_run: bool
+    record: ImportRecord
+    request: ImportRequest
     products: int = 0
     variants: int = 0
 
     async def run(self, connection: Transaction) -> Imported:
         """Raises _Undone after a dry run, ImportRejected."""
         await connection.wait_longer(statement=LONGEST, lock=LONGEST)
-        await self.batch.hold(connection)
+        await self.record.hold(connection)
         await connection.execute(
             "select set_config('stream_server.operation', 'import', true),"
             " set_config('stream_server.actor', :actor, true),"
             " set_config('stream_server.reason', :reason, true),"
             " set_config('stream_server.batch_id', :batch, true)",
-            {"actor": self.actor, "reason": self.reason, "batch": str(self.batch.id)},
+            {
+                "actor": self.request.actor,
+                "reason": self.request.reason,
+                "batch": str(self.record.id),
+            },
         )
         mistakes = await self._stage(connection)
-        self.batch.progress.phase = "checking"
-        if mistakes.count or self.dry_run:
+        self.record.progress.phase = "checking"
+        if mistakes.count or self.request.dry_run:
             imported = await self._merge(connection, mistakes)
             raise _Undone(imported)
         rng = random.Random()
@@ -211,7 +198,7 @@ class _Import:
                     await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
                     await connection.run_script(query("imports/lock"))
                     imported = await self._merge(connection, mistakes)
-                    self.batch.progress.phase = "writing"
+                    self.record.progress.phase = "writing"
                     await connection.run_script(query("imports/write"))
                 break
             except TransactionConflict:
@@ -219,7 +206,7 @@ class _Import:
                     raise
                 await connection.wait_longer(statement=LONGEST, lock=LONGEST)
                 await asyncio.sleep(rng.uniform(0, 0.05 * 2**attempt))
-        await self.batch.complete(connection, created=imported.added, updated=imported.changed)
+        await self.record.complete(connection, created=imported.added, updated=imported.changed)
         return imported
 
     async def _stage(self, connection: Transaction) -> _Mistakes:
@@ -236,13 +223,13 @@ class _Import:
             ):
                 if taken:
                     await connection.copy_rows(table, columns, taken)
-            self.batch.progress.rows = self.products + self.variants
-            self.batch.progress.bytes_read = self.file.tell()
+            self.record.progress.rows = self.products + self.variants
+            self.record.progress.bytes_read = self.file.tell()
         await connection.run_script("analyze pg_temp.staged_products, pg_temp.staged_variants")
         return mistakes
 
     def _take(
-        self, rows: Iterator[tuple[fields.Row, Checked]], mistakes: _Mistakes
+        self, rows: Iterator[tuple[fields.FileRow, Checked]], mistakes: _Mistakes
     ) -> _Staged | None:
         """The next rows, None after the last. In a thread: it neither waits nor yields."""
         staged, taken = _Staged(), 0
@@ -273,7 +260,7 @@ class _Import:
             variants=self.variants,
             added=counts["added"],
             changed=counts["changed"],
-            batch_id=self.batch.id,
+            import_id=self.record.id,
         )
 
     async def _look_around(self, connection: Transaction) -> None:

@@ -19,8 +19,8 @@ from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
-from stream_server.inventory.imports.models import Imported
-from stream_server.inventory.imports.record import Progress, find_batch, list_batches
+from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.record import Progress, find_import, list_imports
 from stream_server.inventory.imports.run import FORMATS, import_catalogue
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
@@ -93,7 +93,7 @@ async def _import(request: Request) -> Response:
 
     def progress(now: Progress) -> None:
         if not began.done():
-            began.set_result(now.batch_id)
+            began.set_result(now.import_id)
 
     pool: Pool = request.app.state.pool
 
@@ -102,11 +102,13 @@ async def _import(request: Request) -> Response:
             return await import_catalogue(
                 pool.doing(Work.CHANGING),
                 file,
-                name=name,
-                format_name=format_name,
-                actor=identity.subject,
-                reason=reason,
-                dry_run=dry_run,
+                ImportRequest(
+                    name=name,
+                    format_name=format_name,
+                    actor=identity.subject,
+                    reason=reason,
+                    dry_run=dry_run,
+                ),
                 progress=progress,
                 turn=tasks.turn,
             )
@@ -119,12 +121,12 @@ async def _import(request: Request) -> Response:
         if task.cancelled():
             raise HTTPException(503, "The server is shutting down; nothing was changed")
         task.result()  # raises what it raised: what is wrong with the file, above all
-    batch_id = began.result()
-    batch = _batch(await find_batch(request.app.state.pool, batch_id))
+    import_id = began.result()
+    record = _import_data(await find_import(request.app.state.pool, import_id))
     if task.done():
-        return success(to_json(batch), headers=_PRIVATE)
-    place = link(request, f"/api/admin/imports/{batch_id}")
-    return success(to_json(batch), status=202, headers={**_PRIVATE, "Location": place})
+        return success(to_json(record), headers=_PRIVATE)
+    place = link(request, f"/api/admin/imports/{import_id}")
+    return success(to_json(record), status=202, headers={**_PRIVATE, "Location": place})
 
 
 async def _list(request: Request) -> Response:
@@ -134,9 +136,9 @@ async def _list(request: Request) -> Response:
     before = inputs.whole_in_query(
         request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
     )
-    rows = await list_batches(request.app.state.pool, before=before, limit=limit + 1)
+    rows = await list_imports(request.app.state.pool, before=before, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
-    data = [_batch(row) for row in rows[:limit]]
+    data = [_import_data(row) for row in rows[:limit]]
     return success(to_json(data), beside={"next": following}, headers=_PRIVATE)
 
 
@@ -144,8 +146,8 @@ async def _show(request: Request) -> Response:
     """How far it is, or how it ended, with the first mistakes."""
     authenticated(request)
     pool: Pool = request.app.state.pool
-    batch = await find_batch(pool, inputs.whole_in_path(request, "import_id", "importId"))
-    return success(to_json(_batch(batch)), headers=_PRIVATE)
+    record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
+    return success(to_json(_import_data(record)), headers=_PRIVATE)
 
 
 def _format(request: Request) -> str:
@@ -178,7 +180,7 @@ async def _received(request: Request) -> BinaryIO:
     return file  # type: ignore[return-value]  # it is one in all but name
 
 
-def _batch(row: Row) -> dict[str, object]:
+def _import_data(row: Row) -> dict[str, object]:
     return {
         "importId": row["id"],
         "name": row["name"],

@@ -17,7 +17,7 @@ from stream_server.database.transactions import retry
 from stream_server.errors import InsufficientStock, InvalidRequest, ReservationNotFound
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
-from stream_server.inventory.reserver import GroupCommit
+from stream_server.inventory.reserver import Reserver
 from stream_server.settings import Settings
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
@@ -35,7 +35,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def checkout_routes() -> list[Resource]:
-    """The routes of reservations. They find pool, group_commit, limits and settings in
+    """The routes of reservations. They find pool, reserver, limits and settings in
     `request.app.state`."""
     return [
         Resource("/api/reservations", POST=_reserve),
@@ -70,8 +70,8 @@ async def _reserve(request: Request) -> Response:
     if actor == SHOPPER:
         _refuse_too_much(request, lines)
     try:
-        group_commit: GroupCommit = request.app.state.group_commit
-        reservation = await group_commit.reserve(
+        reserver: Reserver = request.app.state.reserver
+        reservation = await reserver.reserve(
             checkout_token, lines, allow_partial=allow_partial, actor=actor
         )
     except InsufficientStock as error:

@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from stream_server.database.pool import Pool
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
 from tests.browser.site import Site, recorded
@@ -34,7 +35,9 @@ async def shop(live_server: Site, database_url: str) -> AsyncIterator[Site]:
     live_server.app.router.routes.extend(demo_payment_routes())
     sample = files("stream_server") / "sample" / "catalogue.json"
     async with Pool(database_url, max_size=1) as pool:
-        await import_catalogue(pool, sample.read_bytes(), actor="test", reason="sample")
+        await import_catalogue(
+            pool, sample.read_bytes(), ImportRequest(actor="test", reason="sample")
+        )
     yield live_server
 
 

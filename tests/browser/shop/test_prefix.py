@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from stream_server.database.pool import Pool
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
 from tests.browser.site import recorded
@@ -75,7 +76,9 @@ async def place(
     is_mounted = request.param == "mounted"
     sample = files("stream_server") / "sample" / "catalogue.json"
     async with Pool(database_url, max_size=1) as pool:
-        await import_catalogue(pool, sample.read_bytes(), actor="test", reason="sample")
+        await import_catalogue(
+            pool, sample.read_bytes(), ImportRequest(actor="test", reason="sample")
+        )
     url = "" if is_mounted else f"https://shop.example{prefix}"
     given = {**SETTINGS, "public_url": url, "payment_url": f"{prefix}/demo/pay"}
     stock = app_on(database_url, **given)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected, TransactionConflict
+from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.record import Progress, close_abandoned
 from stream_server.inventory.imports.run import KEPT_MISTAKES, import_catalogue
 from tests.integration.servers import until
@@ -58,8 +59,16 @@ def as_csv(rows: list[dict[str, Any]]) -> bytes:
     return "\n".join(lines).encode()
 
 
-async def load(pool: Pool, data: bytes, **options: Any) -> Any:
-    return await import_catalogue(pool, data, actor="tester", reason="test", **options)
+async def load(
+    pool: Pool,
+    data: bytes,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    turn: asyncio.Lock | None = None,
+    **options: Any,
+) -> Any:
+    request = ImportRequest(actor="tester", reason="test", **options)
+    return await import_catalogue(pool, data, request, progress=progress, turn=turn)
 
 
 async def catalogue_state(connection: Connection) -> list[list[Any]]:
@@ -77,7 +86,7 @@ class TestRecord:
         imported = await load(pool, data, name="spring.json")
         row = await connection.fetchrow("select * from import_batches")
         assert row is not None
-        assert row["id"] == imported.batch_id
+        assert row["id"] == imported.import_id
         assert (row["name"], row["format"], row["status"]) == ("spring.json", "json", "completed")
         assert (row["sha256"], row["size_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
         assert (row["actor"], row["reason"], row["is_dry_run"]) == ("tester", "test", False)
@@ -168,7 +177,7 @@ class TestRecord:
                 return self._data.readinto(buffer)
 
         piped = io.BufferedReader(Pipe(as_json(catalogue(3))))
-        imported = await import_catalogue(pool, piped, actor="a", reason="b")
+        imported = await import_catalogue(pool, piped, ImportRequest(actor="a", reason="b"))
         assert imported.added == 6
 
 
@@ -406,7 +415,7 @@ class TestLargeFiles:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with file.open("rb") as source:
             imported = await import_catalogue(
-                pool, source, format_name="csv", actor="a", reason="b"
+                pool, source, ImportRequest(format_name="csv", actor="a", reason="b")
             )
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert imported.added == 100_000

@@ -22,7 +22,7 @@ from stream_server.errors import (
     VariantNotFound,
 )
 from stream_server.inventory.reservations import CartLine
-from stream_server.inventory.reserver import GroupCommit
+from stream_server.inventory.reserver import Reserver
 from tests.selling.conftest import Quantities, Shop
 from tests.selling.test_reservations import cart
 
@@ -34,9 +34,9 @@ ACTIVE = "select count(*) from reservations where status = 'active'"
 
 
 @pytest.fixture
-async def group_commit(shop: Connection, database_url: str) -> AsyncIterator[GroupCommit]:
+async def reserver(shop: Connection, database_url: str) -> AsyncIterator[Reserver]:
     async with Pool(database_url, max_size=8, wait=120) as pool:
-        yield GroupCommit(pool, timedelta(minutes=10))
+        yield Reserver(pool, timedelta(minutes=10))
 
 
 def line(product: str, quantity: int = 1, variant: str | None = None) -> CartLine:
@@ -61,11 +61,11 @@ async def until_somebody_waits(shop: Connection) -> None:
 
 
 async def test_those_who_come_together_hold_in_one_transaction(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, reserver: Reserver, quantities: Quantities
 ) -> None:
     held = await asyncio.gather(
         *(
-            group_commit.reserve(f"c{n}", [line("bulb", 2)], actor=f"actor {n}" if n % 2 else None)
+            reserver.reserve(f"c{n}", [line("bulb", 2)], actor=f"actor {n}" if n % 2 else None)
             for n in range(20)
         )
     )
@@ -94,10 +94,10 @@ async def test_those_who_come_together_hold_in_one_transaction(
 
 
 async def test_the_last_units_go_to_those_who_came_first(
-    group_commit: GroupCommit, quantities: Quantities
+    reserver: Reserver, quantities: Quantities
 ) -> None:
     outcomes = await asyncio.gather(
-        *(group_commit.reserve(f"c{n}", [line("lamp", 3)]) for n in range(6)),
+        *(reserver.reserve(f"c{n}", [line("lamp", 3)]) for n in range(6)),
         return_exceptions=True,
     )
     assert [isinstance(each, dict) for each in outcomes] == [True] * 3 + [False] * 3
@@ -108,13 +108,13 @@ async def test_the_last_units_go_to_those_who_came_first(
 
 
 async def test_variants_of_one_product_are_held_together_within_the_products_own_stock(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, reserver: Reserver, quantities: Quantities
 ) -> None:
     await shop.execute("update products set max_quantity = 6 where id = 'shirt'")
     wanted = ["shirt-s", "shirt-m"] * 4
     outcomes = await asyncio.gather(
         *(
-            group_commit.reserve(f"c{n}", [line("shirt", variant=variant)])
+            reserver.reserve(f"c{n}", [line("shirt", variant=variant)])
             for n, variant in enumerate(wanted)
         ),
         return_exceptions=True,
@@ -128,11 +128,11 @@ async def test_variants_of_one_product_are_held_together_within_the_products_own
 
 
 async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, reserver: Reserver, quantities: Quantities
 ) -> None:
     async def outcome(checkout: str, wanted: CartLine) -> object:
         try:
-            return await group_commit.reserve(checkout, [wanted])
+            return await reserver.reserve(checkout, [wanted])
         except StreamServerError as error:
             return type(error)
 
@@ -163,12 +163,12 @@ async def test_what_is_wrong_with_one_cart_does_not_concern_the_others(
 
 
 async def test_one_checkout_that_asks_twice_at_once_holds_once(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, reserver: Reserver, quantities: Quantities
 ) -> None:
-    first = await group_commit.reserve("mine", [line("lamp", 8)])
+    first = await reserver.reserve("mine", [line("lamp", 8)])
     again = await asyncio.gather(
-        *(group_commit.reserve("mine", [line("lamp", 9)]) for _ in range(3)),
-        group_commit.reserve("other", [line("lamp")]),
+        *(reserver.reserve("mine", [line("lamp", 9)]) for _ in range(3)),
+        reserver.reserve("other", [line("lamp")]),
     )
     assert await quantities("lamp") == (0, 10)
     tokens = {
@@ -180,13 +180,13 @@ async def test_one_checkout_that_asks_twice_at_once_holds_once(
 
 
 async def test_overdue_holds_are_taken_by_those_who_come_together(
-    shop: Connection, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, reserver: Reserver, quantities: Quantities
 ) -> None:
     for turn in range(20):  # it takes some luck to meet in the middle
-        await group_commit.reserve("late", [line("lamp", 10)])
+        await reserver.reserve("late", [line("lamp", 10)])
         await shop.execute("update reservations set expires_at = now() where status = 'active'")
         held = await asyncio.gather(
-            *(group_commit.reserve(f"c{turn}.{n}", [line("lamp", 5)]) for n in range(2))
+            *(reserver.reserve(f"c{turn}.{n}", [line("lamp", 5)]) for n in range(2))
         )
         assert [each["status"] for each in held] == ["active", "active"]
         assert await quantities("lamp") == (0, 10)
@@ -196,13 +196,13 @@ async def test_overdue_holds_are_taken_by_those_who_come_together(
 
 
 async def test_who_leaves_while_waiting_holds_nothing(
-    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, connect: Connect, reserver: Reserver, quantities: Quantities
 ) -> None:
     async with locked(connect, "lamp"):
-        first = asyncio.create_task(group_commit.reserve("first", [line("lamp")]))
+        first = asyncio.create_task(reserver.reserve("first", [line("lamp")]))
         await until_somebody_waits(shop)
-        second = asyncio.create_task(group_commit.reserve("second", [line("lamp")]))
-        third = asyncio.create_task(group_commit.reserve("third", [line("lamp")]))
+        second = asyncio.create_task(reserver.reserve("second", [line("lamp")]))
+        third = asyncio.create_task(reserver.reserve("third", [line("lamp")]))
         await asyncio.sleep(0)  # both wait for the first one's transaction to end
         second.cancel()
     await asyncio.gather(first, third)
@@ -211,51 +211,49 @@ async def test_who_leaves_while_waiting_holds_nothing(
 
 
 async def test_when_all_have_left_those_who_come_later_are_served_together(
-    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, connect: Connect, reserver: Reserver, quantities: Quantities
 ) -> None:
     async with locked(connect, "lamp"):
-        first = asyncio.create_task(group_commit.reserve("first", [line("lamp")]))
+        first = asyncio.create_task(reserver.reserve("first", [line("lamp")]))
         await until_somebody_waits(shop)
-        leaving = [
-            asyncio.create_task(group_commit.reserve(f"c{n}", [line("lamp")])) for n in range(3)
-        ]
+        leaving = [asyncio.create_task(reserver.reserve(f"c{n}", [line("lamp")])) for n in range(3)]
         await asyncio.sleep(0)  # they wait for the first one's transaction to end
         for each in leaving:
             each.cancel()
     await first
-    await asyncio.gather(*(group_commit.reserve(f"d{n}", [line("lamp")]) for n in range(3)))
+    await asyncio.gather(*(reserver.reserve(f"d{n}", [line("lamp")]) for n in range(3)))
     assert await quantities("lamp") == (0, 4)
     assert await shop.fetchval(TRANSACTIONS) == 2
 
 
 async def test_one_who_waits_elsewhere_does_not_keep_the_others_waiting(
-    shop: Connection, connect: Connect, group_commit: GroupCommit, quantities: Quantities
+    shop: Connection, connect: Connect, reserver: Reserver, quantities: Quantities
 ) -> None:
     async with locked(connect, "lamp"):
-        waiting = asyncio.create_task(group_commit.reserve("mine", [line("lamp"), line("torch")]))
+        waiting = asyncio.create_task(reserver.reserve("mine", [line("lamp"), line("torch")]))
         await until_somebody_waits(shop)
-        again = asyncio.create_task(group_commit.reserve("mine", [line("bulb")]))
+        again = asyncio.create_task(reserver.reserve("mine", [line("bulb")]))
         async with asyncio.timeout(20):
-            await asyncio.gather(*(group_commit.reserve(f"c{n}", [line("bulb")]) for n in range(5)))
+            await asyncio.gather(*(reserver.reserve(f"c{n}", [line("bulb")]) for n in range(5)))
         assert await quantities("bulb") == (0, 5)
     await asyncio.gather(waiting, again)
     assert await shop.fetchval(ACTIVE) == 6
 
 
 async def test_who_is_refused_does_not_wait_for_the_row(
-    shop: Connection, connect: Connect, group_commit: GroupCommit
+    shop: Connection, connect: Connect, reserver: Reserver
 ) -> None:
     await shop.execute("update products set max_quantity = 0 where id = 'lamp'")
     async with locked(connect, "lamp"), asyncio.timeout(20):
         refused = await asyncio.gather(
-            *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5)),
+            *(reserver.reserve(f"c{n}", [line("lamp")]) for n in range(5)),
             return_exceptions=True,
         )
     assert {type(each) for each in refused} == {InsufficientStock}
 
 
 async def test_a_database_that_does_not_answer_is_not_asked_by_each_again(
-    shop: Connection, group_commit: GroupCommit
+    shop: Connection, reserver: Reserver
 ) -> None:
     await shop.execute(
         "create or replace function"
@@ -264,7 +262,7 @@ async def test_a_database_that_does_not_answer_is_not_asked_by_each_again(
         " $$ begin raise exception 'starting up' using errcode = '57P03'; end $$"
     )
     outcomes = await asyncio.gather(
-        *(group_commit.reserve(f"c{n}", [line("lamp")]) for n in range(5)), return_exceptions=True
+        *(reserver.reserve(f"c{n}", [line("lamp")]) for n in range(5)), return_exceptions=True
     )
     assert [type(each) for each in outcomes] == [DatabaseUnavailable] * 5
     assert await shop.fetchval(ACTIVE) == 0
