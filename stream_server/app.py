@@ -9,39 +9,15 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 
 from stream_server.background import running
 from stream_server.database import migrations
 from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
 from stream_server.database.shares import Work
-from stream_server.errors import (
-    AlertNotFound,
-    AlreadyExtended,
-    DatabaseError,
-    DatabaseUnavailable,
-    IdempotencyKeyReused,
-    ImportNotFound,
-    ImportRejected,
-    ImpossibleChange,
-    InsufficientStock,
-    InvalidRequest,
-    OrderConflict,
-    OrderNotFound,
-    ProductNotFound,
-    ReservationConverted,
-    ReservationEnded,
-    ReservationNotFound,
-    StreamServerError,
-    TransactionConflict,
-    VersionConflict,
-    WebhookRejected,
-)
+from stream_server.errors import DatabaseError
 from stream_server.inventory.counts import measure_lag
 from stream_server.inventory.reserver import Reserver
 from stream_server.inventory.shelf import Shelf
@@ -51,62 +27,31 @@ from stream_server.signals import heard
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.source import Source
-from stream_server.web.answers import failure
 from stream_server.web.api.adjustments import admin_routes
 from stream_server.web.api.alerts import alert_routes
 from stream_server.web.api.counts import sync_routes
 from stream_server.web.api.health import ops_routes
 from stream_server.web.api.imports import ImportTasks, import_routes
 from stream_server.web.api.inventory import inventory_routes
-from stream_server.web.api.orders import payment_routes
+from stream_server.web.api.orders import order_routes
 from stream_server.web.api.products import product_routes
-from stream_server.web.api.reservations import checkout_routes
+from stream_server.web.api.reservations import reservation_routes
 from stream_server.web.api.streams import StreamLimit, stream_routes
+from stream_server.web.api.stripe import stripe_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.browser.files import ClientFiles, client_routes
-from stream_server.web.elsewhere import Elsewhere
-from stream_server.web.limits import Admission, Limits
+from stream_server.web.errors import EXCEPTION_HANDLERS
+from stream_server.web.limits import Limits
 from stream_server.web.links import Unprefixed
+from stream_server.web.middleware import Admission, Ending, Shortcut
 from stream_server.web.pages.demo_payments import demo_payment_routes
+from stream_server.web.pages.elsewhere import Elsewhere
 from stream_server.web.pages.rendering import Pages, static_routes
 from stream_server.web.pages.shop import page_routes
 from stream_server.web.product_json import PublicEncoder
-from stream_server.web.routing import Ending, Shortcut
 
 logger = logging.getLogger(__name__)
 
-# A class stands for its subclasses, too.
-STATUS = {
-    InvalidRequest: 400,
-    WebhookRejected: 400,
-    ProductNotFound: 404,
-    ReservationNotFound: 404,
-    OrderNotFound: 404,
-    AlertNotFound: 404,
-    ImportNotFound: 404,
-    AlreadyExtended: 409,
-    ImpossibleChange: 409,
-    InsufficientStock: 409,
-    OrderConflict: 409,
-    ReservationConverted: 409,
-    VersionConflict: 409,
-    ReservationEnded: 410,
-    IdempotencyKeyReused: 422,
-    ImportRejected: 422,
-    TransactionConflict: 503,
-    DatabaseUnavailable: 503,
-    StreamServerError: 500,
-}
-CODES = {
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    429: "too_many_requests",
-    503: "unavailable",
-}
 NOT_STARTED = (
     "the lifespan of this application was not run; one that is mounted in another needs "
     "stream_server.app.started() in the lifespan of that one"
@@ -215,8 +160,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     pages = [*page_routes(), *(demo_payment_routes() if is_demo else ())]
     app = Starlette(
         routes=[
-            *checkout_routes(),
-            *payment_routes(),
+            *reservation_routes(),
+            *order_routes(),
+            *stripe_routes(),
             *product_routes(),
             *admin_routes(),
             *import_routes(),
@@ -228,12 +174,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *ops_routes(),
         ],
         middleware=_middleware(settings, limits),
-        exception_handlers={
-            StreamServerError: _handle,
-            HTTPException: _handle,
-            ClientDisconnect: _handle,
-            Exception: _handle_unexpected,
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
     app.router.default = Elsewhere(pages, app.router.default)
@@ -259,7 +200,6 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     )
     app.state.limits = limits
     app.state.shelf = Shelf()
-    app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.has_started = False
     app.state.waits_because = NOT_STARTED
@@ -297,41 +237,12 @@ def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
         expose_headers=["ETag", "Retry-After"],
         max_age=86_400,
     )
-    shortcut = Middleware(
-        Shortcut, resources=[*stream_routes(), *inventory_routes()], explain=explain
-    )
+    shortcut = Middleware(Shortcut, resources=[*stream_routes(), *inventory_routes()])
     unprefixed = Middleware(Unprefixed, prefix=settings.public_path)
     return [
         Middleware(Ending),
         *([unprefixed] if settings.public_path else ()),
         *([cors] if settings.allowed_origins else ()),
-        Middleware(Admission, limits=limits, explain=explain),
+        Middleware(Admission, limits=limits),
         shortcut,
     ]
-
-
-def explain(error: Exception) -> Response | None:
-    """The answer to an error that is known; None for any other, which is a bug."""
-    if isinstance(error, StreamServerError):
-        status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
-        if status >= 500:
-            logger.error("%s: %s", error.code, error.message)
-        headers = {"Retry-After": "1"} if status == 503 else None
-        return failure(status, error.code, error.message, error.details, headers)
-    if isinstance(error, ClientDisconnect):
-        logger.debug("A client went before its request was complete")
-        return failure(400, "client_disconnected", "The request was not complete")
-    if isinstance(error, HTTPException):
-        code = CODES.get(error.status_code, "http_error")
-        return failure(error.status_code, code, error.detail, headers=error.headers)
-    return None
-
-
-async def _handle(_: Request, error: Exception) -> Response:
-    response = explain(error)
-    assert response is not None
-    return response
-
-
-async def _handle_unexpected(_: Request, error: Exception) -> Response:
-    return failure(500, "internal_error", "Something went wrong here; it has been logged")

@@ -17,13 +17,13 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Transaction, in_transaction
 from stream_server.errors import DatabaseError, IdempotencyKeyReused, StreamServerError
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import MEDIA_TYPE
 from stream_server.web.auth import Identity
+from stream_server.web.errors import explain
 
 __all__ = ["once"]
 
@@ -48,7 +48,7 @@ async def once(
     kind: Work = Work.CHANGING,
 ) -> Response:
     """The answer of `work`, run in a transaction, or the one that it gave before."""
-    whole: Pool = request.app.state.pool
+    whole = state.pool(request)
     pool = whole.doing(kind)
     given = request.headers.get("idempotency-key")
     if given is None:
@@ -70,7 +70,9 @@ async def once(
         except DatabaseError:
             raise  # it may go better the next time
         except StreamServerError as error:
-            response = request.app.state.explain(error)
+            known = explain(error)
+            assert known is not None
+            response = known
         answer = {"status": response.status_code, "body": bytes(response.body).decode()}
         await connection.execute(KEEP, {**name, **answer})
         return response

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from stream_server.errors import InvalidRequest
+from stream_server.inventory.reservations import CartLine
 from stream_server.streaming.frames import to_json
 from stream_server.web.limits import BYTES_A_REQUEST, limits_of
 
@@ -111,6 +112,23 @@ def flag(given: Any, field: str, *, default: bool) -> bool:
     if not isinstance(given, bool):
         raise InvalidRequest(field, "true or false")
     return given
+
+
+def cart_lines(given: Any) -> list[CartLine]:
+    """`lines` as a client sends them: each 1 to 2147483647 units of a product or variant."""
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_LINES:
+        raise InvalidRequest("lines", f"an array of 1 to {MAX_LINES} lines")
+    return [_cart_line(line, f"lines[{index}]") for index, line in enumerate(given)]
+
+
+def _cart_line(given: Any, place: str) -> CartLine:
+    if not isinstance(given, dict):
+        raise InvalidRequest(place, "an object with productId and quantity")
+    return {
+        "productId": text(given.get("productId"), f"{place}.productId"),
+        "variantId": optional_text(given.get("variantId"), f"{place}.variantId"),
+        "quantity": whole(given.get("quantity"), f"{place}.quantity", 1),
+    }
 
 
 def product_ids(given: Any, field: str = "productIds") -> list[str]:

@@ -12,19 +12,17 @@ from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from stream_server.errors import InvalidRequest
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
-from stream_server.streaming.response import TurnedAway
 from stream_server.web.addresses import client_host, networks
 from stream_server.web.auth import identified
 from stream_server.web.crowd import Crowd
 from stream_server.web.rates import Rate, Refusal
-from stream_server.web.routing import ErrorMap
 
-__all__ = ["Admission", "Limits", "limits_of"]
+__all__ = ["Limits", "limits_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,31 +100,6 @@ class Limits:
             f"Too many {what} from one address: {item} at most",
             {"Retry-After": str(max(1, math.ceil(seconds)))},
         )
-
-
-class Admission:
-    """Middleware that refuses an address which has asked for too much."""
-
-    def __init__(self, app: ASGIApp, limits: Limits, explain: ErrorMap) -> None:
-        self._app = app
-        self._limits = limits
-        self._explain = explain
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            try:
-                self._limits.count_request(scope)
-            except HTTPException as error:
-                await self._refusal(scope, error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _refusal(self, scope: Scope, error: HTTPException) -> ASGIApp:
-        if scope["path"].endswith("/stream"):
-            return TurnedAway(STREAM_RETRY_MS)
-        refusal = self._explain(error)
-        assert refusal is not None
-        return refusal
 
 
 def _has_token(scope: Scope) -> bool:

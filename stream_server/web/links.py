@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stream_server.web import state
+
 __all__ = ["Unprefixed", "link", "prefix_of"]
 
 
@@ -19,8 +21,8 @@ def link(request: Request, path: str) -> str:
 
 def prefix_of(request: Request) -> str:
     """What browsers put in front of our paths: empty, or such as `/stock`, escaped as in a URL."""
-    if request.app.state.settings.public_url:
-        path: str = request.app.state.settings.public_path
+    if state.settings(request).public_url:
+        path: str = state.settings(request).public_path
         return path
     return quote(request.scope.get("root_path", "").rstrip("/"))
 

@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_server.errors import InvalidRequest
 from stream_server.web import writes
 
-__all__ = ["Endpoint", "Resource", "Shortcut", "Taking", "is_api", "segments_of"]
+__all__ = ["Endpoint", "Resource", "Taking", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
@@ -25,7 +25,6 @@ LISTS: Final = frozenset({"productIds"})  # may be repeated, and be called `prod
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
-ErrorMap = Callable[[Exception], ASGIApp | None]
 Guard = Callable[[Request], None]
 
 
@@ -110,66 +109,6 @@ class Resource(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
-
-
-class Ending:
-    """Middleware that ends connections with their next answer while the server drains: whoever
-    asks again is sent to another one. HTTP/2 has no such field (RFC 9113, section 8.2.2)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or not scope["app"].state.is_draining
-            or not scope["http_version"].startswith("1.")
-        ):
-            await self._app(scope, receive, send)
-            return
-
-        async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                fields = [each for each in message["headers"] if each[0] != b"connection"]
-                message = {**message, "headers": [*fields, (b"connection", b"close")]}
-            await send(message)
-
-        await self._app(scope, receive, send_last)
-
-
-class Shortcut:
-    """Middleware that answers a few resources itself, and leaves the rest to the application.
-
-    Polls and new streams are nearly all requests; the general router and its exception handling
-    would be half of what they cost. `explain` gives the answer to an error, None for an unknown.
-    """
-
-    def __init__(self, app: ASGIApp, resources: Sequence[Resource], explain: ErrorMap) -> None:
-        self._app = app
-        self._resources = resources
-        self._explain = explain
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = await self._answer(scope, receive) if scope["type"] == "http" else None
-        await (app or self._app)(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        segments = segments_of(scope)
-        for resource in self._resources:
-            parameters = resource.parameters(segments)
-            if parameters is not None:
-                scope["path_params"] = parameters
-                return await self._respond(resource, Request(scope, receive))
-        return None
-
-    async def _respond(self, resource: Resource, request: Request) -> ASGIApp:
-        try:
-            return await resource.respond(request)
-        except Exception as error:
-            response = self._explain(error)
-            if response is None:
-                raise
-            return response
 
 
 def is_api(path: str) -> bool:

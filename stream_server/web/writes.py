@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from stream_server.web import state
+
 __all__ = ["refuse_but_json", "refuse_foreign"]
 
 JSON: Final = "application/json"
@@ -37,7 +39,7 @@ def refuse_foreign(request: Request) -> None:
     sites = _lines(request, b"sec-fetch-site")
     if not origins and not sites:
         return
-    allowed = request.app.state.settings.allowed_origins
+    allowed = state.settings(request).allowed_origins
     is_allowed = (
         len(origins) == 1
         and origins[0] != "null"
@@ -60,7 +62,7 @@ def _is_ours(request: Request, origin: str) -> bool:
     anybody trusted with X-Forwarded-Host: a page cannot set it without a preflight, and a program
     need not.
     """
-    public_url = request.app.state.settings.public_url
+    public_url = state.settings(request).public_url
     if public_url and _address(public_url) == _address(origin):
         return True
     hosts = ",".join([*_lines(request, b"host"), *_lines(request, b"x-forwarded-host")])

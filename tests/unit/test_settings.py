@@ -253,17 +253,20 @@ def test_a_wrong_setting_stops_only_what_uses_it(monkeypatch: pytest.MonkeyPatch
         Settings.load(only={"worker_metrics_port"})
 
 
+READ = re.compile(r"\bsettings(?:\(request\))?\.(\w+)")
+
+
 def read_in(*modules: str) -> set[str]:
     """The settings that these modules read."""
     text = "".join((PACKAGE / each).read_text() for each in modules)
-    return set(re.findall(r"\bsettings\.(\w+)", text)) & Settings.model_fields.keys()
+    return set(READ.findall(text)) & Settings.model_fields.keys()
 
 
 def test_each_setting_is_read_by_some_code() -> None:
     others = [each for each in PACKAGE.rglob("*.py") if each.name != "settings.py"]
     text = "".join(each.read_text() for each in others)
     derived = {"listen_url": "listen_database_url", "public_path": "public_url"}
-    read = {derived.get(name, name) for name in re.findall(r"\bsettings\.(\w+)", text)}
+    read = {derived.get(name, name) for name in READ.findall(text)}
     assert Settings.model_fields.keys() - read == set()
 
 

@@ -8,13 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import alerts
 from stream_server.streaming.frames import to_json
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import authenticated
 from stream_server.web.product_json import optional_timestamp, timestamp
@@ -37,8 +36,8 @@ async def _list(request: Request) -> Response:
     """The newest first; `?state=open|new|closed|all`, `?level=low,out`, `?limit=`, `?before=` (the
     `next` of the page before)."""
     authenticated(request)
-    state = request.query_params.get("state", "open")
-    if state not in alerts.STATES:
+    wanted = request.query_params.get("state", "open")
+    if wanted not in alerts.STATES:
         raise InvalidRequest("state", f"one of {', '.join(alerts.STATES)}")
     levels = [each for each in request.query_params.get("level", "").split(",") if each]
     if not set(levels) <= set(alerts.LEVELS):
@@ -47,10 +46,10 @@ async def _list(request: Request) -> Response:
     before = inputs.whole_in_query(
         request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
     )
-    pool: Pool = request.app.state.pool
+    pool = state.pool(request)
     rows = await alerts.list_alerts(
         pool,
-        state=state,
+        state=wanted,
         levels=levels or alerts.LEVELS,
         before=before,
         limit=limit + 1,
@@ -63,7 +62,7 @@ async def _list(request: Request) -> Response:
 async def _acknowledge(request: Request) -> Response:
     identity = authenticated(request)
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
-    pool: Pool = request.app.state.pool
+    pool = state.pool(request)
     alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)
     return success(to_json(_alert(alert)), headers=_PRIVATE)
 

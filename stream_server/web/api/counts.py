@@ -7,14 +7,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Share
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import counts
 from stream_server.inventory.counts import Count
 from stream_server.streaming.frames import to_json
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import authenticated
 from stream_server.web.routing import Resource
@@ -38,7 +37,7 @@ async def _report(request: Request) -> Response:
     identity = authenticated(request, "shop")
     body = inputs.fields(await inputs.json_body(request), "source", "occurredAt", "counts")
     results = await counts.apply_counts(
-        _pool(request),
+        state.pool_for(request, Work.CHANGING),
         source=inputs.text(body.get("source"), "source", MAX_SOURCE),
         occurred_at=inputs.moment(body.get("occurredAt"), "occurredAt"),
         counts=_counts(body.get("counts")),
@@ -79,8 +78,3 @@ def _result(row: Row) -> dict[str, object]:
         "maxQuantity": row["max_after"],
         "availableQuantity": row["available"],
     }
-
-
-def _pool(request: Request) -> Share:
-    pool: Pool = request.app.state.pool
-    return pool.doing(Work.CHANGING)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from stream_server.errors import DatabaseError
 from stream_server.streaming.frames import to_json
-from stream_server.streaming.hub import Hub
+from stream_server.web import state
 from stream_server.web.answers import failure, success
 from stream_server.web.routing import Resource
 
@@ -32,8 +32,8 @@ async def _healthz(_: Request) -> Response:
 
 async def _readyz(request: Request) -> Response:
     """New clients may be sent here: the state is live, and Postgres takes orders."""
-    hub: Hub = request.app.state.hub
-    if request.app.state.is_draining or request.app.state.is_leaving:
+    hub = state.hub(request)
+    if state.is_draining(request) or request.app.state.is_leaving:
         return failure(503, "shutting_down", "The server is shutting down")
     if not hub.is_live:
         known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
@@ -43,7 +43,7 @@ async def _readyz(request: Request) -> Response:
         )
     try:
         async with asyncio.timeout(ASKING_SECONDS):
-            trouble = await request.app.state.pool.trouble()
+            trouble = await state.pool(request).trouble()
     except TimeoutError:
         trouble = f"Postgres has not answered for {ASKING_SECONDS:g} s"
     except DatabaseError as error:
@@ -54,8 +54,8 @@ async def _readyz(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    hub: Hub = request.app.state.hub
-    text = request.app.state.metrics.render(
+    hub = state.hub(request)
+    text = state.metrics(request).render(
         open_streams=hub.open_streams,
         products=len(hub.entries),
         waiting_polls=len(hub.waiters),

@@ -15,7 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
@@ -23,7 +22,7 @@ from stream_server.inventory.imports.models import Imported, ImportRequest
 from stream_server.inventory.imports.record import Progress, find_import, list_imports
 from stream_server.inventory.imports.run import FORMATS, import_catalogue
 from stream_server.streaming.frames import to_json
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import authenticated
 from stream_server.web.links import link
@@ -95,7 +94,7 @@ async def _import(request: Request) -> Response:
         if not began.done():
             began.set_result(now.import_id)
 
-    pool: Pool = request.app.state.pool
+    pool = state.pool(request)
 
     async def work() -> Imported:
         with file:
@@ -122,7 +121,7 @@ async def _import(request: Request) -> Response:
             raise HTTPException(503, "The server is shutting down; nothing was changed")
         task.result()  # raises what it raised: what is wrong with the file, above all
     import_id = began.result()
-    record = _import_data(await find_import(request.app.state.pool, import_id))
+    record = _import_data(await find_import(state.pool(request), import_id))
     if task.done():
         return success(to_json(record), headers=_PRIVATE)
     place = link(request, f"/api/admin/imports/{import_id}")
@@ -136,7 +135,7 @@ async def _list(request: Request) -> Response:
     before = inputs.whole_in_query(
         request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
     )
-    rows = await list_imports(request.app.state.pool, before=before, limit=limit + 1)
+    rows = await list_imports(state.pool(request), before=before, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
     data = [_import_data(row) for row in rows[:limit]]
     return success(to_json(data), beside={"next": following}, headers=_PRIVATE)
@@ -145,7 +144,7 @@ async def _list(request: Request) -> Response:
 async def _show(request: Request) -> Response:
     """How far it is, or how it ended, with the first mistakes."""
     authenticated(request)
-    pool: Pool = request.app.state.pool
+    pool = state.pool(request)
     record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
     return success(to_json(_import_data(record)), headers=_PRIVATE)
 
@@ -161,7 +160,7 @@ def _format(request: Request) -> str:
 
 async def _received(request: Request) -> BinaryIO:
     """The body, in a file of its own. Raises HTTPException 413 past IMPORT_MAX_MB."""
-    most = request.app.state.settings.import_max_mb * 1024 * 1024
+    most = state.settings(request).import_max_mb * 1024 * 1024
     too_large = HTTPException(413, f"The file is larger than {most} bytes")
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:

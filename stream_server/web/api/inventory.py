@@ -8,18 +8,18 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_server.errors import InvalidRequest, ProductNotFound
 from stream_server.streaming.hub import Hub
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.addresses import client_host
 from stream_server.web.answers import success
 from stream_server.web.compression import compressing
 from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Resource, Taking
+from stream_server.web.state import loaded_hub
 from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaque
 
 logger = logging.getLogger(__name__)
@@ -39,25 +39,6 @@ def inventory_routes() -> list[Resource]:
         Resource("/api/inventory/batch", POST=Taking(compressing(_post_batch), guard=None)),
         Resource("/api/inventory/{product_id}", GET=Taking(compressing(_get_one), "wait", "etag")),
     ]
-
-
-def started_hub(request: Request) -> Hub:
-    """The hub, which is being loaded or is loaded. Raises HTTPException 503 if nobody does it."""
-    state = request.app.state
-    if not state.has_started:
-        if not state.is_draining:
-            logger.error("No request can be answered: %s", state.waits_because)
-        raise HTTPException(503, f"Not available: {state.waits_because}")
-    hub: Hub = state.hub
-    return hub
-
-
-def loaded_hub(request: Request) -> Hub:
-    """The hub. Raises HTTPException 503 until it has read the database for the first time."""
-    hub: Hub = started_hub(request)
-    if not hub.is_loaded:
-        raise HTTPException(503, "The inventory is being loaded", headers={"Retry-After": "1"})
-    return hub
 
 
 async def _get_one(request: Request) -> ASGIApp:
@@ -177,7 +158,7 @@ async def _changed_etag(
 ) -> str:
     """Waits until the product's answer differs, for so long at most, until the client goes, or the
     server does."""
-    if request.app.state.is_draining:
+    if state.is_draining(request):
         return etag
     gone = asyncio.ensure_future(_disconnected(request))
     place = limits_of(request).polls.enter(client_host(request.scope))
@@ -190,7 +171,7 @@ async def _changed_etag(
                         await asyncio.wait((change, gone), return_when=asyncio.FIRST_COMPLETED)
                     finally:
                         change.cancel()
-                    if gone.done() or request.app.state.is_draining:
+                    if gone.done() or state.is_draining(request):
                         break
                     changed.clear()
     except TimeoutError:
@@ -204,7 +185,7 @@ async def _changed_etag(
 def _may_wait(request: Request) -> bool:
     """Not if the client's address has as many polls waiting as it may."""
     if limits_of(request).polls.is_full(client_host(request.scope)):
-        request.app.state.metrics.limited.labels("polls").inc()
+        state.metrics(request).limited.labels("polls").inc()
         return False
     return True
 

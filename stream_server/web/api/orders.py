@@ -1,43 +1,35 @@
-"""Orders (R21): from the shop's own backend, and from Stripe's webhook."""
+"""The routes of orders, for the shop's own backend."""
 
 from __future__ import annotations
 
 import logging
 import re
-from contextlib import suppress
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool, Share
 from stream_server.database.shares import Work
-from stream_server.database.transactions import Transaction, in_transaction
+from stream_server.database.transactions import Transaction
 from stream_server.errors import (
     DatabaseError,
     ImpossibleChange,
     InvalidRequest,
     OrderNotFound,
     StreamServerError,
-    WebhookRejected,
 )
 from stream_server.inventory import alerts, orders
 from stream_server.inventory.orders import Order, Paid
-from stream_server.metrics import Metrics
-from stream_server.settings import Settings
 from stream_server.streaming.frames import to_json
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.api import stripe_deals, stripe_events
-from stream_server.web.api.reservations import cart_lines
-from stream_server.web.api.stripe_deals import Outcome, Rules
-from stream_server.web.api.stripe_events import Event
 from stream_server.web.auth import authenticated
 from stream_server.web.idempotency import once
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.inputs import cart_lines
+from stream_server.web.payment_alerts import alert_failure, code_of, message_of
+from stream_server.web.routing import Resource
 
-__all__ = ["payment_routes"]
+__all__ = ["order_routes"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +37,13 @@ ON_SHORTAGE = ("refuse", "record")
 LARGEST_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
 
 
-def payment_routes() -> list[Resource]:
-    """The routes of orders and webhooks. They find the pool in `request.app.state`."""
+def order_routes() -> list[Resource]:
+    """The routes of orders. They find the pool in `request.app.state`."""
     return [
         Resource("/api/orders", POST=_complete),
         Resource("/api/orders/{order_id}", GET=_get),
         Resource("/api/orders/{order_id}/cancel", POST=_cancel),
         Resource("/api/orders/{order_id}/refund", POST=_refund),
-        Resource("/api/webhooks/stripe", POST=Taking(_stripe, guard=None, is_fixed=True)),
     ]
 
 
@@ -80,7 +71,7 @@ async def _complete(request: Request) -> Response:
     if on_shortage not in ON_SHORTAGE:
         raise InvalidRequest("onShortage", "refuse or record")
     paid = _paid(body)
-    settings: Settings = request.app.state.settings
+    settings = state.settings(request)
     differs = False
     failure: Exception | None = None
 
@@ -120,11 +111,11 @@ async def _complete(request: Request) -> Response:
         raise
     finally:
         if payment is not None and failure is not None and not _is_refusal(failure):
-            code, words = _code(failure), _words(failure)
+            code, words = code_of(failure), message_of(failure)
             message = f"The order for {payment} ended in an error ({code}): {words}"
-            await _alert(request, "order_failed", f"order for {payment}", message)
+            await alert_failure(request, "order_failed", f"order for {payment}", message)
     if differs:
-        request.app.state.metrics.payment_troubles.labels("amount").inc()
+        state.metrics(request).payment_troubles.labels("amount").inc()
     return response
 
 
@@ -156,7 +147,7 @@ def _paid(body: dict[str, Any]) -> Paid | None:
 
 async def _get(request: Request) -> Response:
     authenticated(request, "shop")
-    return _answer(await orders.find(_pool(request), _order_id(request)))
+    return _answer(await orders.find(state.pool_for(request, Work.SELLING), _order_id(request)))
 
 
 async def _cancel(request: Request) -> Response:
@@ -201,77 +192,6 @@ async def _refund(request: Request) -> Response:
     return await once(request, identity, raw, work, kind=Work.SELLING)
 
 
-async def _stripe(request: Request) -> Response:
-    """Answers 200 once an event is dealt with or recorded, and only then: Stripe sends any other
-    again, for three days."""
-    metrics: Metrics = request.app.state.metrics
-    settings: Settings = request.app.state.settings
-    secrets = [
-        each
-        for part in settings.stripe_webhook_secret.get_secret_value().split(",")
-        if (each := part.strip())
-    ]
-    if not secrets:
-        raise HTTPException(503, "STRIPE_WEBHOOK_SECRET is not set")
-    body = await inputs.raw_body(request)
-    rules = Rules(settings.currency, settings.refund_restocks)
-    try:
-        event = stripe_events.verified(body, request.headers.get("stripe-signature"), secrets)
-        outcome = await _deal_with(request, event, rules)
-    except WebhookRejected:
-        metrics.webhooks.labels("rejected").inc()
-        raise
-    result = "duplicate" if outcome is None else "handled"
-    if outcome is not None and outcome.text == stripe_deals.UNHANDLED:
-        result = "unhandled"
-    metrics.webhooks.labels(result).inc()
-    for trouble in outcome.troubles if outcome else ():
-        metrics.payment_troubles.labels(trouble).inc()
-    said = outcome.text if outcome else "seen before"
-    return success(to_json({"eventId": event.id, "outcome": said}))
-
-
-async def _deal_with(request: Request, event: Event, rules: Rules) -> Outcome | None:
-    """What became of the event. One that ends in an error is counted and opens an alert, which
-    closes when the event is dealt with after all; the error is raised."""
-
-    async def work(connection: Transaction) -> Outcome | None:
-        return await stripe_deals.deal_with(connection, event, rules)
-
-    try:
-        return await in_transaction(_pool(request), work)
-    except WebhookRejected:
-        raise
-    except Exception as error:
-        metrics: Metrics = request.app.state.metrics
-        kind = event.type if event.type in stripe_deals.HANDLED else "other"
-        metrics.webhooks.labels("failed").inc()
-        metrics.webhook_failures.labels(kind, _code(error)).inc()
-        message = (
-            f"The event {event.type} of {event.payment_reference} ended in an error"
-            f" ({_code(error)}): {_words(error)}"
-        )
-        await _alert(request, "webhook_failed", event.id, message)
-        raise
-
-
-async def _alert(request: Request, what: str, source: str, message: str) -> None:
-    """Opens the alert of a failure, if the database can do at least that."""
-    metrics: Metrics = request.app.state.metrics
-    metrics.payment_troubles.labels(what).inc()
-    logger.error("%s", message)
-    with suppress(StreamServerError):
-        await alerts.payment_failed(_pool(request), source, message)
-
-
-def _code(error: Exception) -> str:
-    return error.code if isinstance(error, StreamServerError) else "internal_error"
-
-
-def _words(error: Exception) -> str:
-    return error.message if isinstance(error, StreamServerError) else type(error).__name__
-
-
 def _answer(order: Order, status: int = 200) -> Response:
     return success(to_json(order), status=status, headers={"Cache-Control": "no-store"})
 
@@ -281,8 +201,3 @@ def _order_id(request: Request) -> int:
     if not (given.isascii() and given.isdecimal() and len(given) <= 18):
         raise OrderNotFound(given)
     return int(given)
-
-
-def _pool(request: Request) -> Share:
-    pool: Pool = request.app.state.pool
-    return pool.doing(Work.SELLING)

@@ -8,24 +8,21 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool
 from stream_server.errors import InsufficientStock, ProductNotFound
 from stream_server.inventory import catalogue
 from stream_server.inventory.catalogue import Facts
-from stream_server.inventory.shelf import Shelf
-from stream_server.settings import Settings
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.api.inventory import loaded_hub
 from stream_server.web.compression import compressing
 from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource, Taking
+from stream_server.web.state import loaded_hub
 
-__all__ = ["product_routes", "shelf_of", "with_alternatives"]
+__all__ = ["product_routes", "with_alternatives"]
 
 MOST_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
 
@@ -54,7 +51,7 @@ async def _find_several(request: Request) -> Response:
         limits_of(request).count_search(request)
     limits_of(request).count_request(request.scope, limit // IDS_A_REQUEST)
     found = await catalogue.find_products(
-        _pool(request),
+        state.pool(request),
         words=words,
         category=inputs.optional_text(query.get("category") or None, "category"),
         after=inputs.optional_text(query.get("after") or None, "after"),
@@ -76,7 +73,7 @@ async def _get_one(request: Request) -> Response:
     product = hub.public(product_id)
     if product is None:
         raise ProductNotFound(product_id)
-    facts = await catalogue.find_product(_pool(request), product_id)
+    facts = await catalogue.find_product(state.pool(request), product_id)
     if facts is None:
         raise ProductNotFound(product_id)
     beside = {"limits": _limits(request)}
@@ -88,18 +85,18 @@ async def _get_alternatives(request: Request) -> Response:
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    found = await shelf_of(request).alternatives(_pool(request), [product_id])
+    found = await state.shelf(request).alternatives(state.pool(request), [product_id])
     return success(to_json(_briefly(hub, found[product_id], ())))
 
 
 async def with_alternatives(request: Request, error: InsufficientStock) -> InsufficientStock:
     """The same refusal; the first lines of which there is too little say what could be bought
     instead: at most three that are in stock, of the same category first, nearest in price."""
-    hub: Hub = request.app.state.hub
+    hub = state.hub(request)
     asked = {str(line["productId"]) for line in error.lines}
     short = [str(line["productId"]) for line in error.lines if _is_short(line)]
     explained = list(dict.fromkeys(short))[:MOST_EXPLAINED]
-    found = await shelf_of(request).alternatives(_pool(request), explained)
+    found = await state.shelf(request).alternatives(state.pool(request), explained)
     return InsufficientStock(
         [
             {
@@ -111,12 +108,6 @@ async def with_alternatives(request: Request, error: InsufficientStock) -> Insuf
             for line in error.lines
         ]
     )
-
-
-def shelf_of(request: Request) -> Shelf:
-    """The application's."""
-    shelf: Shelf = request.app.state.shelf
-    return shelf
 
 
 def _is_short(line: object) -> bool:
@@ -150,14 +141,9 @@ def _product_with_facts(product: Product, facts: Facts) -> JSON:
 
 def _limits(request: Request) -> JSON:
     """What one reservation without a token may have, whatever is in stock."""
-    settings: Settings = request.app.state.settings
+    settings = state.settings(request)
     return {
         "unitsPerLine": settings.max_units_per_line,
         "unitsPerCart": settings.max_units_per_cart,
         "linesPerCart": inputs.MAX_LINES,
     }
-
-
-def _pool(request: Request) -> Pool:
-    pool: Pool = request.app.state.pool
-    return pool

@@ -18,12 +18,12 @@ from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.response import StreamResponse, TurnedAway
 from stream_server.streaming.source import Source
-from stream_server.web import inputs
+from stream_server.web import inputs, state
 from stream_server.web.addresses import client_host
-from stream_server.web.api.inventory import started_hub
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.limits import IDS_A_REQUEST, STREAM_RETRY_MS, limits_of
 from stream_server.web.routing import Resource, Taking
+from stream_server.web.state import started_hub
 
 logger = logging.getLogger(__name__)
 
@@ -95,16 +95,16 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
     if not last_event_id and request.scope["query_string"]:
         last_event_id = request.query_params.get("lastEventId")
     if last_event_id and hub.is_ahead(last_event_id):
-        await _catch_up(request.app.state.source, hub)
-    if request.app.state.is_draining:
+        await _catch_up(state.source(request), hub)
+    if state.is_draining(request):
         return TurnedAway(hub.retry_ms)
     crowd, host = limits_of(request).streams, client_host(request.scope)
     if crowd.is_full(host):
-        request.app.state.metrics.limited.labels("streams").inc()
+        state.metrics(request).limited.labels("streams").inc()
         return TurnedAway(STREAM_RETRY_MS)
     if not request.app.state.stream_limit.has_room(hub):
         return TurnedAway(STREAM_RETRY_MS)
-    is_packed = request.app.state.settings.stream_gzip and accepts_gzip(request)
+    is_packed = state.settings(request).stream_gzip and accepts_gzip(request)
     enter = partial(crowd.enter, host)
     return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
 

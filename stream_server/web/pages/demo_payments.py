@@ -20,13 +20,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_server.inventory import reservations
-from stream_server.settings import Settings
-from stream_server.web import inputs
-from stream_server.web.api.inventory import loaded_hub
+from stream_server.web import inputs, state
 from stream_server.web.links import link
 from stream_server.web.pages.rendering import Pages, page
 from stream_server.web.pages.shop import priced_lines
 from stream_server.web.routing import Resource, Taking
+from stream_server.web.state import loaded_hub
 from stream_server.web.writes import refuse_foreign
 
 __all__ = ["demo_payment_routes"]
@@ -43,7 +42,7 @@ def demo_payment_routes() -> list[Resource]:
 
 async def _show(request: Request) -> Response:
     token = inputs.text(request.query_params.get("reservation"), "reservation")
-    reservation = await reservations.find(request.app.state.pool, token)
+    reservation = await reservations.find(state.pool(request), token)
     if reservation["status"] == "converted":
         return _thanks(request, token)
     pages: Pages = request.app.state.pages
@@ -58,9 +57,9 @@ async def _pay(request: Request) -> Response:
     action = form.get("action", ["pay"])[0]
     if action not in EVENTS:
         raise HTTPException(400, "A payment is made or declined")
-    reservation = await reservations.find(request.app.state.pool, token)
+    reservation = await reservations.find(state.pool(request), token)
     if reservation["status"] != "converted":
-        settings: Settings = request.app.state.settings
+        settings = state.settings(request)
         secret = settings.stripe_webhook_secret.get_secret_value().partition(",")[0].strip()
         body = _event(EVENTS[action], token, reservation["total"], settings.currency)
         status = await asyncio.to_thread(_post, _webhook(request), body, _signature(body, secret))

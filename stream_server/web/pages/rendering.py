@@ -22,6 +22,7 @@ from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
 from stream_server.web.browser.files import ClientFiles
 from stream_server.web.encodings import accepts_gzip
+from stream_server.web.errors import explain
 from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.links import prefix_of
 from stream_server.web.pages import pictures
@@ -111,7 +112,8 @@ def page(endpoint: Endpoint) -> Endpoint:
             limits_of(request).count_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
-            known: Response = request.app.state.explain(error)
+            known = explain(error)
+            assert known is not None
             pages: Pages = request.app.state.pages
             response = pages.answer(
                 request,

@@ -16,21 +16,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stream_server.database.pool import Pool
 from stream_server.errors import ProductNotFound
 from stream_server.inventory import catalogue, reservations
 from stream_server.inventory.catalogue import Facts
 from stream_server.inventory.reservations import Reservation
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
-from stream_server.web import inputs
-from stream_server.web.api.inventory import loaded_hub
-from stream_server.web.api.products import shelf_of
+from stream_server.web import inputs, state
 from stream_server.web.limits import limits_of
 from stream_server.web.pages import pictures
 from stream_server.web.pages.rendering import FOR_EVER, Pages, compressed, page
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource
+from stream_server.web.state import loaded_hub
 
 __all__ = ["page_routes", "priced_lines"]
 
@@ -91,7 +89,7 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     if words is not None:
         limits_of(request).count_search(request)
     found = await catalogue.find_products(
-        _pool(request),
+        state.pool(request),
         words=words,
         category=category,
         after=inputs.optional_text(query.get("after") or None, "after"),
@@ -105,7 +103,7 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     return _answer(
         request,
         "products.html",
-        categories=await shelf_of(request).categories(_pool(request)),
+        categories=await state.shelf(request).categories(state.pool(request)),
         **_with_stock(hub, _items(hub, found[:limit])),
         words=words,
         category=category,
@@ -118,14 +116,14 @@ async def _product(request: Request) -> Response:
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     product = hub.public(product_id)
-    facts = await catalogue.find_product(_pool(request), product_id)
+    facts = await catalogue.find_product(state.pool(request), product_id)
     if product is None or facts is None:
         raise ProductNotFound(product_id)
     item = Item(facts, product_data(product))
-    found = await shelf_of(request).alternatives(_pool(request), [product_id])
+    found = await state.shelf(request).alternatives(state.pool(request), [product_id])
     others = [each for each in found[product_id] if _is_available(hub, each)]
     facts_of = [
-        await catalogue.find_product(_pool(request), each)
+        await catalogue.find_product(state.pool(request), each)
         for each in others[: catalogue.MOST_ALTERNATIVES]
     ]
     alternatives = _items(hub, filter(None, facts_of))
@@ -159,13 +157,13 @@ async def _cart(request: Request) -> Response:
 
 
 async def _checkout(request: Request) -> Response:
-    return _answer(request, "checkout.html", payment_url=request.app.state.settings.payment_url)
+    return _answer(request, "checkout.html", payment_url=state.settings(request).payment_url)
 
 
 async def _thanks(request: Request) -> Response:
     """`?reservation=` its token: paid, or on the way."""
     token = inputs.text(request.query_params.get("reservation"), "reservation")
-    reservation = await reservations.find(_pool(request), token)
+    reservation = await reservations.find(state.pool(request), token)
     lines = priced_lines(loaded_hub(request), reservation)
     is_paid = reservation["status"] == "converted"
     return _answer(request, "thanks.html", lines=lines, is_paid=is_paid, token=token)
@@ -238,8 +236,3 @@ def _stock(hub: Hub, items: Iterable[Item]) -> str:
 def _answer(request: Request, template: str, **given: Any) -> Response:  # what templates take
     pages: Pages = request.app.state.pages
     return pages.answer(request, template, **given)
-
-
-def _pool(request: Request) -> Pool:
-    pool: Pool = request.app.state.pool
-    return pool

@@ -34,9 +34,9 @@ from stream_server.errors import (
 )
 from stream_server.inventory import alerts, orders, reservations
 from stream_server.inventory.orders import Order, Reversal
-from stream_server.web.api.stripe_events import Event
+from stream_server.inventory.stripe_events import Event
 
-__all__ = ["HANDLED", "UNHANDLED", "Outcome", "Rules", "deal_with"]
+__all__ = ["HANDLED", "UNHANDLED", "Outcome", "Rules", "handle"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Outcome:
     troubles: tuple[str, ...] = ()
 
 
-async def deal_with(connection: Transaction, event: Event, rules: Rules) -> Outcome | None:
+async def handle(connection: Transaction, event: Event, rules: Rules) -> Outcome | None:
     """Do what the event asks for; None if it has been dealt with before.
 
     Wants a transaction. Raises WebhookRejected for a replay: Stripe signs an event anew each time
@@ -99,8 +99,8 @@ async def deal_with(connection: Transaction, event: Event, rules: Rules) -> Outc
         raise WebhookRejected("It has come before with a signature as new as this one")
     if not is_new:
         return None
-    deal = DEALS.get(event.type)
-    outcome = Outcome(UNHANDLED) if deal is None else await deal(connection, event, rules)
+    handler = HANDLERS.get(event.type)
+    outcome = Outcome(UNHANDLED) if handler is None else await handler(connection, event, rules)
     await connection.execute(FINISH, {"id": event.id, "outcome": outcome.text})
     await alerts.payment_closed(connection, event.id)  # of a try that ended in an error
     return outcome
@@ -127,17 +127,19 @@ async def _complete(connection: Transaction, event: Event, rules: Rules) -> Outc
                 actor=ACTOR,
             )
     except ReservationNotFound:
-        return await _unplaced(connection, event, reference, "the reservation is not known")
+        return await _alert_unplaced(connection, event, reference, "the reservation is not known")
     except OrderConflict as error:
         reason = error.message[:1].lower() + error.message[1:]
-        return await _unplaced(connection, event, reference, reason)
+        return await _alert_unplaced(connection, event, reference, reason)
     troubles = await _compare(connection, event, order["orderId"], rules)
     is_refunded = order["status"] == "refunded" and await orders.is_refunded(connection, reference)
     await _settle_waiting(connection, reference, "order refunded")
     if order["status"] == "cancelled" or (
         order["status"] == "refunded" and not was_known and not is_refunded
     ):
-        unplaced = await _unplaced(connection, event, reference, f"the order is {order['status']}")
+        unplaced = await _alert_unplaced(
+            connection, event, reference, f"the order is {order['status']}"
+        )
         return Outcome(unplaced.text, (*unplaced.troubles, *troubles))
     return Outcome(_completed(order, is_new_and_refunded=is_refunded and not was_known), troubles)
 
@@ -174,7 +176,9 @@ async def _complete_intent(connection: Transaction, event: Event, rules: Rules) 
     return Outcome("order paid with another sum" if troubles else "order paid", troubles)
 
 
-async def _unplaced(connection: Transaction, event: Event, reference: str, reason: str) -> Outcome:
+async def _alert_unplaced(
+    connection: Transaction, event: Event, reference: str, reason: str
+) -> Outcome:
     """Somebody has paid and gets nothing, so somebody else has to look at it."""
     await _settle_waiting(connection, reference, REFUNDED_UNPLACED)
     if await orders.is_refunded(connection, reference):
@@ -275,8 +279,8 @@ async def _reverse(
     return Outcome("order refunded" if is_whole else "a part was refunded", troubles)
 
 
-Deal = Callable[[Transaction, Event, Rules], Awaitable[Outcome]]
-DEALS: Mapping[str, Deal] = {
+Handler = Callable[[Transaction, Event, Rules], Awaitable[Outcome]]
+HANDLERS: Mapping[str, Handler] = {
     "checkout.session.completed": _complete_if_paid,
     "checkout.session.async_payment_succeeded": _complete,
     "checkout.session.async_payment_failed": _release,
@@ -292,4 +296,4 @@ DEALS: Mapping[str, Deal] = {
     "charge.dispute.updated": _dispute,
     "charge.dispute.closed": _dispute,
 }
-HANDLED = frozenset(DEALS)
+HANDLED = frozenset(HANDLERS)

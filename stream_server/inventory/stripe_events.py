@@ -1,27 +1,23 @@
-"""Stripe's events as they come: signed, and with the few fields that we know of their objects.
+"""Stripe's events, and the few fields that we read of their objects.
 
-What is done about them is in `stripe_deals.py`.
+`payments.py` handles them; `web/api/stripe.py` receives them and verifies their signatures.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
-
-import stripe
 
 from stream_server.errors import InvalidRequest, WebhookRejected
 from stream_server.inventory.orders import Paid
 from stream_server.inventory.reservations import CartLine
-from stream_server.web.api.reservations import cart_lines
 
-__all__ = ["Event", "verified"]
+__all__ = ["Event"]
 
-TOLERANCE: Final = 300  # seconds since it was signed
 LARGEST: Final = 2**53 - 1  # of an amount; JSON has no larger whole numbers that all programs read
 LATEST: Final = 253_402_300_799  # the last second of the calendar, since 1970
 WORDS: Final = {"true": True, "false": False}
@@ -35,6 +31,28 @@ class Event:
     signed_at: int  # seconds since 1970
     object: Mapping[str, Any]  # Stripe's, of which we know a few fields
     created: int | None = None  # seconds since 1970
+    lines: list[CartLine] | None = None  # the units that a refund is for: its metadata's `lines`
+
+    @classmethod
+    def of(
+        cls, given: Mapping[str, Any], *, signed_at: int, lines_of: Callable[[Any], list[CartLine]]
+    ) -> Event:
+        """The event in Stripe's JSON; `lines_of` reads `lines`. Raises WebhookRejected if it is
+        none."""
+        try:
+            event = cls(
+                given["id"],
+                given["type"],
+                signed_at,
+                given["data"]["object"],
+                _time(given.get("created")),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise WebhookRejected("The body is no event") from None
+        named = _name(event.id, 255) and _name(event.type, 255)
+        if named is None or not isinstance(event.object, Mapping):
+            raise WebhookRejected("The body is no event")
+        return replace(event, lines=_lines(event.metadata, lines_of))
 
     @property
     def at(self) -> datetime:
@@ -84,14 +102,6 @@ class Event:
                 return WORDS[word]
         return None
 
-    @property
-    def lines(self) -> list[CartLine] | None:
-        """The units that a refund is for, as JSON in its metadata's `lines`."""
-        try:
-            return cart_lines(json.loads(self.metadata["lines"]))
-        except (KeyError, TypeError, ValueError, RecursionError, InvalidRequest):
-            return None
-
     def amount(self, *fields: str) -> int | None:
         """The first of these fields that is an amount."""
         return next(
@@ -122,44 +132,6 @@ def _refunds(charge: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in data if isinstance(each, Mapping)] if isinstance(data, list) else []
 
 
-def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
-    """The event in a request's raw body, signed with one of the secrets.
-
-    Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
-    """
-    _verify(body, signature, secrets)
-    try:
-        event = json.loads(body)
-        found = Event(
-            event["id"],
-            event["type"],
-            _signed_at(signature),
-            event["data"]["object"],
-            _time(event.get("created")),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, AttributeError):
-        raise WebhookRejected("The body is no event") from None
-    named = _name(found.id, 255) and _name(found.type, 255)
-    if named is None or not isinstance(found.object, Mapping):
-        raise WebhookRejected("The body is no event")
-    return found
-
-
-def _verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
-    reason = "There is no secret"
-    for secret in secrets:
-        try:
-            # As text: before 15.6, the library signs the text "b'…'" of bytes.
-            stripe.WebhookSignature.verify_header(body.decode(), signature, secret, TOLERANCE)
-        except stripe.SignatureVerificationError as error:
-            reason = str(error.user_message or error).partition(" (")[0]
-        except (ValueError, TypeError):
-            raise WebhookRejected("The body or its signature is no text") from None
-        else:
-            return
-    raise WebhookRejected(reason)
-
-
 def _name(given: object, longest: int) -> str | None:
     """What Stripe calls something, if that can be a name: printable, and not too long."""
     if isinstance(given, str) and 0 < len(given) <= longest and given.isprintable():
@@ -177,7 +149,10 @@ def _time(given: object) -> int | None:
     return seconds if seconds and seconds <= LATEST else None
 
 
-def _signed_at(signature: str | None) -> int:
-    """The time in a header `t=…,v1=…` that has been verified: the first, as for the library."""
-    parts = [part.split("=", 1) for part in (signature or "").split(",") if "=" in part]
-    return int(next(value for key, value in parts if key == "t"))
+def _lines(
+    metadata: Mapping[str, Any], lines_of: Callable[[Any], list[CartLine]]
+) -> list[CartLine] | None:
+    try:
+        return lines_of(json.loads(metadata["lines"]))
+    except (KeyError, TypeError, ValueError, RecursionError, InvalidRequest):
+        return None

@@ -1,0 +1,121 @@
+"""Stripe's webhook: verifies its events and hands them to `inventory/payments.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import stripe
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stream_server.database.shares import Work
+from stream_server.database.transactions import Transaction, in_transaction
+from stream_server.errors import WebhookRejected
+from stream_server.inventory import payments
+from stream_server.inventory.payments import Outcome, Rules
+from stream_server.inventory.stripe_events import Event
+from stream_server.streaming.frames import to_json
+from stream_server.web import inputs, state
+from stream_server.web.answers import success
+from stream_server.web.payment_alerts import alert_failure, code_of, message_of
+from stream_server.web.routing import Resource, Taking
+
+__all__ = ["stripe_routes", "verified"]
+
+TOLERANCE: Final = 300  # seconds since it was signed
+
+
+def stripe_routes() -> list[Resource]:
+    """The webhook."""
+    return [Resource("/api/webhooks/stripe", POST=Taking(_receive, guard=None, is_fixed=True))]
+
+
+async def _receive(request: Request) -> Response:
+    """Answers 200 once an event is dealt with or recorded, and only then: Stripe sends any other
+    again, for three days."""
+    metrics = state.metrics(request)
+    settings = state.settings(request)
+    secrets = [
+        each
+        for part in settings.stripe_webhook_secret.get_secret_value().split(",")
+        if (each := part.strip())
+    ]
+    if not secrets:
+        raise HTTPException(503, "STRIPE_WEBHOOK_SECRET is not set")
+    body = await inputs.raw_body(request)
+    rules = Rules(settings.currency, settings.refund_restocks)
+    try:
+        event = verified(body, request.headers.get("stripe-signature"), secrets)
+        outcome = await _handle(request, event, rules)
+    except WebhookRejected:
+        metrics.webhooks.labels("rejected").inc()
+        raise
+    result = "duplicate" if outcome is None else "handled"
+    if outcome is not None and outcome.text == payments.UNHANDLED:
+        result = "unhandled"
+    metrics.webhooks.labels(result).inc()
+    for trouble in outcome.troubles if outcome else ():
+        metrics.payment_troubles.labels(trouble).inc()
+    said = outcome.text if outcome else "seen before"
+    return success(to_json({"eventId": event.id, "outcome": said}))
+
+
+async def _handle(request: Request, event: Event, rules: Rules) -> Outcome | None:
+    """What became of the event. One that ends in an error is counted and opens an alert, which
+    closes when the event is dealt with after all; the error is raised."""
+
+    async def work(connection: Transaction) -> Outcome | None:
+        return await payments.handle(connection, event, rules)
+
+    try:
+        return await in_transaction(state.pool_for(request, Work.SELLING), work)
+    except WebhookRejected:
+        raise
+    except Exception as error:
+        metrics = state.metrics(request)
+        kind = event.type if event.type in payments.HANDLED else "other"
+        metrics.webhooks.labels("failed").inc()
+        metrics.webhook_failures.labels(kind, code_of(error)).inc()
+        message = (
+            f"The event {event.type} of {event.payment_reference} ended in an error"
+            f" ({code_of(error)}): {message_of(error)}"
+        )
+        await alert_failure(request, "webhook_failed", event.id, message)
+        raise
+
+
+def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
+    """The event in a request's raw body, signed with one of the secrets.
+
+    Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
+    """
+    _verify(body, signature, secrets)
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise WebhookRejected("The body is no event") from None
+    return Event.of(event, signed_at=_signed_at(signature), lines_of=inputs.cart_lines)
+
+
+def _verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
+    reason = "There is no secret"
+    for secret in secrets:
+        try:
+            # As text: before 15.6, the library signs the text "b'…'" of bytes.
+            stripe.WebhookSignature.verify_header(body.decode(), signature, secret, TOLERANCE)
+        except stripe.SignatureVerificationError as error:
+            reason = str(error.user_message or error).partition(" (")[0]
+        except (ValueError, TypeError):
+            raise WebhookRejected("The body or its signature is no text") from None
+        else:
+            return
+    raise WebhookRejected(reason)
+
+
+def _signed_at(signature: str | None) -> int:
+    """The time in a header `t=…,v1=…` that has been verified: the first, as for the library."""
+    parts = [part.split("=", 1) for part in (signature or "").split(",") if "=" in part]
+    return int(next(value for key, value in parts if key == "t"))

@@ -1,0 +1,99 @@
+"""What requests pass on their way to a route, and answers on their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stream_server.streaming.response import TurnedAway
+from stream_server.web.errors import explain
+from stream_server.web.limits import STREAM_RETRY_MS, Limits
+from stream_server.web.routing import Resource, segments_of
+
+__all__ = ["Admission", "Ending", "Shortcut"]
+
+
+class Ending:
+    """Middleware that ends connections with their next answer while the server drains: whoever
+    asks again is sent to another one. HTTP/2 has no such field (RFC 9113, section 8.2.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not scope["app"].state.is_draining
+            or not scope["http_version"].startswith("1.")
+        ):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                fields = [each for each in message["headers"] if each[0] != b"connection"]
+                message = {**message, "headers": [*fields, (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, send_last)
+
+
+class Shortcut:
+    """Middleware that answers a few resources itself, and leaves the rest to the application.
+
+    Polls and new streams are nearly all requests; the general router and its exception handling
+    would be half of what they cost.
+    """
+
+    def __init__(self, app: ASGIApp, resources: Sequence[Resource]) -> None:
+        self._app = app
+        self._resources = resources
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = await self._answer(scope, receive) if scope["type"] == "http" else None
+        await (app or self._app)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
+        segments = segments_of(scope)
+        for resource in self._resources:
+            parameters = resource.parameters(segments)
+            if parameters is not None:
+                scope["path_params"] = parameters
+                return await self._respond(resource, Request(scope, receive))
+        return None
+
+    async def _respond(self, resource: Resource, request: Request) -> ASGIApp:
+        try:
+            return await resource.respond(request)
+        except Exception as error:
+            response = explain(error)
+            if response is None:
+                raise
+            return response
+
+
+class Admission:
+    """Middleware that refuses an address which has asked for too much."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._limits.count_request(scope)
+            except HTTPException as error:
+                await self._refusal(scope, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope, error: HTTPException) -> ASGIApp:
+        if scope["path"].endswith("/stream"):
+            return TurnedAway(STREAM_RETRY_MS)
+        refusal = explain(error)
+        assert refusal is not None
+        return refusal
