@@ -30,6 +30,7 @@ from bench.groups import (
     polling,
     reservations,
     start_up,
+    worst_address,
 )
 from bench.processes import BenchError, raise_descriptors
 from stream_server.database.embedded import embedded_postgres
@@ -50,6 +51,7 @@ GROUPS: dict[str, tuple[Callable[[Context], list[Figure]], int]] = {
     "lag": (lag.measure, 90),
     "start-up": (start_up.measure, 90),
     "leaks": (leaks.measure, 120),
+    "worst-address": (worst_address.measure, 360),
 }
 
 

@@ -90,6 +90,11 @@ class Database:
     def number(self, query: str) -> int:
         return int(self._runner.run(self._connection.fetchval(query, timeout=60)))
 
+    def numbers(self, query: str) -> list[int]:
+        """The first column of its rows."""
+        rows = self._runner.run(self._connection.fetch(query, timeout=60))
+        return [int(row[0]) for row in rows]
+
     def fill(self, products: int) -> None:
         """Products, and transaction numbers with as many digits for a while."""
         self.execute(_PRODUCTS.format(number=products))

@@ -362,7 +362,7 @@ class Settings(BaseSettings):
         2000, ge=1, le=2_147_483_647, description="Units of a cart to reserve without a token"
     )
     request_rate: Rate = Field(
-        "30000/minute",
+        "18000/minute",
         description="Requests from one address without a token, big ones counted as several; "
         "`off`: any",
     )

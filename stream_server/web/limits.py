@@ -26,10 +26,12 @@ __all__ = ["Limits", "limits_of"]
 
 logger = logging.getLogger(__name__)
 
-IDS_A_REQUEST: Final = 20  # product ids that cost as much as a plain request
-BYTES_A_REQUEST: Final = 8192  # of a body, likewise
+# Each costs the loop as much as a plain request, about 0.1 ms (bench/groups/worst_address.py).
+IDS_A_REQUEST: Final = 10  # product ids
+BYTES_A_REQUEST: Final = 4096  # of a body
 STREAM_RETRY_MS: Final = 5000  # at least, and some jitter: for streams that there is no room for
-PAGE: Final = 20  # plain requests that a page with cards costs
+QUERY: Final = 6  # plain requests that a query of the database costs
+PAGE: Final = 25  # plain requests that a page with cards costs
 _SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 
@@ -58,6 +60,10 @@ class Limits:
             refused = self._requests.take(hosts, self._requests.most or cost)
         if refused is not None and not _has_token(scope):
             self._refuse(scope, refused, "requests", "REQUEST_RATE")
+
+    def count_query(self, request: Request) -> None:
+        """What a query of the database costs beyond a plain request. Raises HTTPException 429."""
+        self.count_request(request.scope, QUERY)
 
     def count_search(self, request: Request) -> None:
         """A search of the catalogue by words. Raises HTTPException 429."""

@@ -11,6 +11,7 @@ from stream_server.errors import DatabaseError
 from stream_server.streaming.frames import to_json
 from stream_server.web import state
 from stream_server.web.answers import failure, success
+from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.routing import Resource
 
 ASKING_SECONDS: Final = 2.0  # so long /readyz waits for Postgres
@@ -32,6 +33,7 @@ async def _healthz(_: Request) -> Response:
 
 async def _readyz(request: Request) -> Response:
     """New clients may be sent here: the state is live, and Postgres takes orders."""
+    limits_of(request).count_query(request)
     hub = state.hub(request)
     if state.is_draining(request) or request.app.state.is_leaving:
         return failure(503, "shutting_down", "The server is shutting down")
@@ -54,6 +56,7 @@ async def _readyz(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
+    limits_of(request).count_request(request.scope, PAGE)
     hub = state.hub(request)
     text = state.metrics(request).render(
         open_streams=hub.open_streams,

@@ -17,7 +17,7 @@ from stream_server.streaming.products import Product
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.compression import compressing
-from stream_server.web.limits import IDS_A_REQUEST, limits_of
+from stream_server.web.limits import IDS_A_REQUEST, QUERY, limits_of
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import loaded_hub
@@ -49,7 +49,7 @@ async def _find_several(request: Request) -> Response:
     words = inputs.optional_text(query.get("q") or None, "q")
     if words is not None:
         limits_of(request).count_search(request)
-    limits_of(request).count_request(request.scope, limit // IDS_A_REQUEST)
+    limits_of(request).count_request(request.scope, QUERY + limit // IDS_A_REQUEST)
     found = await catalogue.find_products(
         state.pool(request),
         words=words,
@@ -73,6 +73,7 @@ async def _get_one(request: Request) -> Response:
     product = hub.public(product_id)
     if product is None:
         raise ProductNotFound(product_id)
+    limits_of(request).count_query(request)
     facts = await catalogue.find_product(state.pool(request), product_id)
     if facts is None:
         raise ProductNotFound(product_id)
@@ -85,6 +86,7 @@ async def _get_alternatives(request: Request) -> Response:
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
+    limits_of(request).count_query(request)
     found = await state.shelf(request).alternatives(state.pool(request), [product_id])
     return success(to_json(_briefly(hub, found[product_id], ())))
 

@@ -60,6 +60,7 @@ async def _reserve(request: Request) -> Response:
 
 
 async def _get(request: Request) -> Response:
+    limits_of(request).count_query(request)
     return _answer(await reservations.find(state.pool(request), _token(request)))
 
 

@@ -21,7 +21,7 @@ from stream_server.streaming.source import Source
 from stream_server.web import inputs, state
 from stream_server.web.addresses import client_host
 from stream_server.web.encodings import accepts_gzip
-from stream_server.web.limits import IDS_A_REQUEST, STREAM_RETRY_MS, limits_of
+from stream_server.web.limits import IDS_A_REQUEST, QUERY, STREAM_RETRY_MS, limits_of
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import started_hub
 
@@ -80,13 +80,7 @@ async def _stream_one(request: Request) -> ASGIApp:
 
 async def _stream_several(request: Request) -> ASGIApp:
     ids = inputs.product_ids_in_query(request)
-    hub = started_hub(request)
-    shown = len(hub.entries) if ids is None else len(ids)
-    try:
-        limits_of(request).count_request(request.scope, shown // IDS_A_REQUEST)
-    except HTTPException:  # too many requests
-        return TurnedAway(STREAM_RETRY_MS)
-    return await _stream(request, hub, ids)
+    return await _stream(request, started_hub(request), ids)
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
@@ -94,7 +88,14 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
         last_event_id = request.query_params.get("lastEventId")
-    if last_event_id and hub.is_ahead(last_event_id):
+    is_ahead = last_event_id is not None and hub.is_ahead(last_event_id)
+    shown = len(hub.entries) if ids is None else len(ids)
+    try:
+        cost = 1 + shown // IDS_A_REQUEST + (QUERY if is_ahead else 0)
+        limits_of(request).count_request(request.scope, cost)
+    except HTTPException:  # too many requests
+        return TurnedAway(STREAM_RETRY_MS)
+    if is_ahead:
         await _catch_up(state.source(request), hub)
     if state.is_draining(request):
         return TurnedAway(hub.retry_ms)
