@@ -271,6 +271,24 @@ def test_without_a_longest_life_a_stream_never_ends() -> None:
     shop.loop.finish()
 
 
+@pytest.mark.parametrize(("streams", "takes"), [(20, 0.4), (100, 2.0), (1000, 5.0)])
+def test_few_streams_end_one_after_the_other_and_many_within_the_time(
+    shop: Shop, streams: int, takes: float
+) -> None:
+    """So that they don't come back all at once, and a small shop's shutdown is short."""
+    clients = [shop.open(f"p{number % 3}") for number in range(streams)]
+    began = shop.loop.now
+    with shop.loop.entered():
+        task = shop.loop.create_task(shop.publisher.end_streams(5.0))
+    for quarter in range(1, 4):
+        shop.loop.advance(began + takes * quarter / 4 - shop.loop.now)
+        open_ones = sum(client.topic is not None for client in clients)
+        assert open_ones == pytest.approx(streams * (1 - quarter / 4), abs=streams * 0.08)
+    shop.loop.advance(takes / 3)
+    assert task.done()
+    assert not shop.hub.streams()
+
+
 def test_the_full_are_not_pinged_and_not_written_to(shop: Shop) -> None:
     client = shop.open()
     client.pause()
