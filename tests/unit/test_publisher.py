@@ -233,6 +233,24 @@ def test_only_who_is_full_for_too_long_is_closed() -> None:
     shop.loop.finish()
 
 
+@pytest.mark.parametrize("last_id", [None, "aaaa.101:101:"])
+def test_a_stream_whose_socket_is_full_from_the_beginning_is_closed_too(
+    last_id: str | None,
+) -> None:
+    """Whether it begins or goes on, with an answer before it that nobody reads."""
+    shop = Shop(ping=6.0, stall=2.0)
+    stuck = Client(shop.hub)
+    stuck.pause()
+    with shop.loop.entered():
+        shop.hub.subscribe(stuck, ["p0"], last_id)
+    shop.loop.advance(1.5)
+    assert not stuck.is_aborted
+    shop.loop.advance(1.0)
+    assert stuck.is_aborted
+    assert stuck.frames == []
+    shop.loop.finish()
+
+
 def test_who_reads_slowly_is_not_closed_and_who_stops_is() -> None:
     shop = Shop(ping=6.0, stall=2.0)
     slow, stuck = shop.open(), shop.open()
