@@ -415,8 +415,12 @@ class Hub:
         return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
 
     def _fits_an_event(self, ids: tuple[str, ...]) -> bool:
-        known = (len(self.json(each)) for each in ids if self.public(each) is not None)
-        return len(ids) <= PAGE and sum(known) < MOST_BYTES
+        size = 0
+        for product_id in ids:
+            entry = self.entries.get(product_id)
+            if entry is not None and entry.product.is_public:
+                size += len(entry.json or self.json(product_id))
+        return len(ids) <= PAGE and size < MOST_BYTES
 
     def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""
