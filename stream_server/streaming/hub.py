@@ -22,7 +22,7 @@ from stream_server.streaming import frames
 from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.cursor import Position, Snapshot, products_tag
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.openings import Openings
+from stream_server.streaming.openings import MOST_BYTES, Openings
 from stream_server.streaming.products import Change, Product, changed
 from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
 from stream_server.streaming.topics import Ids, Topic, Topics
@@ -323,7 +323,7 @@ class Hub:
             subscriber.write(self.reset_frame())
         if ids is None:
             subscriber.open_catalogue()
-        elif len(ids) > PAGE or subscriber.is_full:
+        elif subscriber.is_full or not self._fits_an_event(ids):
             subscriber.open(ids)
         else:
             subscriber.write(self._opening(ids))
@@ -413,6 +413,14 @@ class Hub:
         """Each once, and where the product is known, the text that is kept of it anyway."""
         entries = self.entries
         return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
+
+    def _fits_an_event(self, ids: tuple[str, ...]) -> bool:
+        size = 0
+        for product_id in ids:
+            entry = self.entries.get(product_id)
+            if entry is not None and entry.product.is_public:
+                size += len(entry.json or self.json(product_id))
+        return len(ids) <= PAGE and size < MOST_BYTES
 
     def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""

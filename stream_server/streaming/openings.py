@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from stream_server.streaming.frames import Frame
 
-_MOST_BYTES = 262_144  # of bodies
+MOST_BYTES = 262_144  # of bodies; what is more comes in several events
 
 
 class Openings:
@@ -26,13 +26,13 @@ class Openings:
         frame = self._frames.get(ids)
         if frame is None:
             frame = make()
-            if len(frame.body) <= _MOST_BYTES:
+            if len(frame.body) <= MOST_BYTES:
                 self._keep(ids, frame)
         return frame
 
     def _keep(self, ids: tuple[str, ...], frame: Frame) -> None:
         self._frames[ids] = frame
         self._bytes += len(frame.body)
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > MOST_BYTES:
             oldest = next(iter(self._frames))
             self._bytes -= len(self._frames.pop(oldest).body)

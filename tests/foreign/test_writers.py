@@ -163,6 +163,26 @@ async def test_a_trigger_that_writes_the_row_again_is_logged_twice(shop: Connect
     await shop.execute("update products set sold_quantity = 6 where id = 'lamp'")
 
 
+# Both tables at once
+
+
+async def test_a_variant_and_then_its_product_change_in_two_statements_not_in_one(
+    shop: Connection,
+) -> None:
+    """Postgres lets no statement change a row that its own triggers have changed."""
+    variant = "update variants set variant_value = 'Small' where id = 'shirt-s' returning id"
+    product = "update products set base_price = 450 where id = 'shirt' returning id"
+    version = "select version from products where id = 'shirt'"
+    before = await shop.fetchval(version)
+    with pytest.raises(asyncpg.TriggeredDataChangeViolationError):
+        await shop.execute(f"with v as ({variant}), p as ({product}) select from v, p")
+    assert await shop.fetchval(version) == before
+    async with shop.transaction():
+        await shop.execute(variant)
+        await shop.execute(product)
+    assert await shop.fetchval(version) == before + 2
+
+
 # Sums
 
 

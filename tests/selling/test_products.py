@@ -1,9 +1,17 @@
 """What a shop's pages are told of products (R19), and what happens while the database is away."""
 
+import json
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+
 from tests.integration.clients import calling
 from tests.integration.servers import app_on, started
 from tests.selling.conftest import SECRET, Shop, bearer
 from tests.selling.test_reservations import LAMP, cart
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
 async def found(api: Shop, query: str) -> list[str]:
@@ -29,6 +37,45 @@ async def test_products_are_found_by_words_and_category_in_the_order_of_names_r1
         pages.append([each["productId"] for each in answer["data"]])
         after = answer["next"]
     assert pages == [everything[:3], everything[3:6], everything[6:]]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "find_alternatives('{a1}', 3)",
+        "find_alternatives('{a1,a2,a3,a4,a5}', 3)",
+        "find_products($$'a2000'$$, null, null, 51)",
+        "find_products($$'nothing'$$, null, null, 51)",
+        "find_products(null, 'c7', 'a507', 51)",
+        "find_products(null, null, 'a1000', 51)",
+    ],
+)
+async def test_what_it_takes_to_find_a_few_products_does_not_grow_with_the_catalogue(
+    shop: Connection, asked: str
+) -> None:
+    """In pages of Postgres; with 5,000 products and with 15,000."""
+    read = []
+    transaction = shop.transaction()
+    await transaction.start()
+    await shop.execute("alter table products disable trigger user")  # quicker
+    for first, last in ((1, 5000), (5001, 15000)):
+        await shop.execute(
+            """
+            insert into products (id, name, description, category, base_price, max_quantity,
+                                  version, published_at)
+            select 'a' || n, 'A' || n, repeat('lorem ipsum ', 40), 'c' || n % 50,
+                   100 + n * 7919 % 10000, 100, 1, now()
+              from generate_series($1::int, $2::int) n
+            """,
+            first,
+            last,
+        )
+        await shop.execute("analyze products")
+        explain = f"explain (analyze, buffers, format json) select * from {asked}"
+        (explained,) = json.loads(await shop.fetchval(explain))
+        read.append(sum(explained["Plan"][f"Shared {each} Blocks"] for each in ("Hit", "Read")))
+    await transaction.rollback()
+    assert read[1] < read[0] * 1.5 + 20
 
 
 async def test_a_product_has_facts_and_live_numbers(api: Shop) -> None:

@@ -233,6 +233,25 @@ def test_only_who_is_full_for_too_long_is_closed() -> None:
     shop.loop.finish()
 
 
+@pytest.mark.parametrize("last_id", [None, "aaaa.101:101:"])
+def test_a_stream_whose_socket_is_full_from_the_beginning_is_closed_too(
+    last_id: str | None,
+) -> None:
+    """Whether it begins or goes on, with an answer before it that nobody reads."""
+    shop = Shop(ping=6.0, stall=2.0)
+    stuck = Client(shop.hub)
+    stuck.pause()
+    with shop.loop.entered():
+        shop.hub.subscribe(stuck, ["p0"], last_id)
+    is_aborted = []
+    for seconds in (1.5, 1.0):
+        shop.loop.advance(seconds)
+        is_aborted.append(stuck.is_aborted)
+    assert is_aborted == [False, True]
+    assert stuck.frames == []
+    shop.loop.finish()
+
+
 def test_who_reads_slowly_is_not_closed_and_who_stops_is() -> None:
     shop = Shop(ping=6.0, stall=2.0)
     slow, stuck = shop.open(), shop.open()
@@ -269,6 +288,24 @@ def test_without_a_longest_life_a_stream_never_ends() -> None:
     shop.loop.advance(2000.0, resolution=1.0)
     assert client.topic is not None
     shop.loop.finish()
+
+
+@pytest.mark.parametrize(("streams", "takes"), [(20, 0.4), (100, 2.0), (1000, 5.0)])
+def test_few_streams_end_one_after_the_other_and_many_within_the_time(
+    shop: Shop, streams: int, takes: float
+) -> None:
+    """So that they don't come back all at once, and a small shop's shutdown is short."""
+    clients = [shop.open(f"p{number % 3}") for number in range(streams)]
+    began = shop.loop.now
+    with shop.loop.entered():
+        task = shop.loop.create_task(shop.publisher.end_streams(5.0))
+    for quarter in range(1, 4):
+        shop.loop.advance(began + takes * quarter / 4 - shop.loop.now)
+        open_ones = sum(client.topic is not None for client in clients)
+        assert open_ones == pytest.approx(streams * (1 - quarter / 4), abs=streams * 0.08)
+    shop.loop.advance(takes / 3)
+    assert task.done()
+    assert not shop.hub.streams()
 
 
 def test_the_full_are_not_pinged_and_not_written_to(shop: Shop) -> None:

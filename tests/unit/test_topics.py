@@ -18,7 +18,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.shop import after, row
+from tests.unit.shop import after, parsed, row
 from tests.unit.virtual_time import VirtualLoop
 
 
@@ -29,9 +29,12 @@ class Reader(Subscriber):
         super().__init__(hub)
         self.stuck = stuck
         self.bytes = 0
+        self.frames: list[Frame] | None = None
 
     def write(self, frame: Frame) -> None:
         self.bytes += len(frame.body)
+        if self.frames is not None:
+            self.frames.append(frame)
         if self.stuck and not self.is_full:
             self.pause()
 
@@ -111,6 +114,31 @@ def test_those_who_come_for_the_same_share_the_first_frame() -> None:
     hub.apply([row("p00001", 2)])
     assert hub._opening(("p00001", "p00002")) is not made[0]
     assert len(hub._openings._frames) == 1
+
+
+def test_a_page_of_products_with_many_variants_opens_in_several_events() -> None:
+    """None is larger than can be shared, and the last one has the position."""
+    hub = hub_of(0)
+    changes = [row(f"p{number}", 1, xid=200, log_id=number) for number in range(40)]
+    changes += [
+        row(each.product_id, number + 2, variant=f"{each.product_id}-{number}", xid=200)
+        for each in changes
+        for number in range(100)
+    ]
+    hub.load("bbbb", Snapshot(300, 300), after(changes))
+    hub.end_history(hub.history)
+    loop = VirtualLoop()
+    reader = Reader(hub)
+    reader.frames = []
+    with loop.entered():
+        hub.subscribe(reader, hub.entries)
+    loop.step(200)
+    events = parsed(b"".join(frame.body for frame in reader.frames))
+    shown = [product["productId"] for event in events for product in event.json()["products"]]
+    assert sorted(shown) == sorted(hub.entries)
+    assert max(len(frame.body) for frame in reader.frames) <= 262_144
+    assert [bool(event.id) for event in events] == [*[False] * (len(events) - 1), True]
+    loop.finish()
 
 
 def run(loop: VirtualLoop, hub: Hub, readers: Iterable[Reader], last_id: str | None = None) -> None:
