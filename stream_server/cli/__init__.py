@@ -21,6 +21,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from stream_server import __version__
 from stream_server.app import create_app
 from stream_server.cli import demo as demo_process
 from stream_server.cli import web as web_process
@@ -72,6 +73,24 @@ DataDir = Annotated[
         file_okay=False, help="Use a Postgres of our own, with its data here, not DATABASE_URL."
     ),
 ]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stream-server {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [env: HOST]")]
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.  [env: PORT]")]
 
