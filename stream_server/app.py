@@ -262,6 +262,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
     app.state.has_started = False
+    app.state.has_complained = False  # of it, in the log
     app.state.waits_because = NOT_STARTED
     app.state.is_leaving = False
     app.state.is_draining = False

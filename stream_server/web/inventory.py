@@ -45,7 +45,8 @@ def started_hub(request: Request) -> Hub:
     """The hub, which is being loaded or is loaded. Raises HTTPException 503 if nobody does it."""
     state = request.app.state
     if not state.has_started:
-        if not state.is_draining:
+        if not (state.is_draining or state.has_complained):
+            state.has_complained = True
             logger.error("No request can be answered: %s", state.waits_because)
         raise HTTPException(503, f"Not available: {state.waits_because}")
     hub: Hub = state.hub

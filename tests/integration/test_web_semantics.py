@@ -118,7 +118,9 @@ async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
         ("TEXT/HTML; charset=utf-8", True), ("application/json;q=0.5, text/html", True),
         ("*/*", False), ("text/html;q=0", False), ("text/html;q=0.4, application/json", False),
-        ("application/json", False), ("", False), ("text/*", False),
+        ("application/json", False), ("", False), ("text/*", False), ("text/html;q=0.5;q=0", False),
+        ("text/html ; q=0.5", True), ("text/html;level=1;Q=0.4, application/json;q=0.3", True),
+        ("text/html;q=2, application/json;q=0.1", False), ("text/html;q=\u0661", False),
     ],
 )  # fmt: skip
 def test_html_is_for_those_who_name_it(accept: str, is_html: bool) -> None:
