@@ -7,8 +7,8 @@ from typing import Final
 
 __all__ = ["weights"]
 
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9a-z-]+"
-_NAME: Final = re.compile(rf"{_TOKEN}(/{_TOKEN})?", re.ASCII)
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_NAME: Final = re.compile(rf"{_WORD}(/{_WORD})?", re.ASCII)
 _WEIGHT: Final = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
