@@ -16,8 +16,10 @@ from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
 from stream_server.http.protocol import WatchedState
+from stream_server.http.proxies import Proxies
 from stream_server.http.watch import Patience, Watch
 from stream_server.settings import Settings
+from stream_server.web.crowd import Crowd
 
 __all__ = ["Server", "allow_most_files", "notice_lost_clients", "server"]
 
@@ -50,6 +52,8 @@ class Server(uvicorn.Server):
             patience,
             app.state.metrics,
             app.state.hub.open_streams.total,
+            proxies=Proxies(settings.forwarded_allow_ips),
+            crowd=Crowd(settings.connections_per_address),
         )
         self.server_state = state
 

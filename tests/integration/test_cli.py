@@ -111,7 +111,7 @@ async def somebody_waits(connection: Connection) -> None:
         " where datname = current_database() and wait_event_type = 'Lock')"
     )
     async with asyncio.timeout(30):
-        while not await connection.fetchval(waits):
+        while not await connection.fetchval(waits):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

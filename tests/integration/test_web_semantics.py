@@ -112,6 +112,27 @@ async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
             assert answer.status_code == 400
 
 
+async def status_of_a_write(server: Server, **headers: str) -> int:
+    """Of one that is refused as empty, if its page may write."""
+    given = {**JSON, "Origin": "https://shop.example", **headers}
+    async with calling(server.url) as client:
+        return (await client.post("/api/reservations", content=b"{}", headers=given)).status_code
+
+
+@pytest.mark.ways("direct-uvloop")
+async def test_a_trusted_proxy_says_what_the_server_is_called(server: Server) -> None:
+    assert await status_of_a_write(server) == 403
+    for hosts in ("shop.example", "shop.example, inner", "inner,shop.example:443"):
+        assert await status_of_a_write(server, **{"X-Forwarded-Host": hosts}) == 400
+    assert await status_of_a_write(server) == 403  # it was said of that request only
+    assert await status_of_a_write(server, **{"X-Forwarded-Host": "evil.example"}) == 403
+
+
+@pytest.mark.settings(forwarded_allow_ips="192.0.2.1")
+async def test_nobody_else_says_what_the_server_is_called(server: Server) -> None:
+    assert await status_of_a_write(server, **{"X-Forwarded-Host": "shop.example"}) == 403
+
+
 @pytest.mark.parametrize(
     ("accept", "is_html"),
     [
