@@ -63,6 +63,7 @@ class HttpProtocol(HttpToolsProtocol):
     _has_body = False  # there is a part of the body in the piece that the parser has
     _offers_upgrade = False
     _hosts = 0
+    _good_host = b""  # of the request before; most name the same one
     _is_refused = False  # what still comes is thrown away
     _refusal: Refusal | None = None  # to be sent after the answers to earlier requests
     _is_half_closed = False
@@ -215,20 +216,19 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:  # a trailer, which is no header (RFC 9110, section 6.5.1)
-            return
-        name = name.lower()
-        if name in _CHECKED:
-            self._note(name, value)
-        self.headers.append((name, value))
-        if len(self.headers) > MAX_HEADERS:
-            raise Refusal(431, f"The request has more than {MAX_HEADERS} headers")
+        if self._in_head:  # else a trailer, which is no header (RFC 9110, section 6.5.1)
+            name = name.lower()
+            if name in _CHECKED:
+                self._note(name, value)
+            self.headers.append((name, value))
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-            if not is_host(value):
-                raise Refusal(400, "The Host header is no name or address with a port")
+            if value != self._good_host:
+                if not is_host(value):
+                    raise Refusal(400, "The Host header is no name or address with a port")
+                self._good_host = value
         elif name == b"transfer-encoding":
             self._transfer_codings.append(value)
         elif name == b"x-forwarded-host":
@@ -243,8 +243,11 @@ class HttpProtocol(HttpToolsProtocol):
                 raise Refusal(501, "This server is no proxy: it knows no CONNECT")
             self._offers_upgrade = True
             return
+        if len(self.headers) > MAX_HEADERS:
+            raise Refusal(431, f"The request has more than {MAX_HEADERS} headers")
         version = self.parser.get_http_version()
-        check_head(version, self._hosts, self._transfer_codings)
+        if version != "1.1" or self._hosts != 1 or self._transfer_codings:
+            check_head(version, self._hosts, self._transfer_codings)
         if not self.url.startswith(b"/"):
             self.url = in_origin_form(self.url)
         self._in_head = False
@@ -273,7 +276,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_begun = False
         if self.cycle.response_complete:
             self.since = self.loop.time()
-        super().on_message_complete()
+        else:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     # What goes
 
