@@ -1,4 +1,4 @@
-"""Prints each circle of imports between modules of the package; exits with 1 if there is one."""
+"""Tells each circle of imports between modules of the package; exits with 1 if there is one."""
 
 import sys
 
@@ -37,5 +37,5 @@ def circles(graph: grimp.ImportGraph) -> list[list[str]]:
 if __name__ == "__main__":
     found = circles(grimp.build_graph("stream_server"))
     for circle in found:
-        print("Import circle:", ", ".join(circle))
+        sys.stderr.write(f"Import circle: {', '.join(circle)}\n")
     sys.exit(bool(found))

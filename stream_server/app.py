@@ -142,7 +142,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         finally:
             app.state.has_started = False
             with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSING_SECONDS):
+                async with asyncio.timeout(0 if app.state.is_hurried else CLOSING_SECONDS):
                     await imports.stop()
                     await pool.disconnect()
 
@@ -202,9 +202,11 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.shelf = Shelf()
     app.state.stream_limit = StreamLimit()
     app.state.has_started = False
+    app.state.has_complained = False  # of it, in the log
     app.state.waits_because = NOT_STARTED
     app.state.is_leaving = False
     app.state.is_draining = False
+    app.state.is_hurried = False  # it waits for nobody
     app.state.hears_signals = True  # but not beside a server that drains by itself
     app.state.drain = drain
     return app

@@ -10,7 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 LIMITED = ("requests", "searches", "reservations", "cart lines", "units", "streams", "polls")
 STREAM_KINDS = ("product", "batch", "catalogue")
-ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused")
+ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused", "crowd")
 WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
 PAYMENT_TROUBLES = (
     "unplaced",

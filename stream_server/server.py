@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import resource
 import socket
 import sys
-import time
+from collections.abc import Coroutine
 from contextlib import suppress
 
 import uvicorn
@@ -15,10 +16,14 @@ from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 
 from stream_server.http.protocol import WatchedState
+from stream_server.http.proxies import Proxies
 from stream_server.http.watch import Patience, Watch
 from stream_server.settings import Settings
+from stream_server.web.crowd import Crowd
 
 __all__ = ["Server", "allow_most_files", "notice_lost_clients", "server"]
+
+logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -47,6 +52,8 @@ class Server(uvicorn.Server):
             patience,
             app.state.metrics,
             app.state.hub.open_streams.total,
+            proxies=Proxies(settings.forwarded_allow_ips),
+            crowd=Crowd(settings.connections_per_address),
         )
         self.server_state = state
 
@@ -61,14 +68,40 @@ class Server(uvicorn.Server):
         """Says on /readyz that it will, for balancers to notice; then stops accepting, drains the
         streams, and shuts down as uvicorn does."""
         self._app.state.is_leaving = True
-        until = time.monotonic() + self._drain_delay
-        while time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # as uvicorn looks at `force_exit`, which nobody signals
+        await self._unless_hurried(asyncio.sleep(self._drain_delay))
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        await self._app.state.drain()
+        await self._unless_hurried(self._app.state.drain())
+        logging.getLogger("uvicorn.error").addFilter(_is_fault)
         await super().shutdown(sockets)
         self._watch.stop()
+        if self.force_exit:
+            await self._cut_off()
+
+    async def _cut_off(self) -> None:
+        """What uvicorn leaves to whoever closes the loop."""
+        requests, streams = self.server_state.tasks, self._watch.streams()
+        logger.warning(
+            "A second signal: requests that are cut off: %d; streams: %d", len(requests), streams
+        )
+        for each in requests:
+            each.cancel()
+        self._app.state.is_draining = self._app.state.is_hurried = True
+        await self.lifespan.shutdown()
+
+    async def _unless_hurried(self, work: Coroutine[object, object, None]) -> None:
+        """Does this to its end, or until a second signal comes."""
+        task = asyncio.create_task(work)
+        while not (task.done() or self.force_exit):
+            # As uvicorn looks at `force_exit`, which nobody signals.
+            await asyncio.wait((task,), timeout=0.05)
+        if not task.cancel():
+            task.result()
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """A request that is cut off at the end is none."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def allow_most_files() -> None:

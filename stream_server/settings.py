@@ -263,8 +263,8 @@ class Settings(BaseSettings):
     )
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
-        description="Proxies whose `X-Forwarded-For` says who the client is: addresses or "
-        "networks, comma-separated; `*`: anybody",
+        description="Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed: addresses "
+        "or networks, comma-separated; `*`: anybody",
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "",
@@ -368,6 +368,13 @@ class Settings(BaseSettings):
     )
     search_rate: Rate = Field(
         "120/minute", description="Searches from one address without a token; `off`: any"
+    )
+    connections_per_address: int = Field(
+        5000,
+        ge=0,
+        le=10_000_000,
+        description="Open connections of one address that is not in `FORWARDED_ALLOW_IPS`, streams "
+        "apart; 0: any",
     )
     streams_per_address: int = Field(
         2000, ge=0, le=10_000_000, description="Open streams of one address; 0: any"

@@ -1,7 +1,8 @@
 """The command `stream-server`.
 
 Each command reads the environment (`settings.py`); options win over it. What goes wrong on purpose
-is told in a line on stderr, with exit code 1; a wrong option has 2, Ctrl-C 130.
+is told in a line on stderr, with exit code 1; a wrong option has 2, Ctrl-C 130. A second signal
+ends a server that is still ending in order, with 130 or 143.
 """
 
 import asyncio

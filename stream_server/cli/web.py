@@ -24,12 +24,20 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class _Server(Server):
-    """Returns after a signal like any function, so that what runs around it can end, too."""
+    """Returns after a signal like any function, so that what runs around it can end, too. A second
+    signal ends it without waiting for anybody."""
 
     @property
-    def stopped_by(self) -> int | None:
-        """The signal that stopped it."""
-        return self._captured_signals[0] if self._captured_signals else None
+    def exit_code(self) -> int:
+        """As the first signal says it: 130 after Ctrl-C, else 0. As the second one does if it had
+        to be hurried: 130 or 143, since somebody may have been cut off."""
+        first, second, *_ = [*self._captured_signals, 0, 0]
+        return 128 + (second or first) if second or first == signal.SIGINT else 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn does, for which only a second Ctrl-C is urgent."""
+        self.force_exit = bool(self._captured_signals)
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,7 +125,7 @@ def run(
     listening: Sequence[socket.socket],
     companion: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> int:
-    """Serve until a signal comes; the exit code for it: 130 after Ctrl-C, else 0.
+    """Serve until a signal comes; the exit code for it.
 
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
@@ -141,4 +149,4 @@ def run(
 
     with asyncio.Runner(loop_factory=web.config.get_loop_factory()) as runner:
         runner.run(main())
-    return 128 + signal.SIGINT if web.stopped_by == signal.SIGINT else 0
+    return web.exit_code

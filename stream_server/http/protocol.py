@@ -13,7 +13,7 @@ import math
 import struct
 import sys
 import termios
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
@@ -21,6 +21,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from stream_server.http.proxies import FORWARDED_HOST
 from stream_server.http.refusals import (
     MAX_HEAD,
     MAX_HEADERS,
@@ -29,7 +30,7 @@ from stream_server.http.refusals import (
     in_origin_form,
     is_host,
 )
-from stream_server.http.watch import Patience, Watch
+from stream_server.http.watch import Patience, Place, Watch
 from stream_server.metrics import Metrics
 
 __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 _LEAST_PROGRESS = 1024  # bytes of a body or an answer, in the time that is given for them
 _FAREWELL_SECONDS = 2.0  # for a client to read why it is refused, while it may still be sending
 _HALF_CLOSED_SECONDS = 5.0  # for the answer to a client that said it will send no more
-_CHECKED = frozenset((b"host", b"transfer-encoding", b"expect"))
+_CHECKED = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
 
 
 class WatchedState(ServerState):
@@ -62,9 +63,13 @@ class HttpProtocol(HttpToolsProtocol):
     _has_body = False  # there is a part of the body in the piece that the parser has
     _offers_upgrade = False
     _hosts = 0
+    _good_host = b""  # of the request before; most name the same one
     _is_refused = False  # what still comes is thrown away
     _refusal: Refusal | None = None  # to be sent after the answers to earlier requests
     _is_half_closed = False
+    _is_proxy = False  # that asks for others, and may say for whom
+    _forwarded_host = ""  # of the request
+    _place: Place | None = None  # where it is counted
     _unread = math.inf  # bytes of the answer that the client had not read when we looked last
 
     def __init__(
@@ -89,9 +94,29 @@ class HttpProtocol(HttpToolsProtocol):
         self.client = _address(transport, "peername")
         self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self.since = self.loop.time()
-        if not self._watch.admits(transport.get_extra_info("socket").fileno()):
+        if not (self._is_counted() and self._watch.admits(_file(transport))):
             self._is_refused = True
             transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.forget()
+        super().connection_lost(exc)
+
+    def forget(self) -> None:
+        """No HTTP is spoken here any more."""
+        self.connections.discard(self)
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+
+    def _is_counted(self) -> bool:
+        """Whether its address may have this connection. Proxies may have any number, and what comes
+        by a Unix socket comes from one."""
+        if self.client is None or self.client[0] in self._watch.proxies:
+            self._is_proxy = True
+            return True
+        self._place = self._watch.place_of(self.client[0])
+        return self._place is not None
 
     # What comes
 
@@ -191,22 +216,24 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:  # a trailer, which is no header (RFC 9110, section 6.5.1)
-            return
-        name = name.lower()
-        if name in _CHECKED:
-            self._note(name, value)
-        self.headers.append((name, value))
-        if len(self.headers) > MAX_HEADERS:
-            raise Refusal(431, f"The request has more than {MAX_HEADERS} headers")
+        if self._in_head:  # else a trailer, which is no header (RFC 9110, section 6.5.1)
+            name = name.lower()
+            if name in _CHECKED:
+                self._note(name, value)
+            self.headers.append((name, value))
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-            if not is_host(value):
-                raise Refusal(400, "The Host header is no name or address with a port")
+            if value != self._good_host:
+                if not is_host(value):
+                    raise Refusal(400, "The Host header is no name or address with a port")
+                self._good_host = value
         elif name == b"transfer-encoding":
             self._transfer_codings.append(value)
+        elif name == b"x-forwarded-host":
+            if self._is_proxy:
+                self._forwarded_host += value.decode("latin-1") + ","
         elif value.lower() == b"100-continue":
             self.expect_100_continue = True
 
@@ -216,8 +243,11 @@ class HttpProtocol(HttpToolsProtocol):
                 raise Refusal(501, "This server is no proxy: it knows no CONNECT")
             self._offers_upgrade = True
             return
+        if len(self.headers) > MAX_HEADERS:
+            raise Refusal(431, f"The request has more than {MAX_HEADERS} headers")
         version = self.parser.get_http_version()
-        check_head(version, self._hosts, self._transfer_codings)
+        if version != "1.1" or self._hosts != 1 or self._transfer_codings:
+            check_head(version, self._hosts, self._transfer_codings)
         if not self.url.startswith(b"/"):
             self.url = in_origin_form(self.url)
         self._in_head = False
@@ -229,6 +259,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def begin_request(self) -> None:
         """Gives the request to the application."""
+        if self._forwarded_host:
+            extensions = cast("dict[str, Any]", self.scope).setdefault("extensions", {})
+            extensions[FORWARDED_HOST] = self._forwarded_host
+            self._forwarded_host = ""
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -242,7 +276,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_begun = False
         if self.cycle.response_complete:
             self.since = self.loop.time()
-        super().on_message_complete()
+        else:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     # What goes
 
@@ -398,6 +434,11 @@ def unread_by_client(transport: asyncio.Transport) -> int:
             # SIOCOUTQ is TIOCOUTQ (tcp(7)).
             unread += struct.unpack("i", fcntl.ioctl(file, termios.TIOCOUTQ, b"\0" * 4))[0]
     return unread
+
+
+def _file(transport: asyncio.Transport) -> int:
+    number: int = transport.get_extra_info("socket").fileno()
+    return number
 
 
 def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:

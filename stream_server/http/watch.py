@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from stream_server.http.proxies import Proxies
 from stream_server.metrics import Metrics
 
 __all__ = ["Guest", "Patience", "Watch", "spare_files"]
@@ -31,6 +32,8 @@ _REASONS = {
     "answer": "read no more of their answer (HTTP_ANSWER_SECONDS)",
     "room": "waited for their client and made room for new ones, as open files ran short",
     "refused": "were refused, as open files ran out",
+    "crowd": "were refused, as their address had all that it may (CONNECTIONS_PER_ADDRESS). If it "
+    "is a proxy, name it in FORWARDED_ALLOW_IPS",
 }
 
 
@@ -60,6 +63,23 @@ class Guest(Protocol):
         """Ends the connection now."""
 
 
+class Place(Protocol):
+    """Where a connection is counted for as long as it is one of HTTP."""
+
+    def leave(self) -> None:
+        """It is not any more."""
+
+
+class Crowd(Protocol):
+    """How many connections each address has."""
+
+    def is_full(self, host: str) -> bool:
+        """Whether the address has as many as it may."""
+
+    def enter(self, host: str) -> Place:
+        """One more, until it leaves."""
+
+
 def spare_files(files: int) -> int:
     """Of so many files that may be open, those that streams must not take."""
     return max(64, files // 20)
@@ -74,10 +94,16 @@ class Watch:
         patience: Patience,
         metrics: Metrics,
         streams: Callable[[], int] = lambda: 0,
+        *,
+        proxies: Proxies | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         """`connections` are those that HTTP is spoken on, as they are at any time; `streams`
-        counts those that streams have taken over."""
+        counts those that streams have taken over. `crowd` counts those of each address, but not of
+        `proxies`, which have many clients."""
         self.patience = patience
+        self.proxies = proxies or Proxies()
+        self._crowd = crowd
         self.streams = streams
         self._connections = connections
         self._metrics = metrics
@@ -118,6 +144,15 @@ class Watch:
             return True
         self.ended("refused")
         return False
+
+    def place_of(self, host: str) -> Place | None:
+        """Where a new connection from this address is counted; None if it is one too many."""
+        if self._crowd is None:
+            return _NOWHERE
+        if self._crowd.is_full(host):
+            self.ended("crowd")
+            return None
+        return self._crowd.enter(host)
 
     def ended(self, reason: str) -> None:
         """Notes that a connection was ended, and why."""
@@ -186,6 +221,14 @@ class Watch:
             self._reported_at = now
             self._reports.clear()
             self._bad_requests.clear()
+
+
+class _Nowhere:
+    def leave(self) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
 
 
 def _worth(guest: Guest) -> tuple[bool, float]:

@@ -224,7 +224,7 @@ class StreamProtocol(HttpProtocol):
         connection = kind(hub, transport, head)
         transport.set_protocol(connection)  # and from here on told when the transport has drained
         transport.resume_reading()
-        self.connections.discard(self)
+        self.forget()
         self.server_state.total_requests += 1
         self.pipeline.clear()
         cycle.response_complete = True  # the application may return

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from starlette.requests import Request
+
+from stream_server.web.weights import weights
 
 __all__ = ["accepts_gzip", "takes_gzip"]
 
 USUAL: Final = frozenset(
     {b"gzip", b"gzip, deflate", b"gzip, deflate, br", b"gzip, deflate, br, zstd"}
-)
-# token [ OWS ";" OWS "q=" qvalue ], in any case
-CODING: Final = re.compile(
-    r"([!#$%&'*+.^_`|~0-9a-z-]+)(?:[ \t]*;[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?", re.ASCII
 )
 
 
@@ -29,10 +26,7 @@ def takes_gzip(field: bytes) -> bool:
     answer comes as it is, which everybody can read."""
     if field in USUAL:
         return True
-    weights: dict[str, float] = {}
-    for member in field.decode("latin-1").lower().split(","):
-        if match := CODING.fullmatch(member.strip(" \t")):
-            weights.setdefault(match[1], float(match[2] or 1))
+    given = weights(field.decode("latin-1"))
     # x-gzip is gzip (section 8.4.1.3); * is whatever is not named.
-    weight = next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), 0.0)
-    return weight > 0 and weight >= weights.get("identity", 0)
+    weight = next((given[name] for name in ("gzip", "x-gzip", "*") if name in given), 0.0)
+    return weight > 0 and weight >= given.get("identity", 0)

@@ -84,7 +84,8 @@ def started_hub(request: Request) -> Hub:
     """The hub, which is loaded or being loaded. Raises HTTPException 503 if nobody loads it."""
     state = request.app.state
     if not state.has_started:
-        if not state.is_draining:
+        if not (state.is_draining or state.has_complained):
+            state.has_complained = True
             logger.error("No request can be answered: %s", state.waits_because)
         raise HTTPException(503, f"Not available: {state.waits_because}")
     return hub(request)

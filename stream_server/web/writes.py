@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from stream_server.http.proxies import FORWARDED_HOST
 from stream_server.web import state
 
 __all__ = ["refuse_but_json", "refuse_foreign"]
@@ -58,14 +59,14 @@ def refuse_foreign(request: Request) -> None:
 def _is_ours(request: Request, origin: str) -> bool:
     """Whether it is where browsers reach this server: as PUBLIC_URL says it, or the request.
 
-    The scheme of the latter is not compared: behind a proxy with TLS it is not known. Nor is
-    anybody trusted with X-Forwarded-Host: a page cannot set it without a preflight, and a program
-    need not.
+    The scheme of the latter is not compared: behind a proxy with TLS it is not known.
+    X-Forwarded-Host counts only where our own server knows that a proxy has sent it.
     """
     public_url = state.settings(request).public_url
     if public_url and _address(public_url) == _address(origin):
         return True
-    hosts = ",".join([*_lines(request, b"host"), *_lines(request, b"x-forwarded-host")])
+    forwarded = request.scope.get("extensions", {}).get(FORWARDED_HOST, "")
+    hosts = ",".join([*_lines(request, b"host"), forwarded])
     scheme, address = origin.partition(":")[0], _address(origin)
     ours = [_address(f"{scheme}://{host.strip()}") for host in hosts.split(",")]
     return address is not None and address in ours

@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,10 +19,18 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.integration.clients import connected, get
+from tests.integration.servers import add_products
+
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 COMMAND = [sys.executable, "-m", "stream_server.cli"]
 PASSWORD = "correct-horse-battery"
+CART = b'{"checkoutToken":"c","lines":[{"productId":"unit-00000","quantity":1}]}'
+RESERVE = (
+    b"POST /api/reservations HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(CART), CART)
+)
 
 
 def environment(database_url: str) -> dict[str, str]:
@@ -83,6 +92,27 @@ async def status(url: str, expected: int) -> httpx.Response:
             if response.status_code == expected:
                 return response
             await asyncio.sleep(0.05)
+
+
+async def has_closed(port: int) -> None:
+    """Returns once the server accepts nobody any more."""
+    with suppress(ConnectionRefusedError):
+        async with asyncio.timeout(30):
+            while True:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await asyncio.sleep(0.02)
+
+
+async def somebody_waits(connection: Connection) -> None:
+    """Returns once another session waits for what this one has locked."""
+    waits = (
+        "select exists (select from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock')"
+    )
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(waits):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 class TestMigrate:
@@ -209,6 +239,43 @@ class TestServe:
                     pass
             await asyncio.to_thread(process.wait, timeout=15)
         assert process.returncode == 130
+
+    @pytest.mark.parametrize(
+        ("first", "second", "code"),
+        [
+            (signal.SIGINT, signal.SIGINT, 130),
+            (signal.SIGTERM, signal.SIGTERM, 143),
+            (signal.SIGTERM, signal.SIGINT, 130),
+        ],
+    )
+    async def test_a_second_signal_ends_it_at_once(
+        self, database_url: str, connection: Connection, first: int, second: int, code: int
+    ) -> None:
+        """Whoever is still served: streams that would end over a minute, a request that waits."""
+        await add_products(connection, 1)
+        settings = {"stream_drain_seconds": "60", "database_lock_seconds": "60"}
+        with serving(database_url=database_url, **settings) as (process, url):
+            await status(f"{url}/readyz", 200)
+            port = int(url.rpartition(":")[2])
+            async with AsyncExitStack() as stack:
+                for _ in range(200):
+                    stream = await stack.enter_async_context(connected(port))
+                    await stream.send(get("/api/inventory/stream"))
+                    await stream.read_until(b"event: snapshot")
+                async with connection.transaction():
+                    await connection.execute("lock table products")
+                    waiting = await stack.enter_async_context(connected(port))
+                    await waiting.send(RESERVE)
+                    await somebody_waits(connection)
+                    process.send_signal(first)
+                    await has_closed(port)
+                    started = time.monotonic()
+                    process.send_signal(second)
+                    rest, _ = await asyncio.to_thread(process.communicate, timeout=15)
+                    assert time.monotonic() - started < 2
+        assert process.returncode == code
+        assert "WARNING A second signal: requests that are cut off: 1; streams: " in rest
+        assert "Traceback" not in rest
 
     async def test_while_the_database_is_away_it_says_so_and_goes_on(self) -> None:
         url = f"postgresql://shop:{PASSWORD}@127.0.0.1:1/shop"

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +369,43 @@ async def test_a_connection_says_once_whether_it_stays(stock: Server) -> None:
 
 
 # Sockets
+
+
+@pytest.mark.settings(forwarded_allow_ips="192.0.2.1", connections_per_address=3)
+async def test_one_address_has_so_many_connections_at_once(
+    stock: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether they ask or are silent; one that has become a stream is counted as such."""
+    async with AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(connected(stock.port)) for _ in range(3)]
+        await until(lambda: stock.metric("open_connections") == 3)
+        async with connected(stock.port) as late:
+            with suppress(ConnectionResetError):
+                assert await late.read_to_end() == b""
+        assert stock.metric("ended_connections_total", reason="crowd") == 1
+        await until(lambda: "CONNECTIONS_PER_ADDRESS" in caplog.text, "the log says it")
+        await raws[0].send(get("/api/inventory/unit-00000/stream"))
+        await raws[0].read_until(b"event: snapshot")
+        raws[1].reset()
+        await until(lambda: stock.metric("open_connections") == 2)  # one of them the stream
+        for _ in range(2):
+            raw = await stack.enter_async_context(connected(stock.port))
+            await raw.send(get("/healthz"))
+            await raw.read_until(b"ok")
+    await until(lambda: stock.metric("open_connections") == 0)
+    for _ in range(5):  # all have left
+        async with connected(stock.port) as raw:
+            await raw.send(get("/healthz", headers={"Connection": "close"}))
+            assert statuses(await raw.read_to_end()) == [200]
+
+
+@pytest.mark.settings(connections_per_address=1)
+async def test_a_trusted_proxy_has_any_number_of_connections(stock: Server) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(5):
+            raw = await stack.enter_async_context(connected(stock.port))
+            await raw.send(get("/healthz"))
+            await raw.read_until(b"ok")
 
 
 async def test_a_lost_client_is_noticed_by_the_system(server: Server) -> None:

@@ -112,13 +112,36 @@ async def test_a_write_is_json_and_from_a_page_that_may(server: Server) -> None:
             assert answer.status_code == 400
 
 
+async def status_of_a_write(server: Server, **headers: str) -> int:
+    """Of one that is refused as empty, if its page may write."""
+    given = {**JSON, "Origin": "https://shop.example", **headers}
+    async with calling(server.url) as client:
+        return (await client.post("/api/reservations", content=b"{}", headers=given)).status_code
+
+
+@pytest.mark.ways("direct-uvloop")
+async def test_a_trusted_proxy_says_what_the_server_is_called(server: Server) -> None:
+    assert await status_of_a_write(server) == 403
+    for hosts in ("shop.example", "shop.example, inner", "inner,shop.example:443"):
+        assert await status_of_a_write(server, **{"X-Forwarded-Host": hosts}) == 400
+    assert await status_of_a_write(server) == 403  # it was said of that request only
+    assert await status_of_a_write(server, **{"X-Forwarded-Host": "evil.example"}) == 403
+
+
+@pytest.mark.settings(forwarded_allow_ips="192.0.2.1")
+async def test_nobody_else_says_what_the_server_is_called(server: Server) -> None:
+    assert await status_of_a_write(server, **{"X-Forwarded-Host": "shop.example"}) == 403
+
+
 @pytest.mark.parametrize(
     ("accept", "is_html"),
     [
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
         ("TEXT/HTML; charset=utf-8", True), ("application/json;q=0.5, text/html", True),
         ("*/*", False), ("text/html;q=0", False), ("text/html;q=0.4, application/json", False),
-        ("application/json", False), ("", False), ("text/*", False),
+        ("application/json", False), ("", False), ("text/*", False), ("text/html;q=0.5;q=0", False),
+        ("text/html ; q=0.5", True), ("text/html;level=1;Q=0.4, application/json;q=0.3", True),
+        ("text/html;q=2, application/json;q=0.1", False), ("text/html;q=\u0661", False),
     ],
 )  # fmt: skip
 def test_html_is_for_those_who_name_it(accept: str, is_html: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,12 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.web.links import link
 from stream_server.web.pages.rendering import page
 from stream_server.web.routing import SAFE, Resource, is_api, segments_of
+from stream_server.web.weights import weights
 
 __all__ = ["Elsewhere", "prefers_html"]
 
 HTML: Final = "text/html"
 JSON: Final = "application/json"
-WEIGHT: Final = re.compile(r"[ \t]*q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*")
 
 
 class Elsewhere:
@@ -66,10 +65,6 @@ async def _nowhere(_: Request) -> Response:
 def prefers_html(lines: Sequence[str]) -> bool:
     """Whether an Accept (RFC 9110, section 12.5.1) names HTML, and JSON not before it. `*/*`, which
     programs send, names neither."""
-    weights: dict[str, float] = {}
-    for member in ",".join(lines).lower().split(","):
-        media_type, *parameters = member.split(";")
-        given = [match[1] for each in parameters if (match := WEIGHT.fullmatch(each))]
-        weights.setdefault(media_type.strip(" \t"), float(given[0]) if given else 1.0)
-    html = weights.get(HTML, 0.0)
-    return html > 0 and html >= weights.get(JSON, 0.0)
+    given = weights(",".join(lines))
+    html = given.get(HTML, 0.0)
+    return html > 0 and html >= given.get(JSON, 0.0)
