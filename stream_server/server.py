@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from stream_server.http.protocol import WatchedState
 from stream_server.http.proxies import Proxies
-from stream_server.http.watch import Patience, Watch
+from stream_server.http.watch import Patience, Watch, backlog
 from stream_server.settings import Settings
 from stream_server.web.crowd import Crowd
 
@@ -155,7 +155,7 @@ def server(app: Starlette, settings: Settings) -> Server:
         http="stream_server.streaming.connection:StreamProtocol",
         ws="none",
         lifespan="on",
-        backlog=4096,
+        backlog=backlog(),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -87,7 +87,6 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As uvicorn's, but asks the transport for its addresses and not a socket made for it,
         which would be a twelfth of what a new stream costs."""
-        self.connections.add(self)
         self.transport = transport
         self.flow = FlowControl(transport)
         self.server = _address(transport, "sockname")
@@ -97,6 +96,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not (self._is_counted() and self._watch.admits(_file(transport))):
             self._is_refused = True
             transport.abort()
+        self.connections.add(self)  # now, so that it does not make room for itself
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.forget()

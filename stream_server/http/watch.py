@@ -12,7 +12,7 @@ import heapq
 import logging
 import os
 import resource
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,12 +20,13 @@ from typing import Protocol
 from stream_server.http.proxies import Proxies
 from stream_server.metrics import Metrics
 
-__all__ = ["Guest", "Patience", "Watch", "spare_files"]
+__all__ = ["Guest", "Patience", "Watch", "backlog", "spare_files"]
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 60.0
-_SMALL_BATCH = 16  # connections that make room at once
+_SHORT_SECONDS = 1.0  # for which files are taken to be short, once they were
+_SMALL_BATCH = 16  # connections that are chosen at once to make room
 _REASONS = {
     "head": "sent no complete head in time (HTTP_HEAD_SECONDS)",
     "body": "sent no more of their body (HTTP_BODY_SECONDS)",
@@ -85,6 +86,12 @@ def spare_files(files: int) -> int:
     return max(64, files // 20)
 
 
+def backlog() -> int:
+    """Connections that may wait to be accepted. An event loop accepts all of them at once, so there
+    must be files for that many; those beyond wait in their clients' systems."""
+    return min(4096, max(16, _most_files() // 8))
+
+
 class Watch:
     """What all connections of a server share."""
 
@@ -108,7 +115,9 @@ class Watch:
         self._connections = connections
         self._metrics = metrics
         self._files = 0
-        self._is_making_room = False
+        self._is_short_until = float("-inf")
+        self._leavers: deque[Guest] = deque()  # who makes room next, for a moment
+        self._leaving: set[Guest] = set()  # who has been ended, and has not closed its file yet
         self._reports: Counter[str] = Counter()
         self._bad_requests: Counter[int] = Counter()
         self._reported_at = float("-inf")
@@ -135,12 +144,16 @@ class Watch:
 
     def admits(self, file: int) -> bool:
         """Whether a new connection may stay. `file` is its number: the kernel gives the lowest
-        one that is free, so it says how many are open."""
-        spare = spare_files(self._files)
-        if file < self._files - spare // 2:
+        one that is free, so it says how many are open. Where they run short, each newcomer takes
+        the place of somebody who lets us wait."""
+        is_left = file < self._files - spare_files(self._files) // 2
+        now = asyncio.get_running_loop().time()
+        if not is_left:
+            self._is_short_until = now + _SHORT_SECONDS
+        elif now >= self._is_short_until:
             return True
-        self._make_room()
-        if file < self._files - spare // 4:
+        # A low number may be that of one who has just made room.
+        if self._make_room() or is_left:
             return True
         self.ended("refused")
         return False
@@ -165,22 +178,28 @@ class Watch:
         self._metrics.bad_requests.labels(str(status)).inc()
         self._bad_requests[status] += 1
 
-    def _make_room(self) -> None:
-        """Ends some of those who let us wait, the idle first, then who was heard least lately."""
-        if self._is_making_room:  # those that leave have not closed their files yet
-            return
-        waiting = [each for each in self._connections if each.waits_for() is not None]
-        if not waiting:
-            return
-        self._is_making_room = True
-        asyncio.get_running_loop().call_later(0.005, self._room_made)
-        most = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
-        for each in heapq.nsmallest(most, waiting, key=_worth):
-            each.leave()
-            self.ended("room")
-
-    def _room_made(self) -> None:
-        self._is_making_room = False
+    def _make_room(self) -> bool:
+        """Ends the connection that is missed least, if there is one: the idle first, then who was
+        heard least lately."""
+        if not self._leavers:
+            self._leaving.intersection_update(self._connections)
+            waiting = [
+                each
+                for each in self._connections
+                if each not in self._leaving and each.waits_for() is not None
+            ]
+            most = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
+            self._leavers.extend(heapq.nsmallest(most, waiting, key=_worth))
+            # Who is worth least is known for a moment only.
+            asyncio.get_running_loop().call_later(0.005, self._leavers.clear)
+        while self._leavers:
+            leaver = self._leavers.popleft()
+            if leaver.waits_for() is not None:
+                self._leaving.add(leaver)
+                leaver.leave()
+                self.ended("room")
+                return True
+        return False
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
