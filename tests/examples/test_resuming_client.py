@@ -3,8 +3,8 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, closing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.browser.site import Site, Stock
-from tests.examples.running import SERVER, command, running, words
+from tests.examples.running import PATIENCE, SERVER, command, running, words
 from tests.integration.servers import until
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -144,30 +144,67 @@ async def test_a_reset_makes_the_copy_anew(site: Site, copy: Copy, superuser: Co
         await copy.becomes({**kept, "Chair-1": 40})
 
 
-async def test_a_connection_that_breaks_within_a_reset_leaves_the_copy_as_it_was(
-    copy: Copy,
-) -> None:
-    """The id belongs to what the copy has: half a new one would be filled up with changes only."""
+@asynccontextmanager
+async def answering(*answers: tuple[str, str]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server that gives one answer after another, each of which breaks off: its URL, and the
+    Last-Event-IDs that it was asked with."""
     asked: list[str] = []
-    lamp = b'{"productId":"Lamp","availableQuantity":%d,"version":1}'
-    snapshot = b'event: snapshot\ndata: {"products":[' + lamp + b'],"unknown":[]}\n'
-    answers = [
-        snapshot % 1 + b"id: first\nretry: 10\n\n",
-        b"event: reset\ndata: {}\nid:\n\n" + snapshot % 2 + b"\n",
-        snapshot % 3 + b"id: third\nretry: 60000\n\n",
-    ]
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        sent = [each for each in head.decode().split("\r\n") if each.startswith("Last-Event-ID")]
-        asked.append(sent[0].partition(": ")[2] if sent else "")
-        length = 10_000  # never reached: the connection breaks
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
-        writer.write(answers[len(asked) - 1])
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        sent = [each for each in head.splitlines() if each.startswith("Last-Event-ID: ")]
+        asked.append(sent[0].removeprefix("Last-Event-ID: ") if sent else "")
+        status, body = answers[len(asked) - 1]
+        # The length is never reached: the connection breaks.
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 10000\r\n\r\n{body}".encode())
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server, copy.following(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"):
-        await copy.becomes({"Lamp": 3})
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+def snapshot(**available: int) -> str:
+    products = [
+        {"productId": each, "availableQuantity": units, "version": 1}
+        for each, units in available.items()
+    ]
+    return f"event: snapshot\ndata: {json.dumps({'products': products, 'unknown': []})}\n"
+
+
+NEVER = "retry: 3600000\n\n"
+
+
+async def test_a_connection_that_breaks_within_a_reset_leaves_the_copy_as_it_was(
+    copy: Copy,
+) -> None:
+    """The id belongs to what the copy has: half a new one would be filled up with changes only."""
+    async with (
+        answering(
+            ("200 OK", f"{snapshot(Lamp=1, Chair=1)}id: first\nretry: 10\n\n"),
+            ("200 OK", f"event: reset\ndata: {{}}\nid:\n\n{snapshot(Lamp=2)}\n"),
+            ("200 OK", f"{snapshot(Lamp=3)}id: third\n{NEVER}"),
+        ) as (url, asked),
+        copy.following(url),
+    ):
+        await copy.becomes({"Lamp": 3, "Chair": 1})
     assert asked == ["", "first", "first"]
+
+
+async def test_it_comes_back_when_it_is_told_to_and_while_a_proxy_says_that_the_server_is_away(
+    copy: Copy,
+) -> None:
+    turned_away = ("200 OK", "retry: 10\n\n")
+    away = ("503 Service Unavailable", "")
+    answers = [*[turned_away, away] * 20, ("200 OK", f"{snapshot(Lamp=1)}id: first\n{NEVER}")]
+    async with answering(*answers) as (url, asked), copy.following(url):
+        await copy.becomes({"Lamp": 1})  # of its own it would wait for a minute and a half
+    assert len(asked) == len(answers)
+
+
+async def test_it_ends_when_coming_back_is_of_no_use(copy: Copy) -> None:
+    async with answering(("400 Bad Request", "")) as (url, _), copy.following(url) as process:
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() != 0
+    assert any("400 Bad Request" in line for line in copy.printed())
