@@ -70,7 +70,7 @@ from stream_server.web.payments import payment_routes
 from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
 from stream_server.web.routing import Ending, Shortcut
-from stream_server.web.streams import StreamLimit, stream_routes
+from stream_server.web.streams import StreamLimit, UnknownIds, stream_routes
 from stream_server.web.sync import sync_routes
 
 logger = logging.getLogger(__name__)
@@ -261,6 +261,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.shelf = Shelf()
     app.state.explain = explain
     app.state.stream_limit = StreamLimit()
+    app.state.unknown_ids = UnknownIds()
     app.state.has_started = False
     app.state.has_complained = False  # of it, in the log
     app.state.waits_because = NOT_STARTED

@@ -8,7 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-LIMITED = ("requests", "searches", "reservations", "cart lines", "units", "streams", "polls")
+LIMITED = (
+    *("requests", "searches", "reservations", "cart lines", "units", "streams", "polls"),
+    "unknown ids",
+)
 STREAM_KINDS = ("product", "batch", "catalogue")
 ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused", "crowd")
 WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
