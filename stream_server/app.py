@@ -69,7 +69,7 @@ from stream_server.web.pages import page_routes
 from stream_server.web.payments import payment_routes
 from stream_server.web.products import product_routes
 from stream_server.web.representation import PublicEncoder
-from stream_server.web.routing import Ending, Shortcut
+from stream_server.web.routing import Ending, Measured, Shortcut
 from stream_server.web.streams import StreamLimit, UnknownIds, stream_routes
 from stream_server.web.sync import sync_routes
 
@@ -227,7 +227,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *static_routes(),
             *ops_routes(),
         ],
-        middleware=_middleware(settings, limits),
+        middleware=_middleware(settings, limits, metrics),
         exception_handlers={
             StreamServerError: _handle,
             HTTPException: _handle,
@@ -284,7 +284,7 @@ async def started(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
+def _middleware(settings: Settings, limits: Limits, metrics: Metrics) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -310,6 +310,7 @@ def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
         *([cors] if settings.allowed_origins else ()),
         Middleware(Admission, limits=limits, explain=explain),
         shortcut,
+        Middleware(Measured, metrics=metrics),  # behind what must cost least
     ]
 
 

@@ -4,6 +4,7 @@ Product ids are free text. Starlette matches the decoded path, where an id with 
 falls apart; here `%2F` stays in its segment.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -15,13 +16,16 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_server.errors import InvalidRequest
+from stream_server.metrics import Metrics
 from stream_server.web import writes
 
-__all__ = ["Endpoint", "Resource", "Shortcut", "Taking", "is_api", "segments_of"]
+__all__ = ["Endpoint", "Measured", "Resource", "Shortcut", "Taking", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
 LISTS: Final = frozenset({"productIds"})  # may be repeated, and be called `productIds[]`
+ROUTE: Final = "stream_server.route"  # in a scope: the template that its path has matched
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
@@ -104,12 +108,41 @@ class Resource(BaseRoute):
         if scope["type"] == "http":
             parameters = self.parameters(segments_of(scope))
             if parameters is not None:
-                return Match.FULL, {"path_params": parameters}
+                return Match.FULL, {"path_params": parameters, ROUTE: self.path}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
+
+
+class Measured:
+    """Middleware that counts requests and how long their answers took, by route, method and
+    status. What clients make up is `other`, so there are only so many series."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # unless it is answered
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        began = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            labels = (scope.get(ROUTE, "other"), method, str(status))
+            self._requests.labels(*labels).observe(time.perf_counter() - began)
 
 
 class Ending:
