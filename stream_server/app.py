@@ -36,14 +36,14 @@ from stream_server.web.api.inventory import inventory_routes
 from stream_server.web.api.orders import order_routes
 from stream_server.web.api.products import product_routes
 from stream_server.web.api.reservations import reservation_routes
-from stream_server.web.api.streams import StreamLimit, stream_routes
+from stream_server.web.api.streams import StreamLimit, UnknownIds, stream_routes
 from stream_server.web.api.stripe import stripe_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.browser.files import ClientFiles, client_routes
 from stream_server.web.errors import EXCEPTION_HANDLERS
 from stream_server.web.limits import Limits
 from stream_server.web.links import Unprefixed
-from stream_server.web.middleware import Admission, Ending, Shortcut
+from stream_server.web.middleware import Admission, Ending, Measured, Shortcut
 from stream_server.web.pages.demo_payments import demo_payment_routes
 from stream_server.web.pages.elsewhere import Elsewhere
 from stream_server.web.pages.rendering import Pages, static_routes
@@ -173,7 +173,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
             *static_routes(),
             *ops_routes(),
         ],
-        middleware=_middleware(settings, limits),
+        middleware=_middleware(settings, limits, metrics),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
@@ -201,6 +201,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.limits = limits
     app.state.shelf = Shelf()
     app.state.stream_limit = StreamLimit()
+    app.state.unknown_ids = UnknownIds()
     app.state.has_started = False
     app.state.has_complained = False  # of it, in the log
     app.state.waits_because = NOT_STARTED
@@ -223,7 +224,7 @@ async def started(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
-def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
+def _middleware(settings: Settings, limits: Limits, metrics: Metrics) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -247,4 +248,5 @@ def _middleware(settings: Settings, limits: Limits) -> list[Middleware]:
         *([cors] if settings.allowed_origins else ()),
         Middleware(Admission, limits=limits),
         shortcut,
+        Middleware(Measured, metrics=metrics),  # behind what must cost least
     ]

@@ -8,7 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-LIMITED = ("requests", "searches", "reservations", "cart lines", "units", "streams", "polls")
+LIMITED = (
+    *("requests", "searches", "reservations", "cart lines", "units", "streams", "polls"),
+    "unknown ids",
+)
 STREAM_KINDS = ("product", "batch", "catalogue")
 ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused", "crowd")
 WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
@@ -24,6 +27,8 @@ PAYMENT_TROUBLES = (
 SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
 
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class _Registry(CollectorRegistry):
@@ -67,6 +72,13 @@ class Metrics:
             "Requests refused before the application saw them: no HTTP that is served",
             ["status"],
             registry=self.registry,
+        )
+        self.requests = Histogram(
+            "stream_server_request_duration_seconds",
+            "From a request's head to the end of its answer, polls and streams apart",
+            ["route", "method", "status"],
+            buckets=_REQUEST_SECONDS,
+            registry=self._serving,
         )
         self.accept_failures = self._counter(
             "accept_failures", "Looks that found no file left to accept a connection with"

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stream_server.metrics import Metrics
 from stream_server.streaming.response import TurnedAway
 from stream_server.web.errors import explain
 from stream_server.web.limits import STREAM_RETRY_MS, Limits
-from stream_server.web.routing import Resource, segments_of
+from stream_server.web.routing import METHODS, ROUTE, Resource, segments_of
 
-__all__ = ["Admission", "Ending", "Shortcut"]
+__all__ = ["Admission", "Ending", "Measured", "Shortcut"]
+
+
+class Measured:
+    """Middleware that counts requests and how long their answers took, by route, method and
+    status. What clients make up is `other`, so there are only so many series."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # unless it is answered
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        began = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            labels = (scope.get(ROUTE, "other"), method, str(status))
+            self._requests.labels(*labels).observe(time.perf_counter() - began)
 
 
 class Ending:

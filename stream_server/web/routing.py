@@ -22,6 +22,8 @@ __all__ = ["Endpoint", "Resource", "Taking", "is_api", "segments_of"]
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
 LISTS: Final = frozenset({"productIds"})  # may be repeated, and be called `productIds[]`
+ROUTE: Final = "stream_server.route"  # in a scope: the template that its path has matched
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
@@ -103,7 +105,7 @@ class Resource(BaseRoute):
         if scope["type"] == "http":
             parameters = self.parameters(segments_of(scope))
             if parameters is not None:
-                return Match.FULL, {"path_params": parameters}
+                return Match.FULL, {"path_params": parameters, ROUTE: self.path}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -259,6 +259,35 @@ async def test_trailers_are_no_headers(stock: Server) -> None:
         assert statuses(await raw.read_to_end()) == [200, 200]
 
 
+async def test_dots_and_escaped_slashes_in_a_path_are_an_id(
+    server: Server, connection: Connection
+) -> None:
+    """As they come, and never a way to another path."""
+    await connection.execute(
+        "insert into products (id, name, base_price, max_quantity) values ('a/b', 'A', 1, 1)"
+    )
+    await server.published(connection)
+    for path, status in (
+        ("/api/inventory/a%2Fb", 200),
+        ("/api/inventory/a%2fb", 200),
+        ("/api/inventory/a/b", 404),
+        ("/api/inventory/a%252Fb", 404),
+        ("/api/inventory/.", 404),
+        ("/api/inventory/..", 404),
+        ("/api/inventory/../inventory/a%2Fb", 404),
+        ("/api/inventory/%2e%2e", 404),
+        ("/api/inventory/%2E%2E%2F..%2Fhealthz", 404),
+        ("/api/inventory/../../healthz", 404),
+        ("/static/..%2F..%2Fsettings.py", 404),
+        ("/client/../../settings.py", 404),
+    ):
+        for request in (path, f"{path}/stream") if path.startswith("/api") else (path,):
+            async with connected(server.port) as raw:
+                await raw.send(get(request, headers={"Connection": "close"}))
+                received = await raw.read_until(b"\r\n\r\n")
+                assert (request, statuses(received)) == (request, [status])
+
+
 # What is too long
 
 

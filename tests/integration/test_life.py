@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from stream_server.app import started as started_app
 from stream_server.server import Server as StreamServer
 from stream_server.streaming.source import Source
-from stream_server.web.api.streams import StreamLimit
+from stream_server.web.api.streams import StreamLimit, UnknownIds
 from tests.integration.clients import Stream, calling, connected, get, reading
 from tests.integration.servers import (
     Connection,
@@ -180,6 +180,28 @@ async def test_a_stream_too_many_is_told_when_to_come_back(
     assert len(times) > 1
     assert all(2_500 <= time <= 12_500 for time in times)
     assert server.open_streams == 0
+
+
+@pytest.mark.parametrize("most", [{"most_of_one": 5}, {"most": 5}])
+async def test_streams_show_so_many_ids_that_no_product_has(
+    server: Server, connection: Connection, most: dict[str, int]
+) -> None:
+    """Else one client could fill the memory with them."""
+    await add_products(connection, 1)
+    await server.published(connection)
+    server.app.state.unknown_ids = UnknownIds(**most)
+    path = server.url + "/api/inventory/stream?productIds=unit-00000,"
+    async with reading(path + "a,b,c") as first:
+        assert (await first.next("snapshot"))["unknown"] == ["a", "b", "c"]
+        async with calling(server.url) as client:
+            assert (await client.get(path + "d,e,f")).text.startswith("retry: ")
+        assert server.metric("limited_total", what="unknown ids") == 1
+        async with reading(path + "d,e") as other, reading(server.url + ONE) as known:
+            await other.next("snapshot")
+            await known.next("snapshot")
+    await until(lambda: not server.open_streams)
+    async with reading(path + "d,e,f,g,h") as again:
+        await again.next("snapshot")
 
 
 # When it stops

@@ -181,6 +181,33 @@ async def test_a_slash_at_the_end_keeps_the_prefix(server: Server) -> None:
             assert (await client.get(path)).headers["location"] == "/stock/cart?a=1"
 
 
+async def test_requests_are_counted_by_route_method_and_status(
+    server: Server, connection: Connection
+) -> None:
+    """Whatever clients make up, there are no more series for it."""
+    await add_products(connection, 2)
+    await server.published(connection)
+    cart = {"checkoutToken": "c", "lines": [{"productId": "unit-00000", "quantity": 1}]}
+    async with calling(server.url) as client:
+        for product in ("unit-00000", "unit-00001", "none"):
+            await client.get(f"/api/products/{product}")
+        await client.post("/api/reservations", json=cart)
+        await client.post("/api/reservations", json={})
+        for method in ("MKCOL", "PURGE"):
+            await client.request(method, "/nowhere")
+        await client.request("PURGE", "/elsewhere/at/all")
+        text = (await client.get("/metrics")).text
+    for route, method, status, number in (
+        ("/api/products/{product_id}", "GET", 200, 2),
+        ("/api/products/{product_id}", "GET", 404, 1),
+        ("/api/reservations", "POST", 201, 1),
+        ("/api/reservations", "POST", 400, 1),
+        ("other", "other", 404, 3),
+    ):
+        labels = f'method="{method}",route="{route}",status="{status}"'
+        assert f"stream_server_request_duration_seconds_count{{{labels}}} {number}.0" in text
+
+
 async def test_the_document_has_the_routes_and_their_parameters(server: Server) -> None:
     assert documented_routes() == routes_there_are(server.app)
 

@@ -61,6 +61,21 @@ async def test_one_address_may_hold_so_many_units(api: Shop) -> None:
     assert api.server.metric("limited_total", what="units") == 1
 
 
+@pytest.mark.settings(reservation_unit_rate="50/hour")
+async def test_who_renews_a_hold_pays_for_its_units_again(api: Shop) -> None:
+    """So what an address has at once is bounded by what it may ask for while a hold lasts."""
+    path = "/api/reservations"
+    first = await api.shopper.post(path, json=cart("c", ("book", 30)))
+    token = first.json()["data"]["token"]
+    statuses = [(await api.shopper.post(f"{path}/{token}/extend")).status_code for _ in range(2)]
+    assert statuses == [200, 409]
+    for checkout in ("c", "d"):  # in its place, or beside it
+        answer = await api.shopper.post(path, json=cart(checkout, ("book", 30)))
+        assert answer.status_code == 429
+    assert (await api.shopper.delete(f"{path}/{token}")).status_code == 200
+    assert (await api.shopper.post(path, json=cart("e", ("book", 30)))).status_code == 429
+
+
 async def test_what_a_shopper_may_have_is_told_with_the_products(api: Shop) -> None:
     wanted = {"unitsPerLine": 1000, "unitsPerCart": 2000, "linesPerCart": 100}
     for path in ("/api/products", "/api/products/lamp"):
