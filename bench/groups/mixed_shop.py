@@ -25,6 +25,7 @@ from bench.servers import FLOOR, Ours, floor, ours
 
 SHOWN = 24  # products on a page
 RATE = 200  # changes a second
+PING_SECONDS = 25  # as rarely as may be
 SKEW = 0.6  # popularity falls with the rank to this power: the first is on 24 of 100 pages
 
 
@@ -55,7 +56,7 @@ def measure(context: Context) -> list[Figure]:
     seconds = context.pick(15, 5)
     figures: list[Figure] = []
     with context.database(shop.products) as database:
-        quiet = {"STREAM_PING_SECONDS": "3600"}
+        quiet = {"STREAM_PING_SECONDS": str(PING_SECONDS)}
         with ours(database, context.folder, quiet) as server:
             figures += _openings(server, shop)
             unwatched = _unwatched(server, database, shop, seconds)
