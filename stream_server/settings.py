@@ -424,7 +424,7 @@ class Settings(BaseSettings):
         True, description="Streams are sent as gzip to clients that accept it"
     )
     stream_awake_read_ms: int = Field(
-        20, ge=1, le=60_000, description="While changes pour in, the log is read this often"
+        10, ge=1, le=60_000, description="While changes pour in, the log is read this often"
     )
     stream_sleep_after_ms: int = Field(
         1000, ge=1, le=3_600_000, description="Without a change for so long, wait to be notified"

@@ -79,14 +79,15 @@ def real_frame(port: int, database: Database) -> bytes:
     """The chunk that a stream of ours gets at a change."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
         stream.sendall(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % PATH.encode())
-        read_until(stream, b"\n\n\r\n")  # the head and the snapshot
+        read_through(stream, b"event: snapshot")  # the head and the first comment, too
         database.sell()
-        return read_until(stream, b"\n\n\r\n")
+        return read_through(stream, b"event: inventory_updated")
 
 
-def read_until(stream: socket.socket, end: bytes) -> bytes:
+def read_through(stream: socket.socket, event: bytes) -> bytes:
+    """All up to the end of the first event of this name."""
     data = b""
-    while not data.endswith(end):
+    while event not in data or not data.endswith(b"\n\n\r\n"):
         if not (more := stream.recv(65_536)):
             raise BenchError("The stream ended")
         data += more

@@ -38,8 +38,8 @@ class Encoder(Protocol):
     def product(self, product: Product) -> bytes:
         """The product with its variants, as polling and snapshots give it."""
 
-    def facts(self, product: Product) -> Mapping[str | None, Hashable]:
-        """What the public sees of the product (None) and of each variant, to compare."""
+    def variants(self, product: Product) -> Mapping[str, Hashable]:
+        """What the public sees of each variant, to compare."""
 
     def update(self, product: Product, variant_id: str | None) -> bytes:
         """The data of `inventory_updated` for a variant, or for the product."""
@@ -532,12 +532,12 @@ class Hub:
         events = []
         if before is not None and before.status != after.status:
             events.append(self._status_event(after))
-        old = self.encoder.facts(before) if before is not None and was_public else {}
-        new = self.encoder.facts(after)
+        old = self.encoder.variants(before) if before is not None and was_public else {}
+        new = self.encoder.variants(after)
         events += [
             frames.event("inventory_updated", self.encoder.update(after, variant_id))
             for variant_id in {**old, **new}
-            if variant_id is not None and old.get(variant_id) != new.get(variant_id)
+            if old.get(variant_id) != new.get(variant_id)
         ]
         events.append(frames.event("inventory_updated", self.encoder.update(after, None)))
         return b"".join(events)

@@ -22,6 +22,7 @@ import random
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ class Source:
         hub: Hub,
         metrics: Metrics,
         *,
-        awake_read: float = 0.02,
+        awake_read: float = 0.01,
         sleep_after: float = 1.0,
         safety_read: float = 5.0,
         rng: random.Random | None = None,
@@ -109,7 +110,7 @@ class Source:
         self._wake_ups: deque[float] = deque(maxlen=_WAKE_UPS)
         self._reads = 0
         self._is_reading = False
-        self._has_read = asyncio.Condition()
+        self._has_read = asyncio.Event()  # another one for each read
         self._queue_asked_at = float("-inf")
 
     async def run(self) -> None:
@@ -154,8 +155,9 @@ class Source:
         wanted = self._reads + (2 if self._is_reading else 1)
         self._wake.set()
         try:
-            async with asyncio.timeout(timeout), self._has_read:
-                await self._has_read.wait_for(lambda: self._reads >= wanted)
+            async with asyncio.timeout(timeout):
+                while self._reads < wanted:
+                    await self._has_read.wait()
         except TimeoutError:
             return
 
@@ -224,8 +226,7 @@ class Source:
         self._hub.load(self._epoch(row["history"]), seen, products)
 
     def _epoch(self, history: str | None) -> str:
-        """The history as clients see it, the same in every process on this database."""
-        return hashlib.sha256(f"{self._lineage}/{history}".encode()).hexdigest()[:12]
+        return _epoch_of(self._lineage, history)
 
     # Following
 
@@ -244,11 +245,19 @@ class Source:
         last_change = loop.time()
         while loop.time() - last_change < self._sleep_after:
             began = loop.time()
-            if await self._read(connection):
-                last_change = loop.time()
-            # Cheap reads come often, expensive ones take a fifth of the time at most.
-            pause = max(self._awake_read / 4, 4 * (loop.time() - began))
-            await asyncio.sleep(min(_LONGEST_PAUSE, pause))
+            rows = await self._read(connection)
+            now = loop.time()
+            if rows:
+                last_change = now
+            await asyncio.sleep(self._pause(rows, now - began))
+
+    def _pause(self, rows: int, seconds: float) -> float:
+        """Seconds from a read, which took so many and found so many rows, to the next one."""
+        # While changes come, a read waits for several of them: it costs the same for one as for
+        # ten. After none has come, the next one is not kept waiting so long.
+        between = self._awake_read if rows else self._awake_read / 2
+        # Expensive reads take a fifth of the time at most.
+        return min(_LONGEST_PAUSE, max(between - seconds, 4 * seconds))
 
     async def _doze(self, connection: Connection) -> bool:
         """Reads until every transaction has ended that was in progress when it lay down; False
@@ -352,10 +361,10 @@ class Source:
     async def _count_read(self, connection: Connection, rows: int) -> None:
         self._metrics.source_reads.inc()
         self._metrics.source_rows.inc(rows)
-        async with self._has_read:
-            self._reads += 1
-            self._is_reading = False
-            self._has_read.notify_all()
+        self._reads += 1
+        self._is_reading = False
+        self._has_read.set()
+        self._has_read = asyncio.Event()
         now = asyncio.get_running_loop().time()
         if now - self._queue_asked_at >= self._safety_read:
             self._queue_asked_at = now
@@ -380,6 +389,12 @@ async def _refuse_unlogged(connection: Connection) -> None:
             "products or variants have no triggers that log changes, or these are disabled."
             " While a backup is put back, this passes"
         )
+
+
+@lru_cache(maxsize=1)  # each read asks, and hardly ever is it another one
+def _epoch_of(lineage: str, history: str | None) -> str:
+    """The history as clients see it, the same in every process on this database."""
+    return hashlib.sha256(f"{lineage}/{history}".encode()).hexdigest()[:12]
 
 
 def _change(row: asyncpg.Record) -> Change:

@@ -7,7 +7,6 @@ two kilobytes for two dozen members.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,14 +80,13 @@ class Topics:
                 watchers[:] = [each for each in watchers if each.subscribers]
                 watchers.gone = 0
 
-    def of(self, product_id: str) -> Iterator[Topic]:
+    def of(self, product_id: str) -> list[Topic]:
         """The topics that show a product."""
-        for topic in self._watchers.get(product_id, ()):
-            if topic.subscribers:
-                yield topic
+        topics = [topic for topic in self._watchers.get(product_id, ()) if topic.subscribers]
         catalogue = self._by_ids.get(None)
         if catalogue is not None:
-            yield catalogue
+            topics.append(catalogue)
+        return topics
 
     def is_watched(self, product_id: str) -> bool:
         """Whether any topic shows it."""

@@ -23,13 +23,11 @@ class PublicEncoder:
         # A copy, for this is kept: what orjson gives has kilobytes of room behind it.
         return bytes(memoryview(orjson.dumps(product_data(product))))
 
-    def facts(self, product: Product) -> Mapping[str | None, Hashable]:
-        facts: dict[str | None, Hashable] = {
+    def variants(self, product: Product) -> Mapping[str, Hashable]:
+        return {
             variant.id: tuple(_variant_stock(product, variant).values())
             for variant in _shown(product)
         }
-        facts[None] = tuple(_product_stock(product).values())
-        return facts
 
     def update(self, product: Product, variant_id: str | None) -> bytes:
         return orjson.dumps(update_data(product, variant_id))
