@@ -139,7 +139,7 @@ async def test_r5_r16_the_product_page_says_what_there_is(client: httpx.AsyncCli
     assert "Oak - Sold Out" in text
     text = (await client.get("/products/Material-8x8-V")).text
     assert "In Stock" in text
-    assert 'max="100"' in text
+    assert 'max="1000"' in text
 
 
 async def test_a_draft_has_no_page(shop: Server, client: httpx.AsyncClient) -> None:

@@ -51,9 +51,12 @@ export class AddToCart extends StockElement {
     const text = canBuy ? (this.#isAdding ? 'Adding...' : 'Add to Cart') : 'Sold Out';
     const quantity = this.#field('quantity') ?? {};
     quantity.min = 1;
-    quantity.max = availableQuantity ?? 100;
+    const most = Number(this.getAttribute('max-quantity'));
+    quantity.max = Math.min(availableQuantity ?? (most || 100), most || Infinity);
     quantity.disabled = !canBuy;
-    if (canBuy && Number(quantity.value) > quantity.max) quantity.value = quantity.max;
+    if (canBuy && Number(quantity.value) > (availableQuantity ?? Infinity)) {
+      quantity.value = availableQuantity;
+    }
     const button = this.form.querySelector('button');
     if (button) {
       button.disabled = text !== 'Add to Cart';
@@ -91,8 +94,10 @@ export class AddToCart extends StockElement {
       }
       await Promise.all(promises);
       this.#tell(`${name} added to cart`, 'success');
-    } catch {
-      this.#tell('Failed to add item to cart', 'danger');
+    } catch (error) {
+      // Whoever takes the order may say why not: by a RangeError, in words for the shopper.
+      const reason = error instanceof RangeError ? error.message : 'Failed to add item to cart';
+      this.#tell(reason, 'danger');
     }
     this.#isAdding = false;
     this.update();

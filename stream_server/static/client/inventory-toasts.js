@@ -34,7 +34,9 @@ export class InventoryToasts extends StoreElement {
 
   /** Where the page shows the product's price: in which currency and language. @param {string} id */
   #elementOf(id) {
-    return document.querySelector(`[product-id=${JSON.stringify(id)}]`) ?? this;
+    const shown = `[product-id=${JSON.stringify(id)}]`;
+    const price = document.querySelector(`live-price${shown}, ${shown} live-price`);
+    return price ?? document.querySelector(shown) ?? this;
   }
 
   /** @param {string} text @param {string} [kind] @param {string} [key] of what it replaces */

@@ -60,8 +60,8 @@ function makeRow(line) {
   const update = (/** @type {Line} */ { quantity, most, name }) => {
     refresh();
     const stock = stockOf(line);
-    const left = stock?.availableQuantity ?? 100;
-    input.max = String(Math.min(left, most ?? left) || 1);
+    const left = stock?.availableQuantity ?? cart.LIMITS.units;
+    input.max = String(Math.min(left, most ?? left, cart.LIMITS.units) || 1);
     input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
     remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
     if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);

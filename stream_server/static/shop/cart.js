@@ -13,8 +13,13 @@ import * as storage from './storage.js';
 
 const KEY = 'shop-cart';
 const CHECKOUT = 'shop-checkout';
-const MOST_LINES = 100;
-const MOST_UNITS = 10_000;
+/** What one order may have without a token: of lines, of units of a line, and in all. */
+const { maxLines, maxUnits, maxCartUnits } = document.documentElement.dataset;
+export const LIMITS = {
+  lines: Number(maxLines) || 100,
+  units: Number(maxUnits) || 1000,
+  cartUnits: Number(maxCartUnits) || 2000,
+};
 
 const changes = new EventTarget();
 
@@ -63,8 +68,14 @@ export function add(line) {
   const there = all.find(same(line));
   const others = all.filter((each) => each.productId === line.productId);
   const sum = others.reduce((total, each) => total + each.quantity, line.quantity);
-  if (!isLine(line) || sum > (line.most ?? MOST_UNITS) || (!there && all.length >= MOST_LINES)) {
-    throw new RangeError('More than one order may have');
+  const inAll = all.reduce((total, each) => total + each.quantity, line.quantity);
+  const most = Math.min(line.most ?? LIMITS.units, LIMITS.units);
+  if (!isLine(line) || sum > most) throw new RangeError(`One order may have ${most} at most`);
+  if (!there && all.length >= LIMITS.lines) {
+    throw new RangeError(`One order may have ${LIMITS.lines} different products at most`);
+  }
+  if (inAll > LIMITS.cartUnits) {
+    throw new RangeError(`One order may have ${LIMITS.cartUnits} units at most in all`);
   }
   const before = lines();
   if (there) there.quantity += line.quantity;
@@ -77,7 +88,7 @@ export function add(line) {
 export function setQuantity(line, quantity) {
   const all = lines();
   const there = all.find(same(line));
-  if (there) there.quantity = Math.min(quantity, MOST_UNITS);
+  if (there) there.quantity = Math.min(quantity, LIMITS.units);
   keep(all.filter((each) => each.quantity > 0));
 }
 

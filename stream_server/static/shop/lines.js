@@ -24,9 +24,12 @@ export function make(tag, attributes = {}, ...content) {
   return element;
 }
 
-/** @param {number} cents */
-export const money = (cents) =>
-  new Intl.NumberFormat('en', { style: 'currency', currency: 'USD' }).format(cents / 100);
+const currency = document.documentElement.getAttribute('currency') ?? 'USD';
+const format = new Intl.NumberFormat('en', { style: 'currency', currency });
+const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
+
+/** As the server writes it. @param {number} amount in the currency's smallest unit */
+export const money = (amount) => format.format(amount / 10 ** digits);
 
 /** @type {(() => void)[]} */
 let unfollow = [];

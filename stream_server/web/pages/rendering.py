@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from decimal import Decimal
+from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
 
+from babel.numbers import format_currency, get_currency_precision, get_currency_symbol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +22,9 @@ from starlette.responses import Response
 
 from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
+from stream_server.inventory.catalogue import Facts
+from stream_server.settings import Settings
+from stream_server.web import inputs
 from stream_server.web.browser.files import ClientFiles
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.errors import explain
@@ -50,7 +55,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Pages:
     """The templates, and the files that they link, under the hash of their content."""
 
-    def __init__(self, client: ClientFiles) -> None:
+    def __init__(self, client: ClientFiles, settings: Settings) -> None:
         folder = files("stream_server") / "static" / "shop"
         # Relative, so that they need not know the prefix; by the hash, so that it is kept.
         of_client = f"'../../client/{client.hash}/".encode()
@@ -60,6 +65,7 @@ class Pages:
         }
         self.hash = _hash(self.files)
         self._client = client
+        self._settings = settings
         self._environment_at = lru_cache(maxsize=8)(self._made_environment)
 
     def _made_environment(self, prefix: str) -> Environment:
@@ -75,8 +81,11 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters.update(money=money)
+        environment.filters.update(money=partial(money, currency=self._settings.currency))
         environment.globals.update(
+            settings=self._settings,
+            max_lines=inputs.MAX_LINES,
+            most_units=self._most_units,
             link=linked(str),
             client=linked(self._client.url),
             client_modules=[
@@ -89,6 +98,11 @@ class Pages:
             message=rules.product_page_message,
         )
         return environment
+
+    def _most_units(self, facts: Facts) -> int:
+        """The most units of a product that one order may have, whatever is in stock."""
+        most = self._settings.max_units_per_line
+        return most if facts.max_per_order is None else min(most, facts.max_per_order)
 
     def url(self, name: str) -> str:
         """The path of a file in static/shop. Raises KeyError for one unknown."""
@@ -161,9 +175,13 @@ def compressed(
     return Response(body, status, headers, kind)
 
 
-def money(cents: int) -> str:
-    """Cents as `<live-price>` writes them in English."""
-    return f"${cents / 100:,.2f}"
+def money(amount: int, currency: str) -> str:
+    """An amount in a currency's smallest unit (cents, yen), as browsers write it in English."""
+    value = Decimal(amount).scaleb(-get_currency_precision(currency))
+    # CLDR sets a code of letters apart from the number; Babel does not know that pattern.
+    is_code = get_currency_symbol(currency, "en")[-1].isalpha()
+    pattern = "¤\N{NO-BREAK SPACE}#,##0.00" if is_code else None
+    return format_currency(value, currency, pattern, locale="en")
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:
