@@ -83,7 +83,9 @@ class Metrics:
         self.accept_failures = self._counter(
             "accept_failures", "Looks that found no file left to accept a connection with"
         )
-        self.relayed = self._counter("events_relayed", "Product changes published to streams")
+        self.published_changes = self._counter(
+            "published_changes", "Product changes published to streams"
+        )
         self.delivered = self._counter("deliveries", "Frames of changes written to streams")
         self.stalled = self._counter("stalled_streams", "Streams closed: the client read nothing")
         self.failed = Counter(

@@ -23,9 +23,9 @@ from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.cursor import Position, Snapshot, products_tag
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.openings import MOST_BYTES, Openings
-from stream_server.streaming.products import Change, Product, changed
-from stream_server.streaming.subscriber import PAGE, Subscriber, Waiter
-from stream_server.streaming.topics import Ids, Topic, Topics
+from stream_server.streaming.products import Change, Product, apply_change
+from stream_server.streaming.subscriber import PAGE, Ids, Subscriber, Topic, Waiter
+from stream_server.streaming.topics import Topics
 
 PING_SLOTS = 150
 _PAGE_BYTES = 65_536  # of products; the last one may pass it
@@ -48,18 +48,18 @@ class Encoder(Protocol):
         """The data of `product_status_changed`."""
 
 
-class Entry:
+class ProductEntry:
     """A product, its JSON and its tag once somebody asked for them, and when it may be published
     again. `id` is the one text of it that all who show it keep."""
 
-    __slots__ = ("id", "json", "product", "quiet_until", "tag")
+    __slots__ = ("id", "json", "not_before", "product", "tag")
 
     def __init__(self, product: Product) -> None:
         self.id = product.id
         self.product = product
         self.json: bytes | None = None
         self.tag: str | None = None
-        self.quiet_until = 0.0
+        self.not_before = 0.0
 
 
 @dataclass(slots=True)
@@ -95,12 +95,12 @@ class Hub:
         self.seen = Snapshot(1, 1)
         self.is_loaded = False
         self.is_live = False
-        self.turns = 0  # how often `is_live` has changed
-        self.history = 0  # how often a state was loaded that did not continue the one before
-        self.ended_history = 0  # streams from before this one have ended
-        self.entries: dict[str, Entry] = {}
+        self.live_changes = 0  # how often `is_live` has changed
+        self.generation = 0  # how often a state was loaded that did not continue the one before
+        self.ended_generation = 0  # streams from before this one have ended
+        self.entries: dict[str, ProductEntry] = {}
         self.pending: dict[str, Pending] = {}
-        self.slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
+        self.ping_slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
         self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and its backlog then
         self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
@@ -134,13 +134,13 @@ class Hub:
             for product in products.values():
                 self._take(product)
         else:
-            self.entries = {product.id: Entry(product) for product in products.values()}
+            self.entries = {product.id: ProductEntry(product) for product in products.values()}
             self.pending.clear()
             self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
             self._recent.fill((p.changed_xid, i) for i, p in products.items())
         if not continues:
-            self.history += 1
+            self.generation += 1
         self.revision += 1
         self._pages.clear()
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
@@ -150,7 +150,7 @@ class Hub:
         """Takes rows of the log, in order; `seen` when they are all that this snapshot adds."""
         for change in changes:
             entry = self.entries.get(change.product_id)
-            product = changed(entry.product if entry else None, change)
+            product = apply_change(entry.product if entry else None, change)
             if product is not None:
                 self._take(product)
         if seen is not None and seen != self.seen:
@@ -165,7 +165,7 @@ class Hub:
             self.is_live = is_live
             self.revision += 1
             self._pages.clear()
-            self.turns += 1
+            self.live_changes += 1
             self.on_change()
 
     def _take(self, product: Product) -> None:
@@ -176,7 +176,7 @@ class Hub:
             return
         self.revision += 1
         if entry is None:
-            entry = self.entries[product.id] = Entry(product)
+            entry = self.entries[product.id] = ProductEntry(product)
             if self._sorted_ids is not None:
                 insort(self._sorted_ids, entry.id)
         else:
@@ -185,7 +185,7 @@ class Hub:
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
         if product.id not in self.pending and self.topics.is_watched(product.id):
-            due = max(self.clock(), entry.quiet_until)
+            due = max(self.clock(), entry.not_before)
             self.pending[product.id] = Pending(
                 before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
             )
@@ -219,10 +219,10 @@ class Hub:
             self._sorted_ids = sorted(self.entries)
         return self._sorted_ids
 
-    def end_history(self, history: int) -> None:
-        """The streams from before this history have ended."""
+    def end_generation(self, generation: int) -> None:
+        """The streams from before this generation have ended."""
         self.revision += 1
-        self.ended_history = history
+        self.ended_generation = generation
 
     # Positions
 
@@ -254,14 +254,14 @@ class Hub:
         """They were sent to everybody: now they are quiet for a while."""
         self.revision += 1
         self._publishing_from = None
-        quiet_until = self.clock() + self.conflate
+        not_before = self.clock() + self.conflate
         for product_id in product_ids:
             entry = self.entries.get(product_id)
             if entry is not None:
-                entry.quiet_until = quiet_until
+                entry.not_before = not_before
                 pending = self.pending.get(product_id)
                 if pending is not None:
-                    pending.due = max(pending.due, quiet_until)
+                    pending.due = max(pending.due, not_before)
 
     def _seen_and_published(self) -> Snapshot:
         for oldest in self.pending.values():
@@ -291,7 +291,7 @@ class Hub:
 
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         subscriber.slot = next(self._next_slot) % PING_SLOTS
-        self.slots[subscriber.slot].add(subscriber)
+        self.ping_slots[subscriber.slot].add(subscriber)
         subscriber.pings_left = self.longest_life()
         self.open_streams[topic.kind] += 1
         if subscriber.is_full:
@@ -300,6 +300,10 @@ class Hub:
             self._open(subscriber, topic, last_event_id)
         else:
             self.held[subscriber] = last_event_id
+
+    def is_held(self, subscriber: Subscriber) -> bool:
+        """Whether the stream waits for the first state."""
+        return subscriber in self.held
 
     def start_held(self, subscriber: Subscriber) -> bool:
         """Starts a stream that was held. False if it is of one product that is not there: it had
@@ -334,11 +338,11 @@ class Hub:
         if topic is None:
             return
         subscriber.topic = None
-        subscriber.owed = set()  # so that nothing is sent to it any more
+        subscriber.behind = set()  # so that nothing is sent to it any more
         self.stalls.pop(subscriber, None)
         self.held.pop(subscriber, None)
         if subscriber.is_stream:
-            self.slots[subscriber.slot].discard(subscriber)
+            self.ping_slots[subscriber.slot].discard(subscriber)
             self.open_streams[topic.kind] -= 1
         if subscriber.place is not None:
             subscriber.place.leave()
@@ -366,7 +370,7 @@ class Hub:
 
     def streams(self) -> list[Subscriber]:
         """Every open stream."""
-        return [subscriber for slot in self.slots for subscriber in slot]
+        return [subscriber for slot in self.ping_slots for subscriber in slot]
 
     @contextmanager
     def waiting(self, product_id: str) -> Iterator[asyncio.Event]:
@@ -511,7 +515,7 @@ class Hub:
     def _given_position(self, of: Ids) -> str | None:
         # Until the streams of an old history have ended, nobody is given a position: theirs would
         # cover what they still have from it.
-        if self.history != self.ended_history:
+        if self.generation != self.ended_generation:
             return None
         return f"{self.position()}.{products_tag(of)}"
 

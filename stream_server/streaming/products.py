@@ -87,7 +87,7 @@ class Change:
     low_stock_threshold: int
 
 
-def changed(product: Product | None, change: Change) -> Product | None:
+def apply_change(product: Product | None, change: Change) -> Product | None:
     """The product after a change, or the same object where the change is not newer.
 
     None only for a change of a variant whose product is not known: a log is read in order, so

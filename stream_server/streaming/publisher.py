@@ -19,8 +19,7 @@ from stream_server.metrics import Metrics
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
 from stream_server.streaming.hub import PING_SLOTS, Hub, Pending
-from stream_server.streaming.subscriber import Subscriber
-from stream_server.streaming.topics import Topic
+from stream_server.streaming.subscriber import Subscriber, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Publisher:
         self._now = now
         self._rng = rng or random.Random()
         self._wake = asyncio.Event()
-        self._told_turns = 0
+        self._told_live_changes = 0
         self._in_turn = 0  # writes in this turn of the loop
         hub.on_change = self._wake.set
         hub.longest_life = self._longest_life
@@ -62,11 +61,11 @@ class Publisher:
         """Publishes changes as they fall due, for ever."""
         while True:
             self._wake.clear()
-            history = self._hub.history
-            if history != self._hub.ended_history:
+            generation = self._hub.generation
+            if generation != self._hub.ended_generation:
                 await self.end_streams(seconds=1.0)
-                self._hub.end_history(history)
-            if self._hub.turns != self._told_turns:
+                self._hub.end_generation(generation)
+            if self._hub.live_changes != self._told_live_changes:
                 await self._tell_live()
             if self._hub.held and self._hub.is_loaded:
                 await self._start_held()
@@ -83,7 +82,7 @@ class Publisher:
         pause = self._ping / PING_SLOTS
         at = loop.time()
         while True:
-            for slot in self._hub.slots:
+            for slot in self._hub.ping_slots:
                 at = max(at + pause, loop.time() - self._ping)
                 await asyncio.sleep(at - loop.time())
                 self._abort_stalled()
@@ -127,7 +126,7 @@ class Publisher:
 
     async def _publish(self, product_ids: Sequence[str]) -> None:
         hub = self._hub
-        history = hub.history
+        generation = hub.generation
         taken = hub.begin_publishing(product_ids)
         try:
             events = self._encode(taken)
@@ -137,7 +136,7 @@ class Publisher:
                 delivered += await self._write_all(subscribers, make.frame(shown), shown)
             self._measure(delivered, [taken[product_id].changed_at for product_id in events])
         except Exception:
-            if hub.history == history:
+            if hub.generation == generation:
                 hub.put_back(taken)
             raise
         finally:
@@ -186,8 +185,8 @@ class Publisher:
             start += len(part)
             self._in_turn += len(part)
             for subscriber in part:
-                if subscriber.owed is not None:
-                    subscriber.owe(product_ids)
+                if subscriber.behind is not None:
+                    subscriber.fall_behind(product_ids)
                     continue
                 try:
                     subscriber.send(frame)
@@ -201,7 +200,7 @@ class Publisher:
 
     async def _tell_live(self) -> None:
         # Counted, not compared: who joined between two turns was told the one in its snapshot.
-        self._told_turns = self._hub.turns
+        self._told_live_changes = self._hub.live_changes
         frame = Frame(frames.event("source", frames.to_json({"live": self._hub.is_live})))
         told = [each for each in self._hub.streams() if each not in self._hub.held]
         await self._write_all(told, frame)
@@ -233,7 +232,7 @@ class Publisher:
         now = self._now()
         self._metrics.delivered.inc(delivered)
         for at in changed_at:
-            self._metrics.relayed.inc()
+            self._metrics.published_changes.inc()
             self._metrics.lag.observe(max(0.0, now - at))
 
     def _longest_life(self) -> int:

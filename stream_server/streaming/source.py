@@ -23,7 +23,6 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -35,7 +34,8 @@ from stream_server.errors import DatabaseUnavailable
 from stream_server.metrics import Metrics
 from stream_server.streaming.cursor import Snapshot
 from stream_server.streaming.hub import Hub
-from stream_server.streaming.products import NO_VARIANTS, Change, Product, Variant
+from stream_server.streaming.products import Change, Variant
+from stream_server.streaming.rows import change_of, product_of, variant_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -216,12 +216,12 @@ class Source:
             async for each in connection.cursor(
                 self._read_variants, prefetch=_PAGE, timeout=_LOAD_SECONDS
             ):
-                variants[each["product_id"]][each["id"]] = _variant(each)
+                variants[each["product_id"]][each["id"]] = variant_of(each)
             products = {}
             async for each in connection.cursor(
                 self._read_products, prefetch=_PAGE, timeout=_LOAD_SECONDS
             ):
-                products[each["id"]] = _product(each, variants.get(each["id"]), seen)
+                products[each["id"]] = product_of(each, variants.get(each["id"]), seen)
         self._floor = floor
         self._hub.load(self._epoch(row["history"]), seen, products)
 
@@ -321,7 +321,7 @@ class Source:
         seen_before = str(self._hub.seen)
         rows = await connection.fetch(self._read_log, seen_before, _PAGE + 1, self._floor)
         seen, epoch = Snapshot.parse(rows[0]["seen"]), self._epoch(rows[0]["history"])
-        changes = [_change(row) for row in rows if row["id"] is not None]
+        changes = [change_of(row) for row in rows if row["id"] is not None]
         if epoch != self._hub.epoch or seen.xmax < self._hub.seen.xmax:
             logger.warning("The database has another history than before; reading it anew")
             self._hub.set_live(False)  # what it shows may never have happened
@@ -343,7 +343,7 @@ class Source:
             rows = await connection.fetch(
                 self._read_log_page, since, str(until), str(xid), log_id, _PAGE, self._floor
             )
-            changes += map(_change, rows)
+            changes += map(change_of, rows)
             if len(rows) < _PAGE:
                 await self._apply_slowly(changes, until)
                 return True
@@ -395,57 +395,3 @@ async def _refuse_unlogged(connection: Connection) -> None:
 def _epoch_of(lineage: str, history: str | None) -> str:
     """The history as clients see it, the same in every process on this database."""
     return hashlib.sha256(f"{lineage}/{history}".encode()).hexdigest()[:12]
-
-
-def _change(row: asyncpg.Record) -> Change:
-    return Change(
-        log_id=row["id"],
-        product_id=row["product_id"],
-        variant_id=row["variant_id"],
-        version=row["version"],
-        xid=row["xid"],
-        changed_at=row["created_at"],
-        name=row["name_after"],
-        status=row["status_after"],
-        price=row["price_after"],
-        max_quantity=row["max_after"],
-        sold_quantity=row["sold_after"],
-        reserved_quantity=row["reserved_after"],
-        low_stock_threshold=row["threshold_after"],
-    )
-
-
-def _variant(row: asyncpg.Record) -> Variant:
-    return Variant(
-        id=row["id"],
-        name=row["variant_value"],
-        status=row["status"],
-        price=row["price"],
-        max_quantity=row["max_quantity"],
-        sold_quantity=row["sold_quantity"],
-        reserved_quantity=row["reserved_quantity"],
-        low_stock_threshold=row["low_stock_threshold"],
-        version=row["version"],
-    )
-
-
-def _product(row: asyncpg.Record, variants: dict[str, Variant] | None, seen: Snapshot) -> Product:
-    """`seen` is the snapshot in which the row was read. If it does not see the number of the row's
-    last change, that is another cluster's, from a dump: it counts as old."""
-    changed_xid = row["changed_xid"]
-    return Product(
-        id=row["id"],
-        name=row["name"],
-        status=row["status"],
-        price=row["base_price"],
-        max_quantity=row["max_quantity"],
-        sold_quantity=row["sold_quantity"],
-        reserved_quantity=row["reserved_quantity"],
-        low_stock_threshold=row["low_stock_threshold"],
-        version=row["version"],
-        row_version=row["version"],
-        changed_xid=changed_xid if seen.sees(changed_xid) else 0,
-        updated_at=row["updated_at"],
-        published=row["published"],
-        variants=MappingProxyType(variants) if variants else NO_VARIANTS,
-    )

@@ -11,18 +11,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Protocol
 
+from stream_server.streaming.catalogue import Page
 from stream_server.streaming.frames import Frame
-
-if TYPE_CHECKING:
-    from stream_server.streaming.hub import Hub
-    from stream_server.streaming.topics import Topic
 
 logger = logging.getLogger(__name__)
 
 PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
+
+
+Ids = tuple[str, ...] | None  # of products, sorted, each once; None: the whole catalogue
+
+
+class Topic:
+    """A set of products that is watched, and its subscribers."""
+
+    __slots__ = ("ids", "subscribers")
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids
+        self.subscribers: set[Subscriber] = set()
+
+    @property
+    def kind(self) -> str:
+        """As metrics call it."""
+        return "catalogue" if self.ids is None else "product" if len(self.ids) == 1 else "batch"
+
+
+class Registry(Protocol):
+    """Where a subscriber is registered: the hub, as far as a subscriber knows it."""
+
+    @property
+    def on_failure(self) -> Callable[[], None]:
+        """Is called when a stream has failed."""
+
+    def is_held(self, subscriber: Subscriber) -> bool:
+        """Whether the stream waits for the first state."""
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Forgets a subscriber; harmless when it is forgotten already."""
+
+    def stalled(self, subscriber: Subscriber) -> None:
+        """Its socket is full since now."""
+
+    def recovered(self, subscriber: Subscriber) -> None:
+        """Its socket has drained."""
+
+    def page_of(self, ids: Iterable[str]) -> list[str]:
+        """The first of these products, as many as one event should hold."""
+
+    def snapshot_frame(self, ids: Iterable[str], *, is_last: bool, of: Ids) -> Frame:
+        """A `snapshot` event of these products."""
+
+    def catalogue_page(self, after: str) -> Page:
+        """The public products that follow this id, as many as one event should hold."""
+
+    def last_page(self, page: Page) -> Frame:
+        """The frame of a page for a stream that is up to date with it."""
 
 
 class Place(Protocol):
@@ -35,19 +82,19 @@ class Place(Protocol):
 class Subscriber:
     """Base of the ways to write: a connection, an ASGI response, a waiting poll.
 
-    `owed` is None while the subscriber is up to date, so that a frame may be sent to it as it
+    `behind` is None while the subscriber is up to date, so that a frame may be sent to it as it
     comes; otherwise the ids whose newest state it still has to get. While it goes through the
-    whole catalogue, page by page, all that follows `cursor` is owed, too.
+    whole catalogue, page by page, all that follows `cursor` is behind, too.
     """
 
-    __slots__ = ("cursor", "hub", "is_full", "owed", "pings_left", "place", "slot", "topic")
+    __slots__ = ("behind", "cursor", "hub", "is_full", "pings_left", "place", "slot", "topic")
 
     is_stream: ClassVar[bool] = True
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Registry) -> None:
         self.hub = hub
         self.topic: Topic | None = None
-        self.owed: set[str] | None = None
+        self.behind: set[str] | None = None
         self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
@@ -85,68 +132,70 @@ class Subscriber:
             logger.exception("It could not be closed")
         self.hub.unsubscribe(self)
 
-    def open(self, owed: Iterable[str]) -> None:
+    def open(self, behind: Iterable[str]) -> None:
         """Starts the stream with what it owes itself."""
-        self.owed = set(owed)
-        self._pay()
+        self.behind = set(behind)
+        self._catch_up()
 
     def open_catalogue(self) -> None:
         """Starts the stream with all that there is."""
-        self.owed = set()
+        self.behind = set()
         self.cursor = ""
-        self._pay()
+        self._catch_up()
 
-    def owe(self, product_ids: Iterable[str]) -> None:
+    def fall_behind(self, product_ids: Iterable[str]) -> None:
         """These have changed, while it is not up to date."""
-        assert self.owed is not None
+        assert self.behind is not None
         cursor = self.cursor
-        self.owed.update(product_ids if cursor is None else (i for i in product_ids if i <= cursor))
+        self.behind.update(
+            product_ids if cursor is None else (i for i in product_ids if i <= cursor)
+        )
 
     def pause(self) -> None:
         """The socket is full: remember instead of writing."""
         self.is_full = True
-        if self.owed is None:
-            self.owed = set()
+        if self.behind is None:
+            self.behind = set()
         if self.topic is not None:
             self.hub.stalled(self)
 
     def resume(self) -> None:
-        """The socket has drained: pay what is owed."""
+        """The socket has drained: pay what is behind."""
         self.is_full = False
         self.hub.recovered(self)
-        if self in self.hub.held:
-            self.owed = None  # there is no state yet to be paid, but pings
+        if self.hub.is_held(self):
+            self.behind = None  # there is no state yet to be paid, but pings
         else:
-            self._pay()
+            self._catch_up()
 
-    def _pay(self) -> None:
-        if self.owed is None or self.is_full or self.topic is None:
+    def _catch_up(self) -> None:
+        if self.behind is None or self.is_full or self.topic is None:
             return
         try:
             self.write(self._next_page())
         except Exception as error:  # noqa: BLE001  # it is logged there
             self.fail(error)
             return
-        if self.owed is not None:
-            asyncio.get_running_loop().call_soon(self._pay)
+        if self.behind is not None:
+            asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _next_page(self) -> Frame:
-        """Takes from what is owed; nothing is any more after the last page."""
-        owed = self.owed
-        assert owed is not None
+        """Takes from what is behind; nothing is any more after the last page."""
+        behind = self.behind
+        assert behind is not None
         if self.cursor is not None:
             page = self.hub.catalogue_page(self.cursor)
             self.cursor = page.last
-            if page.last is not None or owed:
+            if page.last is not None or behind:
                 return page.frame
-            self.owed = None
+            self.behind = None
             return self.hub.last_page(page)
-        ids = self.hub.page_of(owed)
-        owed.difference_update(ids)
-        if not owed:
-            self.owed = None
+        ids = self.hub.page_of(behind)
+        behind.difference_update(ids)
+        if not behind:
+            self.behind = None
         assert self.topic is not None  # it is registered
-        return self.hub.snapshot_frame(ids, is_last=not owed, of=self.topic.ids)
+        return self.hub.snapshot_frame(ids, is_last=not behind, of=self.topic.ids)
 
 
 class Waiter(Subscriber):
@@ -156,7 +205,7 @@ class Waiter(Subscriber):
 
     is_stream = False
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Registry) -> None:
         super().__init__(hub)
         self.changed = asyncio.Event()
 

@@ -7,27 +7,9 @@ two kilobytes for two dozen members.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from stream_server.streaming.subscriber import Ids, Subscriber, Topic
 
-if TYPE_CHECKING:
-    from stream_server.streaming.subscriber import Subscriber
-
-Ids = tuple[str, ...] | None  # sorted, each once; None: the whole catalogue
-
-
-class Topic:
-    """A set of products that is watched, and its subscribers."""
-
-    __slots__ = ("ids", "subscribers")
-
-    def __init__(self, ids: Ids) -> None:
-        self.ids = ids
-        self.subscribers: set[Subscriber] = set()
-
-    @property
-    def kind(self) -> str:
-        """As metrics call it."""
-        return "catalogue" if self.ids is None else "product" if len(self.ids) == 1 else "batch"
+__all__ = ["Topics"]
 
 
 class _Watchers(list[Topic]):

@@ -26,7 +26,8 @@ from stream_server.settings import Settings
 from stream_server.streaming.cursor import Snapshot
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product, Variant
-from stream_server.streaming.source import Source, _product, _variant
+from stream_server.streaming.rows import product_of, variant_of
+from stream_server.streaming.source import Source
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -220,9 +221,9 @@ async def products_in(connection: Connection) -> dict[str, Product]:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         seen = Snapshot.parse(await connection.fetchval("select pg_current_snapshot()::text"))
         for row in await connection.fetch(query("source/read_variants")):
-            variants.setdefault(row["product_id"], {})[row["id"]] = _variant(row)
+            variants.setdefault(row["product_id"], {})[row["id"]] = variant_of(row)
         return {
-            row["id"]: _product(row, variants.get(row["id"]), seen)
+            row["id"]: product_of(row, variants.get(row["id"]), seen)
             for row in await connection.fetch(query("source/read_products"))
         }
 

@@ -276,7 +276,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
                 after, _ = tracemalloc.get_traced_memory()
                 tracemalloc.stop()
             assert subscriber.is_full
-            assert subscriber.owed == set(ids)
+            assert subscriber.behind == set(ids)
             assert kept_for(subscriber) < 100_000
             # 10,000 events are three megabytes. asyncpg keeps 2,000 empty records of each width.
             assert after - before < 1_000_000
@@ -287,7 +287,7 @@ async def test_a_client_that_reads_nothing_costs_nothing_and_then_gets_the_newes
                 while len(re.findall(newest, slow.received[-60_000:])) < 50:
                     slow.received += await slow.reader.read(65536)
             await until(lambda: not server.hub.stalls)
-            assert not subscriber.owed
+            assert not subscriber.behind
             await sell(connection, "unit-00049", 2)
             await slow.read_until(b'"soldQuantity":%d' % (number + 2))
             await server.app.state.drain()
@@ -335,7 +335,7 @@ async def test_a_frame_sent_in_the_turn_of_the_handover_follows_the_snapshot(
 
     def and_publish(self: Hub, subscriber: Subscriber, *args: Any) -> None:
         subscribe(self, subscriber, *args)
-        if subscriber.owed is None:
+        if subscriber.behind is None:
             subscriber.send(Frame(event("ping", b'{"time":0}')))
         else:
             assert subscriber.is_full
@@ -547,7 +547,7 @@ async def test_thousands_of_streams_leave_nothing_behind(
     hub = stock.hub
     assert not hub.topics
     assert not hub.stalls
-    assert not any(hub.slots)
+    assert not any(hub.ping_slots)
     assert stock.metric("loop_failures_total", loop="publisher") == 0
     assert [each for each in caplog.records if each.levelname in ("ERROR", "WARNING")] == []
 

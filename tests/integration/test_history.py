@@ -144,7 +144,7 @@ class Shop:
             assert self.said_live == [numbers] * len(self.said_live)
             await server.published(connection)
             await assert_complete(server.hub, connection)
-            assert server.hub.ended_history == server.hub.history
+            assert server.hub.ended_generation == server.hub.generation
             polled = (await client.get("/api/inventory")).json()
             assert "stale" not in polled
             assert {p["productId"]: p["soldQuantity"] for p in polled["data"]} == {

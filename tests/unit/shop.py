@@ -10,7 +10,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from stream_server.streaming.cursor import Snapshot
-from stream_server.streaming.products import Change, Product, changed
+from stream_server.streaming.products import Change, Product, apply_change
 from stream_server.web.product_json import product_data
 
 JSON = dict[str, Any]
@@ -46,7 +46,7 @@ def after(changes: Iterable[Change]) -> dict[str, Product]:
     """The products after some changes, in the order given."""
     products: dict[str, Product] = {}
     for change in changes:
-        product = changed(products.get(change.product_id), change)
+        product = apply_change(products.get(change.product_id), change)
         if product is not None:
             products[change.product_id] = product
     return products

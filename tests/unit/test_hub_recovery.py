@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from typing import Any
+from typing import Any, cast
 
 import hypothesis.strategies as st
 import pytest
@@ -306,8 +306,8 @@ class Recovery(RuleBasedStateMachine):
     def memory_is_bounded_by_what_is_shown(self) -> None:
         for visitor in getattr(self, "everybody", ()):
             socket = visitor.socket
-            if socket is not None and socket.owed is not None:
-                assert len(socket.owed) <= len(PRODUCTS)
+            if socket is not None and socket.behind is not None:
+                assert len(socket.behind) <= len(PRODUCTS)
 
     def teardown(self) -> None:
         if not hasattr(self, "database"):
@@ -348,12 +348,12 @@ class Recovery(RuleBasedStateMachine):
 
     def check(self, visitor: Visitor) -> None:
         assert visitor.socket is not None
-        assert visitor.socket.owed is None
+        assert visitor.socket.behind is None
         assert not visitor.socket.has_ended
         for page in visitor.pages:
             assert page.products == self.database.public(visitor.ids)
             assert page.live is True
-        own = visitor.socket.hub
+        own = cast(Hub, visitor.socket.hub)
         assert not own.pending
         assert not own.stalls
         for process in self.processes:

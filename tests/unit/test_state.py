@@ -5,7 +5,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from hypothesis import given
 
-from stream_server.streaming.products import Change, changed
+from stream_server.streaming.products import Change, apply_change
 from tests.unit.shop import after, row
 
 RED = st.sampled_from([None, None, "red", "blue"])
@@ -44,7 +44,7 @@ def test_a_change_that_comes_again_changes_nothing(
     """Also one that a newer state has overtaken: the same object comes out."""
     product = after(history)["p"]
     again = data.draw(st.sampled_from(history))
-    assert changed(product, again) is product
+    assert apply_change(product, again) is product
 
 
 @given(histories())
@@ -61,13 +61,13 @@ def test_the_newest_change_says_version_transaction_and_time(history: list[Chang
 
 
 def test_a_variant_of_an_unknown_product_is_not_a_product() -> None:
-    assert changed(None, row("p", 2, variant="red")) is None
+    assert apply_change(None, row("p", 2, variant="red")) is None
 
 
 def test_a_state_that_others_hold_is_never_changed() -> None:
     before = after([row("p", 1), row("p", 2, variant="red")])["p"]
     variants = dict(before.variants)
-    later = changed(before, row("p", 3, variant="blue"))
+    later = apply_change(before, row("p", 3, variant="blue"))
     assert later is not None
     assert later.variants.keys() == {"red", "blue"}
     assert before.variants == variants

@@ -126,7 +126,7 @@ def test_a_page_of_products_with_many_variants_opens_in_several_events() -> None
         for number in range(100)
     ]
     hub.load("bbbb", Snapshot(300, 300), after(changes))
-    hub.end_history(hub.history)
+    hub.end_generation(hub.generation)
     loop = VirtualLoop()
     reader = Reader(hub)
     reader.frames = []
@@ -154,7 +154,7 @@ def test_catalogue_streams_share_pages_and_the_position() -> None:
     readers = [Reader(hub) for _ in range(5)]
     run(loop, hub, readers)
     assert len({reader.bytes for reader in readers}) == 1
-    assert all(reader.owed is None and reader.cursor is None for reader in readers)
+    assert all(reader.behind is None and reader.cursor is None for reader in readers)
     assert readers[0].bytes > sum(len(hub.json(each)) for each in hub.entries)
     assert 0 < hub._pages._bytes <= 4_194_304
     for reader in readers:
