@@ -20,7 +20,7 @@
     ├── IdempotencyKeyReused     another request had this key
     ├── WebhookRejected          an event that the provider did not sign just now
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
-    ├── ImportNotFound            no import has this id
+    ├── ImportNotFound           no import has this id
     ├── AlertNotFound            no alert has this id
     └── DatabaseError
         ├── DatabaseUnavailable  Postgres does not answer, or refuses us
@@ -34,8 +34,8 @@
             ├── MigrationFailed  Postgres refused a file, which counts as not applied
             └── MigrationLocked  another migration holds the lock for too long
 
-`app.py` maps a class to a status. `code` is part of the API and never changes; `message` is for
-people; `details` is for programs and is sent as it is, so it must be JSON and hold no secret.
+`web/errors.py` maps a class to a status. `code` is part of the API and never changes; `message` is
+for people; `details` is for programs and is sent as it is, so it must be JSON and hold no secret.
 """
 
 from collections.abc import Mapping, Sequence

@@ -106,11 +106,17 @@ def test_each_function_has_one_file_of_its_name_in_a_folder() -> None:
     assert sorted(names) == sorted({path.name for path in sql_folder().glob("functions/*/*.sql")})
 
 
+def test_the_readme_names_every_function() -> None:
+    functions = {path.stem for path in sql_folder().glob("functions/*/*.sql")}
+    table = README.split("## What may be called")[1].split("## Refusals")[0]
+    assert functions - set(re.findall(r"`(\w+)`", table)) == set()
+
+
 def test_the_readme_names_every_refusal_and_only_functions_that_there_are() -> None:
     functions = {path.stem for path in sql_folder().glob("functions/*/*.sql")}
     sql = "".join(path.read_text() for path in sql_folder().glob("functions/*/*.sql"))
     assert set(re.findall(r"\bSS\d{3}\b", README)) == set(re.findall(r"'(SS\d{3})'", sql))
-    table = README.split("## What may be called")[1].split("## Refusals")[0]
+    table = README.split("## What may be called")[1].split("All others")[0]
     named = set(re.findall(r"`(\w+)`", table))
     assert named <= functions
     callable_ones = {
