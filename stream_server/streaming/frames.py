@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 LAST_CHUNK = b"0\r\n\r\n"
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-# One for all frames: a full flush takes it back to where it began. Level 1 is three times as fast as
-# 6 and packs repetitions nearly as well; a small hash table (memLevel 4) is cleared in half the time
-# and packs as well.
+# One for all frames: a full flush takes it back to where it began. Level 1 is three times as fast
+# as 6 and packs repetitions nearly as well. A small hash table (memLevel 4) packs as well, too, and
+# is cleared in half the time.
 _deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 4)
 
 
