@@ -66,7 +66,12 @@ class ProductEntry:
 class Pending:
     """A product that changed and was not published yet: how the public knew it, the snapshot
     before the change, when it changed (seconds since 1970), when it may go out (`clock`), its place
-    in the order of changes, how often it could not be published."""
+    in the order of changes, how often it could not be published.
+
+    A client that comes from another process may know the product as it was in between. So of these
+    states it keeps which variants differed, whether the product was public in any of them, and
+    whether it was hidden in any.
+    """
 
     before: Product | None
     seen_before: Snapshot
@@ -74,6 +79,9 @@ class Pending:
     due: float
     number: int
     failures: int = 0
+    differed: frozenset[str] = frozenset()
+    was_public: bool = False
+    was_hidden: bool = False
 
 
 class Hub:
@@ -184,11 +192,33 @@ class Hub:
             entry.json = entry.tag = None
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
-        if product.id not in self.pending and self.topics.is_watched(product.id):
+        pending = self.pending.get(product.id)
+        if pending is not None:
+            self._pass_by(pending, before, product)
+        elif self.topics.is_watched(product.id):
             due = max(self.clock(), entry.not_before)
             self.pending[product.id] = Pending(
                 before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
             )
+
+    def _pass_by(self, pending: Pending, passed: Product | None, product: Product) -> None:
+        """Notes a state that is over before it was published."""
+        pending.differed |= self._differing(pending.before, passed)
+        pending.differed |= self._differing(passed, product)
+        if passed is not None and passed.is_public:
+            pending.was_public = True
+        else:
+            pending.was_hidden = True
+
+    def _differing(self, before: Product | None, after: Product | None) -> frozenset[str]:
+        """The variants that the public sees otherwise, or only before or after."""
+        if not ((before and before.variants) or (after and after.variants)):
+            return frozenset()  # as most often, so that it is worth its lines
+        old, new = (
+            self.encoder.variants(each) if each is not None and each.is_public else {}
+            for each in (before, after)
+        )
+        return frozenset(i for i in {**old, **new} if old.get(i) != new.get(i))
 
     # Reading
 
@@ -240,8 +270,13 @@ class Hub:
 
     def put_back(self, taken: Mapping[str, Pending]) -> None:
         """They could not be published; later they may be. Meanwhile no position passes them."""
-        for pending in taken.values():
+        for product_id, pending in taken.items():
             pending.failures += 1
+            if (newer := self.pending.get(product_id)) is not None:
+                self._pass_by(pending, newer.before, self.entries[product_id].product)
+                pending.differed |= newer.differed
+                pending.was_public |= newer.was_public
+                pending.was_hidden |= newer.was_hidden
             pending.due = self.clock() + min(_LONGEST_RETRY, 0.5 * 2**pending.failures)
         everything = {**self.pending, **taken}.items()
         self.pending = dict(sorted(everything, key=lambda item: item[1].number))
@@ -361,7 +396,8 @@ class Hub:
         return position
 
     def is_ahead(self, last_event_id: str) -> bool:
-        """Whether it is of this history, but of a reader that has seen more than this hub."""
+        """Whether the position has this hub's epoch but is ahead of it: the client comes from
+        another process."""
         try:
             position = Position.parse(last_event_id)
         except ValueError:
@@ -527,21 +563,21 @@ class Hub:
         """
         return Frame(frames.event("reset", b"{}", position="", retry_ms=self.retry_ms))
 
-    def change_events(self, before: Product | None, after: Product) -> bytes:
+    def change_events(self, pending: Pending, after: Product) -> bytes:
         """What the public is told of a change: a status that differs, each variant that looks
         different, and the product. Nothing if it neither was nor is public."""
+        before = pending.before
         was_public = before is not None and before.is_public
         if not after.is_public:
-            return self._status_event(after) if was_public else b""
+            return self._status_event(after) if was_public or pending.was_public else b""
         events = []
         if before is not None and before.status != after.status:
             events.append(self._status_event(after))
-        old = self.encoder.variants(before) if before is not None and was_public else {}
-        new = self.encoder.variants(after)
+        known = before if was_public and not pending.was_hidden else None
+        variants = self._differing(known, after) | pending.differed
         events += [
             frames.event("inventory_updated", self.encoder.update(after, variant_id))
-            for variant_id in {**old, **new}
-            if old.get(variant_id) != new.get(variant_id)
+            for variant_id in sorted(variants)
         ]
         events.append(frames.event("inventory_updated", self.encoder.update(after, None)))
         return b"".join(events)

@@ -148,7 +148,7 @@ class Publisher:
         events: dict[str, bytes] = {}
         for product_id, pending in taken.items():
             try:
-                told = hub.change_events(pending.before, hub.entries[product_id].product)
+                told = hub.change_events(pending, hub.entries[product_id].product)
             except Exception:
                 self._metrics.failed.labels("product").inc()
                 logger.exception("Product %r cannot be published; trying again", product_id)

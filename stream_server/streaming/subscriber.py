@@ -1,10 +1,9 @@
 """A subscriber: what one stream shows, and what it still has to get.
 
-A subscriber is not a queue. Its life: it is registered in its topic, owes itself the state of
-every product there, and pays that in `snapshot` pages; then it is up to date and each frame is
-written as it comes. When its socket is full, it only remembers which products changed; when the
-socket has drained, it is paid their newest state in snapshot pages again. So its memory is
-bounded by what it shows, however slow it is.
+A subscriber is not a queue. It joins its topic, starts behind on every product there, and catches
+up in pages of `snapshot`; then it is up to date, and each frame is written as it comes. When its
+socket is full, it only remembers which products changed. When the socket has drained, it catches up
+with their newest state. So its memory is bounded by what it shows, however slow its client is.
 """
 
 from __future__ import annotations

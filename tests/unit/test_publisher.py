@@ -513,3 +513,27 @@ def test_a_held_stream_whose_socket_was_full_gets_pings_and_then_its_snapshot() 
     assert client.got[-1][1].event == "snapshot"
     assert client.got[-1][1].id.startswith(shop.hub.position())
     shop.loop.finish()
+
+
+def test_a_client_that_knows_a_state_in_between_is_told_of_each_variant_that_differs(
+    shop: Shop,
+) -> None:
+    """It comes from another process, which was faster. Here the product's first change waits, and
+    the next one takes its variant back to what was published: nothing seems to differ."""
+    xid = shop.database.begin()
+    shop.database.write(xid, "p0", "red", max_quantity=1000, sold_quantity=0)
+    shop.database.end(xid, commit=True)
+    shop.hub.apply(shop.database.since(shop.hub.seen), shop.database.snapshot())
+    shop.open("p0")  # so that somebody watches it
+    shop.change("p0", sold=1)
+    shop.loop.step(3)
+    shop.change("p0", sold=400)  # waits: the variant has 600 now, as the product has
+    other = Position("aaaa", shop.database.snapshot())
+    client = Client(shop.hub)
+    with shop.loop.entered():
+        shop.hub.subscribe(client, frozenset(["p0"]), str(other))
+    shop.loop.step(3)
+    shop.change("p0", sold=1)
+    shop.loop.advance(1.0)
+    told = {data["variantId"]: data["availableQuantity"] for _, data in client.updates("p0")}
+    assert told == {None: 999, "red": 999}
