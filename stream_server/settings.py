@@ -207,34 +207,41 @@ class Settings(BaseSettings):
 
     database_url: PostgresURL = Field(
         SecretStr(""),
-        description="Postgres, as `postgresql://user:password@host:5432/shop`. "
-        "Empty: an embedded one of its own under `--data-dir`",
+        description="URL of Postgres, as `postgresql://user:password@host:5432/shop`. Empty: an "
+        "embedded Postgres under `--data-dir`",
     )
     listen_database_url: PostgresURL = Field(
         SecretStr(""),
-        description="Straight to Postgres, to LISTEN and to migrate, if `DATABASE_URL` leads "
-        "through a pooler such as PgBouncer. Empty: `DATABASE_URL`",
+        description="URL that leads straight to Postgres, for LISTEN and `migrate`, where "
+        "`DATABASE_URL` leads through a pooler such as PgBouncer. Empty: "
+        "`DATABASE_URL`",
     )
     database_schema: str = Field(
         "",
         max_length=63,
-        description="The schema that all our tables lie in; `migrate` makes it. "
-        "Empty: the URL's option `schema`, else `public`",
+        description="Schema of all our tables; `migrate` makes it. Empty: the URL's option "
+        "`schema`, else `public`",
     )
     database_pool_size: int = Field(
-        10, ge=1, le=1000, description="Connections to Postgres at most, beside the listening one"
+        10,
+        ge=1,
+        le=1000,
+        description="Maximum number of connections to Postgres, besides the listening one",
     )
     database_wait_seconds: float = Field(
         5,
         gt=0,
         le=600,
-        description="So long a request waits for a free connection, then gets a 503",
+        description="How long a request waits for a free connection before it gets a 503",
     )
     database_lock_seconds: float = Field(
-        3, gt=0, le=600, description="So long a statement waits for a row that somebody else locked"
+        3,
+        gt=0,
+        le=600,
+        description="How long a statement waits for a row that somebody else has locked",
     )
     database_statement_seconds: float = Field(
-        10, gt=0, le=3600, description="So long a statement may take, imports apart"
+        10, gt=0, le=3600, description="How long a statement may take, except in imports"
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any free one")
@@ -242,35 +249,39 @@ class Settings(BaseSettings):
         30,
         gt=0,
         le=3600,
-        description="A client that connects has sent the head of a request after so long, or its "
-        "connection is closed",
+        description="How long a new connection may take to send the head of a request before it "
+        "is closed",
     )
     http_body_seconds: float = Field(
-        30, gt=0, le=3600, description="So long a request's body may bring nothing new"
+        30,
+        gt=0,
+        le=3600,
+        description="How long the body of a request may pause before the connection is closed",
     )
     http_answer_seconds: float = Field(
         30,
         gt=0,
         le=3600,
-        description="A client that reads nothing of its answer for so long is cut off",
+        description="How long a client may read nothing of its answer before the connection is "
+        "closed",
     )
     http_keep_alive_seconds: float = Field(
         75,
         gt=0,
         le=3600,
-        description="A connection without a request is closed after so long; a balancer in front "
-        "should close its own sooner",
+        description="How long a connection stays open without a request; a balancer in front "
+        "should close its own connections sooner",
     )
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
-        description="Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed: addresses "
-        "or networks, comma-separated; `*`: anybody",
+        description="Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed: "
+        "addresses or networks, comma-separated; `*`: anybody",
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "",
-        description="Where browsers reach this server, for links, such as "
-        "`https://shop.example/stock`; requests may arrive with that path or without. "
-        "Empty: as it listens",
+        description="URL at which browsers reach this server, for links, such as "
+        "`https://shop.example/stock`; requests may arrive with or without its "
+        "path. Empty: links are paths without a host",
     )
     allowed_origins: Origins = Field(
         (), description="Origins whose pages may read the API, comma-separated; `*`: all"
@@ -279,158 +290,185 @@ class Settings(BaseSettings):
         60,
         gt=0,
         le=525_600,
-        description="Alert when the newest count of an external system is older than this",
+        description="Age of an external system's newest count at which an alert opens",
     )
     import_max_mb: int = Field(
-        100, ge=1, le=10_000, description="Largest file that may be sent to `/api/admin/imports`"
+        100,
+        ge=1,
+        le=10_000,
+        description="Size of the largest file that `/api/admin/imports` accepts",
     )
     worker_metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port for the worker's own `/metrics`, on `HOST`; 0: none"
+        0, ge=0, le=65535, description="Port of the worker's own `/metrics`, on `HOST`; 0: none"
     )
 
     log_keep_days: int = Field(
         0,
         ge=0,
         le=36_500,
-        description="The worker forgets rows of the log that are older, but for each one's newest; "
-        "0: none",
+        description="Age at which the worker deletes rows of the log, except each product's "
+        "newest; 0: never",
     )
     order_keep_days: Annotated[int, AfterValidator(_order_days)] = Field(
         0,
         ge=0,
         le=36_500,
-        description="The worker forgets orders that were last changed so long ago, 30 days at "
-        "least, but for shortfalls; 0: none",
+        description="Days after its last change at which the worker deletes an order, except "
+        "shortfalls; 30 or more; 0: never",
     )
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(
         SecretStr(""),
-        description="Signs the tokens of those who may write, 32 characters or more. "
-        "Empty: no such token is accepted",
+        description="Key that signs the tokens of programs that may write, 32 characters or "
+        "more. Empty: no such token is accepted",
     )
     jwt_public_key: Annotated[str, AfterValidator(_public_key)] = Field(
-        "", description="A public key in PEM whose owner issues tokens, too (RS256)"
+        "", description="PEM public key of another issuer whose tokens (RS256) are accepted"
     )
-    jwt_audience: str = Field(
-        "", description="A token must be for this audience (`aud`); empty: it may be for any"
-    )
-    jwt_issuer: str = Field(
-        "", description="A token must be of this issuer (`iss`); empty: it may be of any"
-    )
+    jwt_audience: str = Field("", description="Audience (`aud`) that a token must name; empty: any")
+    jwt_issuer: str = Field("", description="Issuer (`iss`) that a token must name; empty: any")
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
-        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; several, separated by commas, "
-        "while one is replaced. Empty: it accepts nothing",
+        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; while you replace it, both, "
+        "separated by a comma. Empty: no event is accepted",
     )
     currency: Annotated[str, AfterValidator(_currency)] = Field(
         "USD",
-        description="What prices are in, in its smallest unit (4900 are 49.00 USD, but 4900 JPY). "
-        "A payment in another one opens an alert",
+        description="Currency of all prices, which are in its smallest unit (4900 is 49.00 USD, "
+        "but 4900 JPY). A payment in another currency opens an alert",
     )
     refund_restocks: bool = Field(
         True,
-        description="Units that are refunded through Stripe go back on sale, unless the refund's "
-        "metadata says `restock: false`. `false`: only where they say `true`",
+        description="Units that are refunded through Stripe go back on sale, unless the "
+        "refund's metadata says `restock: false`. `false`: only if the metadata "
+        "says `restock: true`",
     )
     payment_url: Annotated[str, AfterValidator(_payment_url)] = Field(
         "",
-        description="Where the shop's checkout leads to pay, with `?reservation=` and its token. "
-        "Empty: it holds stock, but leads nowhere",
+        description="Page where shoppers pay; `?reservation=<token>` is appended. Empty: the "
+        "checkout ends after holding stock",
     )
     reservation_minutes: float = Field(
-        10, gt=0, le=1440, description="So long a checkout holds its stock; it may double that once"
+        10,
+        gt=0,
+        le=1440,
+        description="How long a checkout holds stock; it can be extended once, by as much again",
     )
     reservation_rate: Rate = Field(
         "600/minute",
-        description="Requests about reservations from one address without a token; `off`: any",
+        description="Limit on requests about reservations from one address without a token; "
+        "`off`: no limit",
     )
     reservation_line_rate: Rate = Field(
         "6000/minute",
-        description="Cart lines to reserve from one address without a token; `off`: any",
+        description="Limit on cart lines that one address without a token reserves; `off`: no "
+        "limit",
     )
     reservation_unit_rate: Rate = Field(
         "5000/minute;30000/hour",
-        description="Units to reserve from one address without a token; `off`: any",
+        description="Limit on units that one address without a token reserves; `off`: no limit",
     )
     max_units_per_line: int = Field(
         1000,
         ge=1,
         le=2_147_483_647,
-        description="Units of one line of a cart to reserve without a token",
+        description="Maximum number of units in a cart line that is reserved without a token",
     )
     max_units_per_cart: int = Field(
-        2000, ge=1, le=2_147_483_647, description="Units of a cart to reserve without a token"
+        2000,
+        ge=1,
+        le=2_147_483_647,
+        description="Maximum number of units in a cart that is reserved without a token",
     )
     request_rate: Rate = Field(
         "18000/minute",
-        description="Requests from one address without a token, big ones counted as several; "
-        "`off`: any",
+        description="Limit on requests from one address without a token; costly requests count "
+        "as several; `off`: no limit",
     )
     search_rate: Rate = Field(
-        "120/minute", description="Searches from one address without a token; `off`: any"
+        "120/minute",
+        description="Limit on searches from one address without a token; `off`: no limit",
     )
     connections_per_address: int = Field(
         5000,
         ge=0,
         le=10_000_000,
-        description="Open connections of one address that is not in `FORWARDED_ALLOW_IPS`, streams "
-        "apart; 0: any",
+        description="Maximum number of open connections of one address that is not in "
+        "`FORWARDED_ALLOW_IPS`, besides its streams; 0: no limit",
     )
     streams_per_address: int = Field(
-        2000, ge=0, le=10_000_000, description="Open streams of one address; 0: any"
+        2000,
+        ge=0,
+        le=10_000_000,
+        description="Maximum number of open streams of one address; 0: no limit",
     )
     polls_per_address: int = Field(
         2000,
         ge=0,
         le=10_000_000,
-        description="Long polls of one address that wait; another one is answered at once. 0: any",
+        description="Maximum number of waiting long polls of one address; more are answered at "
+        "once; 0: no limit",
     )
 
     stream_conflate_ms: int = Field(
         100,
         ge=0,
         le=60_000,
-        description="After a product's change, the next goes out so much later",
+        description="Shortest time between two updates of one product",
     )
     stream_ping_seconds: float = Field(
         15,
         gt=0,
         le=25,
-        description="A `ping` event on each stream, this often: 25 at most, as pages take 30 s "
-        "without word for an outage",
+        description="Seconds between `ping` events; 25 at most, because pages take 30 seconds "
+        "of silence for an outage",
     )
     stream_drain_seconds: float = Field(
-        5, ge=0, le=3600, description="At shutdown, streams are ended over this time"
+        5,
+        ge=0,
+        le=3600,
+        description="Time over which streams are ended gradually when the server stops",
     )
     drain_delay_seconds: float = Field(
         0,
         ge=0,
         le=3600,
-        description="At shutdown, /readyz says so for this long while all else still works",
+        description="Time for which `/readyz` answers 503 before the server begins to stop, so "
+        "that balancers notice",
     )
     stream_max_seconds: float = Field(
         3600,
         ge=0,
         le=604_800,
-        description="A stream ends after this time, give or take a tenth; 0: never",
+        description="Age at which a stream ends, plus or minus a tenth; 0: never",
     )
     stream_stall_seconds: float = Field(
-        30, gt=0, le=3600, description="A stream whose client reads nothing for so long is closed"
+        30,
+        gt=0,
+        le=3600,
+        description="How long a stream's client may read nothing before the stream is closed",
     )
     stream_retry_ms: int = Field(
-        2000, ge=0, le=3_600_000, description="Browsers come back after this time, and some jitter"
+        2000, ge=0, le=3_600_000, description="Time after which browsers reconnect, plus jitter"
     )
     stream_gzip: bool = Field(
-        True, description="Streams are sent as gzip to clients that accept it"
+        True, description="Streams are compressed for clients that accept gzip"
     )
     stream_awake_read_ms: int = Field(
-        10, ge=1, le=60_000, description="While changes pour in, the log is read this often"
+        10, ge=1, le=60_000, description="Time between two reads of the log while changes arrive"
     )
     stream_sleep_after_ms: int = Field(
-        1000, ge=1, le=3_600_000, description="Without a change for so long, wait to be notified"
+        1000,
+        ge=1,
+        le=3_600_000,
+        description="Time without a change after which the server waits for notifications "
+        "instead of reading",
     )
     stream_safety_read_seconds: float = Field(
-        5, gt=0, le=3600, description="While waiting to be notified, read the log this often anyway"
+        5,
+        gt=0,
+        le=3600,
+        description="Time between two reads of the log while the server waits for notifications",
     )
 
     @field_validator("*", mode="before")

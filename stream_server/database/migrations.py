@@ -17,7 +17,7 @@ Everything lies in one schema, that of the URL's option `schema`; nothing outsid
 written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
 parameters it has. A file's row is written first, in the file's own transaction: a racing migrator
 waits for that row, then sees it and does not apply the file a second time. The advisory lock before
-it is only there so that racers wait in peace.
+it is only there so that the others wait without blocking each other.
 
 Writers go on meanwhile. A transaction that has to wait for a lock gives way after a fifth of a
 second and is tried again: behind a migration that waits for a table, everybody would wait.
@@ -64,7 +64,9 @@ Sleep = Callable[[float], Awaitable[object]]
 T = TypeVar("T")
 
 OLDEST_POSTGRES: Final = 15
-LOCK: Final = int.from_bytes(b"ss-migra")  # a key of pg_advisory_lock, nobody else's by its looks
+LOCK: Final = int.from_bytes(
+    b"ss-migra"
+)  # a key of pg_advisory_lock, unlikely to be used by anybody else
 PATIENCE: Final = 120.0  # seconds to wait for another migrator, or for a table
 PARAMETERS: Final = {
     "client_min_messages": "warning",

@@ -1,4 +1,4 @@
-"""Changes by hand (R25), each with a reason from a fixed list: thin calls of the SQL functions.
+"""Changes by hand, each with a reason from a fixed list: thin calls of the SQL functions.
 
 Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. What
 comes back is the changed row as the admin API gives it: a variant's if `variant_id` is given, else

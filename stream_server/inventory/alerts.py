@@ -1,5 +1,5 @@
 """What somebody should look at: low and sold out stock, paid orders that could not be filled,
-payments without an order, counts that cannot be right, sources that are late (R6, R27).
+payments without an order, counts that cannot be right, sources that are late.
 
 Alerts are opened and closed in the database, by transitions (`turn_alerts.sql` and
 `raise_alert.sql` in `sql/functions/alerts/`), so that every writer counts. Here they are read and

@@ -80,7 +80,7 @@ async def find_categories(queries: Queries) -> list[str]:
 
 async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dict[str, list[str]]:
     """For each product, some others that can be bought: of the same category first, then those
-    nearest in price (R22)."""
+    nearest in price."""
     rows = await queries.fetch_all(
         "select * from find_alternatives(cast(:ids as text[]), :most)",
         {"ids": sorted(set(product_ids)), "most": MOST_ALTERNATIVES + SPARE_ALTERNATIVES},

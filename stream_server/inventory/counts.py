@@ -1,4 +1,4 @@
-"""What external systems count, late or out of order as it may come (R24).
+"""What external systems count, late or out of order as it may come.
 
 The rules are in `sql/functions/counts/apply_counts.sql`; a count is of all units that lay there.
 """

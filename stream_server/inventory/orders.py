@@ -1,4 +1,4 @@
-"""Orders (R21): thin calls of the SQL functions, which do the work.
+"""Orders: thin calls of the SQL functions, which do the work.
 
 Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
 transaction it takes part in that. What comes back is the order as the API gives it.

@@ -1,4 +1,4 @@
-"""Holds on stock during a checkout (R20): thin calls of the SQL functions, which do the work.
+"""Holds on stock during a checkout: thin calls of the SQL functions, which do the work.
 
 Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
 transaction it takes part in that. What comes back is the reservation as the API gives it; an

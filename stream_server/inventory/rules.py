@@ -1,4 +1,4 @@
-"""What can be bought, and what is said about it (R3, R4, R5; design, sections 3 and 5).
+"""What can be bought, and what is said about it.
 
 Pure functions: pages, mails and APIs all ask these, and nobody computes the same twice.
 Quantities are units of stock, and `None` is unlimited, as in the database.
@@ -74,7 +74,7 @@ def is_purchasable(
     variant_id: str | None = None,
     quantity: int = 1,
 ) -> bool:
-    """Whether `quantity` units can be bought: asks the product first, then the variant (R3).
+    """Whether `quantity` units can be bought: asks the product first, then the variant.
 
     An unknown product (None) or variant is not available, nor is one that is not active.
     Without a `variant_id`, the question is whether the product can be had in any variant.
@@ -95,14 +95,14 @@ def is_purchasable(
 
 
 def is_low_stock(available: int | None, threshold: int = LOW_STOCK_THRESHOLD) -> bool:
-    """Whether `0 < available <= threshold` (R4). Unlimited is never low, nor is sold out."""
+    """Whether `0 < available <= threshold`. Unlimited is never low, nor is sold out."""
     return available is not None and 0 < available <= threshold
 
 
 def stock_message(
     available: int | None, is_available: bool, threshold: int = LOW_STOCK_THRESHOLD
 ) -> str:
-    """What a card says about stock (R5)."""
+    """What a card says about stock."""
     if not is_available or (available is not None and available <= 0):
         return "Sold Out"
     if available is None:
@@ -115,7 +115,7 @@ def stock_message(
 def product_page_message(
     available: int | None, is_available: bool, threshold: int = LOW_STOCK_THRESHOLD
 ) -> str:
-    """As `stock_message`, in the words of a product's own page: `12 items available` (R5)."""
+    """As `stock_message`, in the words of a product's own page: `12 items available`."""
     message = stock_message(available, is_available, threshold)
     if message != f"{available} available":
         return message

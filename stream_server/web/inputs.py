@@ -89,7 +89,9 @@ def text(given: Any, field: str, longest: int = MAX_ID) -> str:
         or any(character < " " or "\x7f" <= character <= "\x9f" for character in given)
         or any("\ud800" <= character <= "\udfff" for character in given)
     ):
-        raise InvalidRequest(field, f"a string of 1 to {longest} characters, none of control")
+        raise InvalidRequest(
+            field, f"a string of 1 to {longest} characters without control characters"
+        )
     return given
 
 
@@ -99,7 +101,7 @@ def optional_text(given: Any, field: str, longest: int = MAX_ID) -> str | None:
 
 
 def whole(given: Any, field: str, lowest: int, highest: int = MAX_INTEGER) -> int:
-    """A whole number, between two bounds. 1.0 is none, nor is true."""
+    """An int between two bounds; 1.0 and true are refused."""
     if not isinstance(given, int) or isinstance(given, bool) or not lowest <= given <= highest:
         raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
     return given

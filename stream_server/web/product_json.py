@@ -43,7 +43,7 @@ class PublicEncoder:
 
 
 def product_data(product: Product) -> JSON:
-    """A product with its variants; `variants` only if it has any (R9)."""
+    """A product with its variants; `variants` only if it has any."""
     data = {
         "productId": product.id,
         "name": product.name,
@@ -66,7 +66,7 @@ def product_data(product: Product) -> JSON:
 
 
 def update_data(product: Product, variant_id: str | None) -> JSON:
-    """What `inventory_updated` says of the product, or of one of its variants (R12).
+    """What `inventory_updated` says of the product, or of one of its variants.
 
     `version` is the product's: a reader keeps what has the higher one.
     """

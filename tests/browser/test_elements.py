@@ -1,4 +1,4 @@
-"""The elements on a page: texts, states and thresholds of A and C (R4, R5, R16 to R18)."""
+"""The elements on a page: texts, states and thresholds of A and C."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -16,7 +16,7 @@ from tests.browser.site import Site, Stock, indicators, is_in_state, shows
         (0, "Sold Out", "danger"),
     ],
 )
-async def test_r4_r5_r16_the_indicator_has_four_states(
+async def test_the_indicator_has_four_states(
     live_server: Site, stock: Stock, page: Page, most: int | None, text: str, state: str
 ) -> None:
     await stock.add("cube", most=most)
@@ -42,7 +42,7 @@ async def test_what_the_server_rendered_stands_until_there_is_word(
 async def test_a_change_shows_everywhere_on_the_card_and_glows(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
-    """R18: the card says "Live Update"; a while later it does not."""
+    """The card says "Live Update"; a while later it does not."""
     await stock.add("cube", most=42)
     await page.goto(live_server.show("page.html", indicators(["cube"])))
     await shows(page, "stock-indicator", "42 available")
@@ -72,7 +72,7 @@ async def test_a_badge_appears_when_it_is_sold_out_and_goes_when_it_is_back(
     await expect(badge).to_be_hidden()
 
 
-async def test_r16_a_limited_edition_badge_has_a_sold_out_state(
+async def test_a_limited_edition_badge_has_a_sold_out_state(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=1)
@@ -91,7 +91,7 @@ async def test_r16_a_limited_edition_badge_has_a_sold_out_state(
 @pytest.mark.parametrize(
     ("most", "title"), [(1, "Only 1 unit remaining"), (10, "Only 10 units remaining")]
 )
-async def test_r16_the_warning_counts_units(
+async def test_the_warning_counts_units(
     live_server: Site, stock: Stock, page: Page, most: int, title: str
 ) -> None:
     await stock.add("cube", most=most)
@@ -104,7 +104,7 @@ async def test_r16_the_warning_counts_units(
     await expect(page.locator("low-stock-warning")).to_be_hidden()
 
 
-async def test_r5_a_product_page_counts_items(live_server: Site, stock: Stock, page: Page) -> None:
+async def test_a_product_page_counts_items(live_server: Site, stock: Stock, page: Page) -> None:
     await stock.add("cube", most=42)
     tag = '<stock-indicator product-id="cube" long></stock-indicator>'
     await page.goto(live_server.show("page.html", tag))
@@ -157,7 +157,7 @@ document.addEventListener('add-to-cart', ({detail}) => {
 """
 
 
-async def test_r17_add_to_cart_brings_its_form_and_says_how_it_went(
+async def test_add_to_cart_brings_its_form_and_says_how_it_went(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=100, name="Cube", variants={"cube-black": 5, "cube-white": 0})
@@ -184,7 +184,7 @@ async def test_r17_add_to_cart_brings_its_form_and_says_how_it_went(
     await expect(page.get_by_text("Failed to add item to cart").first).to_be_visible()
 
 
-async def test_r17_a_sold_out_variant_cannot_be_added(
+async def test_a_sold_out_variant_cannot_be_added(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=100, variants={"cube-black": 5, "cube-white": 0})
@@ -202,7 +202,7 @@ async def test_r17_a_sold_out_variant_cannot_be_added(
     await expect(button).to_have_text("Sold Out")
 
 
-async def test_r17_submitting_what_was_just_sold_out_says_so(
+async def test_submitting_what_was_just_sold_out_says_so(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=0)
@@ -214,7 +214,7 @@ async def test_r17_submitting_what_was_just_sold_out_says_so(
     assert await page.evaluate("window.added") == []
 
 
-async def test_r17_the_quantity_stays_within_what_there_is(
+async def test_the_quantity_stays_within_what_there_is(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=None)

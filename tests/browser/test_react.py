@@ -1,4 +1,4 @@
-"""The hooks in a real React 19 page: A's and C's contracts (R14, R15)."""
+"""The hooks in a real React 19 page: A's and C's contracts."""
 
 from typing import Any
 
@@ -79,7 +79,7 @@ async def becomes(page: Page, name: str, condition: str) -> Any:
     return await page.evaluate(f"JSON.parse(document.getElementById({name!r}).textContent)")
 
 
-async def test_r14_use_inventory_keeps_its_contract(
+async def test_use_inventory_keeps_its_contract(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=42, variants={"cube-black": 5})
@@ -105,7 +105,7 @@ async def test_r14_use_inventory_keeps_its_contract(
     assert await page.evaluate("results.a.refresh().then(() => 'asked')") == "asked"
 
 
-async def test_r14_what_does_not_exist_is_an_error_and_what_is_not_enabled_asks_nothing(
+async def test_what_does_not_exist_is_an_error_and_what_is_not_enabled_asks_nothing(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube")
@@ -121,7 +121,7 @@ async def test_r14_what_does_not_exist_is_an_error_and_what_is_not_enabled_asks_
     assert got["isLoading"] is False
 
 
-async def test_r14_it_is_stale_after_its_own_threshold(
+async def test_it_is_stale_after_its_own_threshold(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube")
@@ -142,7 +142,7 @@ async def test_r14_it_is_stale_after_its_own_threshold(
     await becomes(page, "slow", "!it.isStale")
 
 
-async def test_r14_it_polls_as_often_as_it_says_where_there_is_no_stream(
+async def test_it_polls_as_often_as_it_says_where_there_is_no_stream(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube")
@@ -159,7 +159,7 @@ async def test_r14_it_polls_as_often_as_it_says_where_there_is_no_stream(
             await page.clock.run_for(2_300)
 
 
-async def test_r15_use_product_updates_keeps_its_contract(
+async def test_use_product_updates_keeps_its_contract(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", most=42, variants={"cube-black": 5, "cube-white": 6})
@@ -183,7 +183,7 @@ async def test_r15_use_product_updates_keeps_its_contract(
     await becomes(page, "whole", "it.stock === 5 && it.hasUpdates")
 
 
-async def test_r15_the_feed_tells_what_happens_in_the_whole_shop(
+async def test_the_feed_tells_what_happens_in_the_whole_shop(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", "lamp", most=50)
@@ -207,7 +207,7 @@ async def test_r15_the_feed_tells_what_happens_in_the_whole_shop(
     await page.evaluate("results.feed.clearStockAlerts()")
 
 
-async def test_r15_the_feed_can_be_of_some_products(
+async def test_the_feed_can_be_of_some_products(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     await stock.add("cube", "lamp", most=50, variants=None)
@@ -220,7 +220,7 @@ async def test_r15_the_feed_can_be_of_some_products(
     assert [each["productId"] for each in got["inventoryUpdates"]] == ["cube"]
 
 
-async def test_r14_fifty_components_are_one_connection_and_none_after_they_are_unmounted(
+async def test_fifty_components_are_one_connection_and_none_after_they_are_unmounted(
     live_server: Site, stock: Stock, page: Page
 ) -> None:
     """No timer is left, either."""

@@ -1,4 +1,4 @@
-"""Catalogue files against a real Postgres (R26's first part): all of a file, or nothing of it."""
+"""Catalogue files against a real Postgres: all of a file, or nothing of it."""
 
 import asyncio
 import json

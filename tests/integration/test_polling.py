@@ -1,4 +1,4 @@
-"""Inventory as JSON, for pages that poll (R9, R10), and what wrong requests are told."""
+"""Inventory as JSON, for pages that poll, and what wrong requests are told."""
 
 import asyncio
 import json
@@ -66,7 +66,6 @@ async def shop(server: Server, connection: Connection) -> Server:
 
 
 async def test_one_product_satisfies_the_storefronts_schema(shop: Server) -> None:
-    """R9."""
     async with calling(shop.url) as client:
         for product_id, has_variants in (("founder", True), ("material", False)):
             response = await client.get(f"/api/inventory/{product_id}")
@@ -85,7 +84,6 @@ async def test_one_product_satisfies_the_storefronts_schema(shop: Server) -> Non
 
 
 async def test_unknown_products_and_drafts_are_not_found(shop: Server) -> None:
-    """R9."""
     async with calling(shop.url) as client:
         for product_id in ("missing", "draft"):
             for path in (f"/api/inventory/{product_id}", f"/api/inventory/{product_id}/stream"):
@@ -96,7 +94,7 @@ async def test_unknown_products_and_drafts_are_not_found(shop: Server) -> None:
 
 
 async def test_a_batch_leaves_out_and_names_what_is_unknown(shop: Server) -> None:
-    """R10. By POST and by query."""
+    """By POST and by query."""
     ids = ["material", "missing", "founder", "draft", "material"]
     async with calling(shop.url) as client:
         posted = await client.post("/api/inventory/batch", json={"productIds": ids})
@@ -243,7 +241,6 @@ BAD_BATCHES: list[tuple[Any, str]] = [
 
 
 async def test_a_wrong_batch_is_400_with_the_fields_name(server: Server) -> None:
-    """R10."""
     async with calling(server.url) as client:
         for body, field in BAD_BATCHES:
             response = await client.post("/api/inventory/batch", json=body)

@@ -1,4 +1,4 @@
-"""The sample catalogue, as A's shop would check it (R1)."""
+"""The sample catalogue, as A's shop would check it."""
 
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -38,16 +38,16 @@ async def catalogue(database_url: str) -> None:
         await import_catalogue(pool, data, ImportRequest(actor="demo", reason="sample catalogue"))
 
 
-async def test_r1_the_four_columns_of_stock_are_there(connection: Connection) -> None:
+async def test_the_four_columns_of_stock_are_there(connection: Connection) -> None:
     assert len(await connection.fetch(COLUMNS)) == 4
 
 
-async def test_r1_the_founder_edition_is_limited_to_a_thousand(connection: Connection) -> None:
+async def test_the_founder_edition_is_limited_to_a_thousand(connection: Connection) -> None:
     [row] = await connection.fetch(FOUNDER)
     assert tuple(row)[2:] == (1000, 0, 1000, True)
 
 
-async def test_r1_a_material_is_unlimited(connection: Connection) -> None:
+async def test_a_material_is_unlimited(connection: Connection) -> None:
     [row] = await connection.fetch(UNLIMITED)
     assert tuple(row)[2:] == (None, 0, None, True)
 

@@ -1,4 +1,4 @@
-"""What a page sees on its stream when rows change in Postgres (R11, R12)."""
+"""What a page sees on its stream when rows change in Postgres."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def stream_of(server: Server, *product_ids: str) -> str:
 async def test_a_stream_begins_with_the_state_at_once(
     server: Server, connection: Connection
 ) -> None:
-    """R11. The snapshot follows the head, with an id to resume from and a time to wait."""
+    """The snapshot follows the head, with an id to resume from and a time to wait."""
     await add_products(connection, 1)
     await server.published(connection)
     async with reading(stream_of(server, "unit-00000")) as stream:
@@ -49,7 +49,7 @@ async def test_a_stream_begins_with_the_state_at_once(
 async def test_a_change_made_in_sql_arrives_with_the_right_numbers(
     server: Server, connection: Connection
 ) -> None:
-    """R12. All fields of `inventory_updated`."""
+    """All fields of `inventory_updated`."""
     await add_products(connection, 1)
     await server.published(connection)
     async with reading(stream_of(server, "unit-00000")) as stream:

@@ -1,4 +1,4 @@
-"""Alerts are opened and closed by transitions in the database, whoever writes (R6, R27)."""
+"""Alerts are opened and closed by transitions in the database, whoever writes."""
 
 import asyncio
 import shutil
@@ -65,7 +65,6 @@ class TestTransitions:
     async def test_stock_is_low_from_one_unit_to_the_threshold_and_out_without_any(
         self, db: Connection, available: int | None, expected: list[object]
     ) -> None:
-        """R4"""
         await db.execute("update products set max_quantity = $1", available)
         assert await opened(db) == expected
 

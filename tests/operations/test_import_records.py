@@ -1,4 +1,4 @@
-"""What an import leaves behind when it ends well, badly, or not at all (R26)."""
+"""What an import leaves behind when it ends well, badly, or not at all."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Bulk imports by admins over HTTP (R26)."""
+"""Bulk imports by admins over HTTP."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Counts of external systems that come late, twice, or in any order (R24)."""
+"""Counts of external systems that come late, twice, or in any order."""
 
 import asyncio
 import re

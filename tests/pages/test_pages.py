@@ -129,7 +129,7 @@ async def test_the_listing_is_searched_and_paged(client: httpx.AsyncClient) -> N
     assert "There is nothing like that here" in text
 
 
-async def test_r5_r16_the_product_page_says_what_there_is(client: httpx.AsyncClient) -> None:
+async def test_the_product_page_says_what_there_is(client: httpx.AsyncClient) -> None:
     text = (await client.get("/products/Unit-8x8x8-Founder")).text
     assert "Limited Edition" in text
     assert "1,000 pieces" in text
@@ -161,7 +161,7 @@ async def test_only_a_demo_can_be_paid_for_nothing(shop: Server, client: httpx.A
     assert "/demo/pay" in paths
 
 
-async def test_r21_the_demo_pays_by_the_webhook(shop: Server, client: httpx.AsyncClient) -> None:
+async def test_the_demo_pays_by_the_webhook(shop: Server, client: httpx.AsyncClient) -> None:
     shop.app.router.routes.extend(demo_payment_routes())
     token = await hold(client)
     page = await client.get(f"/demo/pay?reservation={token}")

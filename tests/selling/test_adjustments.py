@@ -1,4 +1,4 @@
-"""Changes by hand (R25): with a reason, by whom, once, and never below what is taken."""
+"""Changes by hand: with a reason, by whom, once, and never below what is taken."""
 
 import asyncio
 from typing import Any

@@ -1,5 +1,5 @@
 """Any sequence of calls does what a plain model says, refuses what it refuses, and leaves the
-database consistent (R20, R21, R23)."""
+database consistent."""
 
 import asyncio
 import copy

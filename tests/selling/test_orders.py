@@ -1,4 +1,4 @@
-"""Orders and Stripe's webhook (R21): sold once, whoever says so, and nothing paid is lost."""
+"""Orders and Stripe's webhook: sold once, whoever says so, and nothing paid is lost."""
 
 import asyncio
 import json

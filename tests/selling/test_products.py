@@ -1,4 +1,4 @@
-"""What a shop's pages are told of products (R19), and what happens while the database is away."""
+"""What a shop's pages are told of products, and what happens while the database is away."""
 
 import json
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Many at once: what is there is sold, units move once, and nobody sees a deadlock (R23)."""
+"""Many at once: what is there is sold, units move once, and nobody sees a deadlock."""
 
 import asyncio
 import json

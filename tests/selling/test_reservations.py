@@ -1,4 +1,4 @@
-"""Holding stock over HTTP (R20, R22): what is held, for how long, and what is refused."""
+"""Holding stock over HTTP: what is held, for how long, and what is refused."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
 """The promise of the hub, whatever happens in whatever order: a page that goes on from the last
-id it got ends with the newest state of everything that it shows (R11).
+id it got ends with the newest state of everything that it shows.
 
 Two processes follow one database in miniature, each at its own pace. Pages join them, fill up,
 drain, lose what was on its way, and come back to either process. Time is virtual.

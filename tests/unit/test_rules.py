@@ -1,4 +1,4 @@
-"""The rules of stock (R3, R4, R5, invariant 2 of the design) as properties and by example."""
+"""The rules of stock as properties and by example."""
 
 from dataclasses import dataclass
 
@@ -27,29 +27,27 @@ variant_maps = st.none() | st.dictionaries(st.sampled_from("abcdef"), rows)
 
 
 class TestLowStock:
-    """R4: 0 < available <= threshold."""
+    """0 < available <= threshold."""
 
     @pytest.mark.parametrize(
         ("available", "low"), [(0, False), (1, True), (10, True), (11, False), (None, False)]
     )
-    def test_r4_low_is_above_nothing_and_up_to_the_threshold_of_ten(
+    def test_low_is_above_nothing_and_up_to_the_threshold_of_ten(
         self, available: int | None, low: bool
     ) -> None:
         assert rules.is_low_stock(available) is low
 
     @given(available=quantities, threshold=units)
-    def test_r4_a_row_may_say_its_own_threshold(
-        self, available: int | None, threshold: int
-    ) -> None:
+    def test_a_row_may_say_its_own_threshold(self, available: int | None, threshold: int) -> None:
         low = available is not None and available in range(1, threshold + 1)
         assert rules.is_low_stock(available, threshold) is low
 
-    def test_r4_a_threshold_of_zero_turns_the_warning_off(self) -> None:
+    def test_a_threshold_of_zero_turns_the_warning_off(self) -> None:
         assert not rules.is_low_stock(1, threshold=0)
 
 
 class TestMessages:
-    """R5: the four texts."""
+    """The four texts."""
 
     @pytest.mark.parametrize(
         ("available", "is_available", "message"),
@@ -64,7 +62,7 @@ class TestMessages:
             (0, True, SOLD_OUT),
         ],
     )
-    def test_r5_the_message_of_a_card(
+    def test_the_message_of_a_card(
         self, available: int | None, is_available: bool, message: str
     ) -> None:
         assert rules.stock_message(available, is_available) == message
@@ -79,13 +77,13 @@ class TestMessages:
             (0, False, 10, SOLD_OUT),
         ],
     )
-    def test_r5_the_message_of_a_products_own_page(
+    def test_the_message_of_a_products_own_page(
         self, available: int | None, is_available: bool, threshold: int, message: str
     ) -> None:
         assert rules.product_page_message(available, is_available, threshold) == message
 
     @given(available=quantities, is_available=st.booleans(), threshold=units)
-    def test_r5_urgency_is_shown_exactly_where_stock_is_low(
+    def test_urgency_is_shown_exactly_where_stock_is_low(
         self, available: int | None, is_available: bool, threshold: int
     ) -> None:
         message = rules.stock_message(available, is_available, threshold)
@@ -137,26 +135,26 @@ class TestEffectiveAvailability:
 
 
 class TestPurchase:
-    """R3: the product is asked first, then the variant."""
+    """The product is asked first, then the variant."""
 
-    def test_r3_an_unknown_product_is_not_available(self) -> None:
+    def test_an_unknown_product_is_not_available(self) -> None:
         assert not rules.is_purchasable(None)
 
     @pytest.mark.parametrize("variants", [None, {}, {"oak": Row(5)}])
-    def test_r3_an_unknown_variant_is_not_available(self, variants: dict[str, Row] | None) -> None:
+    def test_an_unknown_variant_is_not_available(self, variants: dict[str, Row] | None) -> None:
         assert not rules.is_purchasable(Row(5), variants, "walnut")
 
-    def test_r3_a_product_that_is_sold_out_sells_none_of_its_variants(self) -> None:
+    def test_a_product_that_is_sold_out_sells_none_of_its_variants(self) -> None:
         assert not rules.is_purchasable(Row(0), {"oak": Row(5)}, "oak")
 
     @pytest.mark.parametrize("status", ["draft", "discontinued"])
-    def test_r3_what_is_not_active_is_not_available(self, status: str) -> None:
+    def test_what_is_not_active_is_not_available(self, status: str) -> None:
         assert not rules.is_purchasable(Row(None, status))
         assert not rules.is_purchasable(Row(None, status), {"oak": Row(5)}, "oak")
         assert not rules.is_purchasable(Row(None), {"oak": Row(5, status)}, "oak")
 
     @given(product=rows, variants=variant_maps)
-    def test_r3_a_product_is_available_exactly_if_it_is_in_some_variant(
+    def test_a_product_is_available_exactly_if_it_is_in_some_variant(
         self, product: Row, variants: dict[str, Row] | None
     ) -> None:
         if variants is not None:
@@ -164,7 +162,7 @@ class TestPurchase:
             assert rules.is_purchasable(product, variants) is in_some
 
     @given(product=rows, variants=variant_maps, quantity=st.integers(1, 2_000))
-    def test_r3_nobody_buys_more_than_any_row_has(
+    def test_nobody_buys_more_than_any_row_has(
         self, product: Row, variants: dict[str, Row] | None, quantity: int
     ) -> None:
         for variant_id in [None, *(variants or {})]:

@@ -1,4 +1,4 @@
--- apply_counts(of_source, taken_at, counts, actor): takes over what an external system counted (R24).
+-- apply_counts(of_source, taken_at, counts, actor): takes over what an external system counted.
 -- `counts` is [{"productId", "variantId"?, "count", "soldOnShelf"?}]: all units that lay there at
 -- `taken_at`, those on hold included; `soldOnShelf` of them were sold already, though they had not left:
 -- they do not go on sale again. If it is left out, it is 0, or, for a source with `sends_within`

@@ -7,8 +7,8 @@
 -- One reservation is one order, and so is one payment: called again, by whomever and however often,
 -- it gives that order and sells nothing more. A reservation that has ended is taken from stock
 -- again. Where there is too little, overdue holds on the same products end for it, and a newer hold of
--- the same checkout if it has some of what is short, so that nobody is blocked by his own; where there
--- is enough for both, or it would not help, the newer hold stays. If that is not enough, nothing
+-- the same checkout if it has some of what is short, so that a shopper is not blocked by their own newer
+-- hold; where there is enough for both, or it would not help, the newer hold stays. If that is not enough, nothing
 -- happens (SS003); with `record_shortfall`, because the money is there already, the order takes what
 -- there is and has the status `shortfall`, and an alert is raised. Called again for such an order, it
 -- takes what has come in since, and the alert closes.
@@ -53,7 +53,7 @@ begin
         perform refuse_field('reservationToken', 'given, or lines, and not both');
     elsif length(payment) not between 1 and 200 or payment ~ '[[:cntrl:]]' then
         perform refuse_field('paymentReference',
-                             'a string of 1 to 200 characters, none of control');
+                             'a string of 1 to 200 characters without control characters');
     end if;
     if payment is not null then
         perform lock_payment(payment);

@@ -1,8 +1,8 @@
 -- prune_orders(older_than, most): forgets orders that were made and last changed longer ago than
 -- that, `most` at once, the oldest first, with their lines, their refunds and the reservations that they
 -- were; gives their number. An order with a shortfall stays. What is sold stays sold, and the log stays. A
--- payment for one that comes later still is for an unknown reservation, and a refund for an unknown
--- order, so keep them for longer than those take.
+-- payment that arrives after pruning finds no reservation, and a refund finds no order: keep them longer
+-- than any payment or refund can take.
 -- Locks: the reservations, then the orders (both SKIP LOCKED).
 create or replace function prune_orders(older_than interval, most integer default 1000)
 returns bigint

@@ -43,7 +43,7 @@ begin
             using errcode = 'SS009', detail = jsonb_build_object('orderId', of_order);
     elsif length(reference) not between 1 and 200 or reference ~ '[[:cntrl:]]' then
         perform refuse_field('refundReference',
-                             'a string of 1 to 200 characters, none of control');
+                             'a string of 1 to 200 characters without control characters');
     end if;
     select * into known from reversals r where r.id = reference;
     if found and (known.order_id = of_order and known.kind = 'refund') is not true then

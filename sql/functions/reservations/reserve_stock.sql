@@ -47,7 +47,7 @@ declare
     total   numeric := 0;
 begin
     if coalesce(length(checkout) not between 1 and 200 or checkout ~ '[[:cntrl:]]', true) then
-        perform refuse_field('checkoutToken', 'a string of 1 to 200 characters, none of control');
+        perform refuse_field('checkoutToken', 'a string of 1 to 200 characters without control characters');
     elsif hold is null or hold <= interval '0' then
         perform refuse_field('hold', 'longer than nothing');
     end if;

@@ -1,4 +1,4 @@
-"""Brings a catalogue file into the database: everything in it, or nothing (R26).
+"""Brings a catalogue file into the database: everything in it, or nothing.
 
     read    row by row in a thread, checked, COPYed into temporary tables; memory is bounded by
             the longest row, whatever the size of the file

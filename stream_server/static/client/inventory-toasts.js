@@ -4,7 +4,7 @@ import { money, StoreElement } from './element.js';
 
 const MOST = 3;
 
-/** Notes that float in a corner and go by themselves: of what sold out, came back, costs else. */
+/** Notes in a corner, for a few seconds, when something sells out, comes back or changes price. */
 export class InventoryToasts extends StoreElement {
   /** @type {Map<string, HTMLElement>} */
   #toasts = new Map();

@@ -1,4 +1,4 @@
-// The checkout (R20, R22): holds the cart's items on the server, counts down while they are held,
+// The checkout: holds the cart's items on the server, counts down while they are held,
 // and says clearly when they are not any more.
 //
 // The server's clock decides: what is shown is the server's end by the server's time, and at zero

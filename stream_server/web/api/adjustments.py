@@ -1,4 +1,4 @@
-"""Changes by hand (R25), for admins: of stock, price, status and threshold, each with a reason.
+"""Changes by hand, for admins: of stock, price, status and threshold, each with a reason.
 
 All of them take `variantId?`, `reason`, `note?`, `expectedVersion?` and the header Idempotency-Key,
 and answer with the changed row.

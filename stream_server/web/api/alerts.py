@@ -1,4 +1,4 @@
-"""Alerts, for admins (R6, R27): what is low, sold out, short, miscounted or late."""
+"""Alerts, for admins: what is low, sold out, short, miscounted or late."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def _acknowledge(request: Request) -> Response:
 
 
 def _alert(row: Row) -> Mapping[str, Any]:
-    """The wire's: C's fields (`stockLevel`, `message`, `timestamp`) and what one needs to act."""
+    """An alert as the API gives it."""
     return {
         "alertId": row["id"],
         "level": row["level"],

@@ -1,4 +1,4 @@
-"""Counts that external systems report, for those with the role `shop` (R24)."""
+"""Counts that external systems report, for those with the role `shop`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For people and machines that operate the service: health, readiness, metrics (R30)."""
+"""For people and machines that operate the service: health, readiness, metrics."""
 
 import asyncio
 from typing import Final

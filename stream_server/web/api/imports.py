@@ -1,4 +1,4 @@
-"""Bulk imports by admins (R26): the file is the body, in JSON or CSV (docs/importing.md).
+"""Bulk imports by admins: the file is the body, in JSON or CSV (docs/importing.md).
 
 An import runs in this process, not in its request: the request answers with how it ended or, after
 `?wait=` seconds, with where to ask. At shutdown one that runs is broken off, which changes nothing.
@@ -44,8 +44,8 @@ _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 class ImportTasks:
-    """The imports of this process. One at a time has its `turn`; those that wait for theirs hold no
-    connection, so that the shop keeps the pool however many they are."""
+    """The imports of this process. They run one at a time, by `turn`. Waiting ones hold no
+    connection, so they cannot drain the pool."""
 
     def __init__(self) -> None:
         self.turn: Final = asyncio.Lock()

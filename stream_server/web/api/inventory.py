@@ -1,4 +1,4 @@
-"""Inventory as JSON, for clients that poll (R9, R10). Answered from memory, never the database."""
+"""Inventory as JSON, for clients that poll. Answered from memory, never the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shop's pages need of products: facts from the database, numbers from the hub (R19)."""
+"""What a shop's pages need of products: facts from the database, numbers from the hub."""
 
 from __future__ import annotations
 

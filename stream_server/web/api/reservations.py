@@ -1,4 +1,4 @@
-"""Holding stock during a checkout (R20, R22), by shoppers: without a token of authentication, but
+"""Holding stock during a checkout, by shoppers: without a token of authentication, but
 limited by address and size. A reservation's own token is what gives access to it.
 """
 

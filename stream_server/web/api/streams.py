@@ -1,4 +1,4 @@
-"""Inventory as Server-Sent Events (R11, R12): of one product, of several, of the catalogue."""
+"""Inventory as Server-Sent Events: of one product, of several, of the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The browser client: ES modules under the hash of their content, for ever, and from any page.
+"""Serves the client's modules under content hashes, cacheable for ever, to any origin.
 
 /client/{hash}/define.js   what a page of this server links: cached for a year
 /client/define.js          what other sites' pages link: revalidated, and leads to the former
@@ -88,8 +88,8 @@ def client_routes() -> list[Resource]:
 
 
 async def _hashed(request: Request) -> Response:
-    """A file. Under a hash that is not ours, a page from before or after a deployment asks: it
-    gets what there is, and nobody keeps that."""
+    """A file. An unknown hash comes from a page of another release: the answer is our file, but it
+    may not be cached."""
     client: ClientFiles = request.app.state.client
     name = _known(client, request.path_params["name"])
     is_ours = request.path_params["hash"] == client.hash

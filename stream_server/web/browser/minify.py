@@ -1,4 +1,4 @@
-"""Small enough to send: one module from many, without what only people read.
+"""Bundles and minifies the browser client when the server starts.
 
 The client's modules work as they lie in the repository; nothing is built. When a server starts it
 joins them, so that a page needs one request and not a dozen; it drops comments and white space and

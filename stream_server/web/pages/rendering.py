@@ -47,7 +47,7 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache",  # and not no-store: the back button shows the page at once
 }
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_WITHOUT_USE_HERE: Final = ("react.js", "hooks.js")
+_NOT_FOR_PAGES: Final = ("react.js", "hooks.js")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -91,7 +91,7 @@ class Pages:
             client_modules=[
                 name
                 for name in sorted(self._client.sources)
-                if name.endswith(".js") and name not in _WITHOUT_USE_HERE
+                if name.endswith(".js") and name not in _NOT_FOR_PAGES
             ],
             static=linked(self.url),
             picture=linked(pictures.url),
@@ -149,8 +149,8 @@ def static_routes() -> list[Resource]:
 
 
 async def _static(request: Request) -> Response:
-    """Under a hash that is not ours, a page from before or after a deployment asks: it gets what
-    there is, and nobody keeps that."""
+    """An unknown hash comes from a page of another release: the answer is our file, but it may not
+    be cached."""
     pages: Pages = request.app.state.pages
     name = request.path_params["name"]
     if name not in pages.files:

@@ -1,5 +1,5 @@
-"""The shop (R16 to R19, R22): rendered here, so that it stands without JavaScript, and alive by the
-client's elements.
+"""The example shop's pages: rendered on the server, so they work without JavaScript; the client's
+elements keep the numbers live.
 
 Facts come from the database, numbers from the hub. Cart and checkout are the browser's: their pages
 are the same for everybody.

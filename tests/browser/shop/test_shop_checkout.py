@@ -1,4 +1,4 @@
-"""From the cart to the thank-you page (R20 to R22)."""
+"""From the cart to the thank-you page."""
 
 import json
 import re
@@ -32,7 +32,7 @@ async def minutes_left(page: Page) -> float:
     return int(minutes) + int(seconds) / 60
 
 
-async def test_r20_a_checkout_holds_the_cart_for_ten_minutes(
+async def test_a_checkout_holds_the_cart_for_ten_minutes(
     shop: Site, checkout: Checkout, stock: Stock
 ) -> None:
     page = await checkout({"Set-Starter": 2, "Hardware-Castors-4": 1})
@@ -46,7 +46,7 @@ async def test_r20_a_checkout_holds_the_cart_for_ten_minutes(
     assert await token_of(page) == first, "a reload begins no new hold"
 
 
-async def test_r20_the_countdown_is_the_servers_whatever_the_clock_of_this_machine_says(
+async def test_the_countdown_is_the_servers_whatever_the_clock_of_this_machine_says(
     shop: Site, someone: Someone, cart_of: Checkout
 ) -> None:
     page = await cart_of("/products", {"Set-Starter": 1})
@@ -60,7 +60,7 @@ async def test_r20_the_countdown_is_the_servers_whatever_the_clock_of_this_machi
     await expect(page.locator(".timer")).to_have_attribute("data-urgent", "")
 
 
-async def test_r20_the_end_is_clear_and_it_can_be_held_again(
+async def test_the_end_is_clear_and_it_can_be_held_again(
     shop: Site, cart_of: Checkout, stock: Stock
 ) -> None:
     page = await cart_of("/products", {"Set-Starter": 2})
@@ -83,7 +83,7 @@ async def test_r20_the_end_is_clear_and_it_can_be_held_again(
     assert await held(stock.connection, "Set-Starter") == 2
 
 
-async def test_r20_at_zero_the_server_is_asked_before_the_end_is_told(
+async def test_at_zero_the_server_is_asked_before_the_end_is_told(
     shop: Site, cart_of: Checkout
 ) -> None:
     """A clock that jumps ahead, as after sleep, ends nothing that still holds."""
@@ -98,7 +98,7 @@ async def test_r20_at_zero_the_server_is_asked_before_the_end_is_told(
     await expect(page.locator("[data-left]")).to_have_text(re.compile(r"^(10:00|9:\d\d)$"))
 
 
-async def test_r20_a_hold_can_be_extended_once(shop: Site, checkout: Checkout) -> None:
+async def test_a_hold_can_be_extended_once(shop: Site, checkout: Checkout) -> None:
     page = await checkout({"Set-Starter": 1})
     more = page.get_by_role("button", name="I need more time")
     await more.click()
@@ -121,7 +121,7 @@ async def test_a_cancelled_checkout_gives_back_what_it_held(
     assert await held(stock.connection, "Set-Starter") == 0
 
 
-async def test_r22_of_what_was_sold_in_the_meantime_the_checkout_offers_the_rest_and_others(
+async def test_of_what_was_sold_in_the_meantime_the_checkout_offers_the_rest_and_others(
     shop: Site, cart_of: Checkout, stock: Stock
 ) -> None:
     """Wants 5, has 3; the other line has none left."""
@@ -152,7 +152,7 @@ async def test_an_alternative_leads_to_its_page(shop: Site, cart_of: Checkout) -
     await expect(page.get_by_role("button", name="Add to Cart")).to_be_enabled()
 
 
-async def test_r21_a_payment_is_a_signed_event_and_the_goods_are_sold(
+async def test_a_payment_is_a_signed_event_and_the_goods_are_sold(
     shop: Site, checkout: Checkout, stock: Stock
 ) -> None:
     before = shop.metric("webhooks_total", result="handled")

@@ -1,4 +1,4 @@
-"""Two people in the shop: what one does, the other sees, without reloading (R11, R16 to R19)."""
+"""Two people in the shop: what one does, the other sees, without reloading."""
 
 import asyncio
 import re
@@ -53,7 +53,7 @@ async def test_one_buys_and_the_other_sees_it_within_a_second(
     assert await watching.evaluate("window.isTheSamePage")
 
 
-async def test_r18_r19_a_card_follows_and_says_that_it_did(
+async def test_a_card_follows_and_says_that_it_did(
     shop: Site, someone: Someone, stock: Stock
 ) -> None:
     page = await someone("/products")
@@ -68,7 +68,7 @@ async def test_r18_r19_a_card_follows_and_says_that_it_did(
     await expect(page.get_by_text("Castors, Set of 4: Sold Out")).to_be_visible()
 
 
-async def test_r17_a_variant_is_chosen_and_all_of_the_page_is_about_it(
+async def test_a_variant_is_chosen_and_all_of_the_page_is_about_it(
     shop: Site, someone: Someone
 ) -> None:
     page = await someone("/products/Unit-8x8x16")
@@ -88,7 +88,7 @@ async def test_r17_a_variant_is_chosen_and_all_of_the_page_is_about_it(
     await expect(line.locator(".amount")).to_have_text("$89.00")
 
 
-async def test_r17_one_order_may_not_have_more_than_its_limit(shop: Site, someone: Someone) -> None:
+async def test_one_order_may_not_have_more_than_its_limit(shop: Site, someone: Someone) -> None:
     page = await someone("/products/Unit-8x8x8-Founder")
     await page.get_by_role("spinbutton", name="Quantity:").fill("3")
     await page.get_by_role("button", name="Add to Cart").click()
