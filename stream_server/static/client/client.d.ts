@@ -2,6 +2,12 @@
 // or with the folder copied into a project, reference this file from your own:
 //   /// <reference path="./client.d.ts" />
 
+declare module 'stream-server/money.js' {
+  /** An amount in a currency's smallest unit, in the language and the currency of the nearest
+   * attributes `lang` and `currency`. */
+  export function money(amount: number, element: Element): string;
+}
+
 declare module 'stream-server/stock-stream.js' {
   /** Quantities are units of stock, null is unlimited; prices are cents. */
   export interface Stock {

@@ -37,27 +37,8 @@ const STYLES = `
   }
 `;
 
-/** Minor units (cents, yen) as money, in the element's language; what Intl refuses is left aside.
- * @param {number} amount @param {Element} element
- */
-export const money = (amount, element) => {
-  const style = 'currency';
-  const lang = around(element, 'lang')?.replace('_', '-');
-  const code = around(element, style) || 'USD';
-  const ways = [[lang || undefined, code], [undefined, code], [undefined, 'USD']];
-  for (const [locale, currency] of ways) {
-    try {
-      const format = new Intl.NumberFormat(locale, { style, currency });
-      return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
-    } catch {
-      // The page's own words may be no language, or no currency.
-    }
-  }
-  return '';
-};
-
 /** The nearest element's attribute. @param {Element} element @param {string} name */
-const around = (element, name) => element.closest(`[${name}]`)?.getAttribute(name);
+export const around = (element, name) => element.closest(`[${name}]`)?.getAttribute(name);
 
 /** @type {HTMLElement | undefined} */
 let region;

@@ -1,4 +1,5 @@
-import { money, StoreElement } from './element.js';
+import { StoreElement } from './element.js';
+import { money } from './money.js';
 
 /** @import {Inventory} from 'stream-server/stock-stream.js' */
 

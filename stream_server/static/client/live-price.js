@@ -1,4 +1,5 @@
-import { money, StockElement } from './element.js';
+import { StockElement } from './element.js';
+import { money } from './money.js';
 
 /** The price, in the currency of the nearest attribute `currency`. */
 export class LivePrice extends StockElement {

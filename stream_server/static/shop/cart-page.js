@@ -25,6 +25,7 @@ function makeRow(line) {
   const remove = make('button', { class: 'link', type: 'button' }, 'Remove');
   const amount = make('strong', { class: 'amount' });
   const trouble = make('span', { class: 'trouble' });
+  const note = make('span', { class: 'small', role: 'status' });
   const item = make(
     'li',
     { class: 'line', 'product-id': productId },
@@ -43,13 +44,14 @@ function makeRow(line) {
         make('stock-indicator', { 'variant-id': variantId }),
       ),
       trouble,
+      note,
     ),
     make('div', { class: 'how-many' }, make('label', { class: 'field' }, make('span', { class: 'unseen' }, 'Quantity'), input), remove),
     amount,
   );
   input.addEventListener('change', () => {
     const quantity = Math.round(Number(input.value));
-    cart.setQuantity(line, quantity >= 1 ? quantity : 1);
+    note.textContent = cart.setQuantity(line, quantity >= 1 ? quantity : 1);
   });
   remove.addEventListener('click', () => {
     const after = item.nextElementSibling ?? item.previousElementSibling;
@@ -57,11 +59,12 @@ function makeRow(line) {
     cart.setQuantity(line, 0);
     /** @type {HTMLElement | null | undefined} */ (next)?.focus();
   });
-  const update = (/** @type {Line} */ { quantity, most, name }) => {
+  const update = (/** @type {Line} */ now) => {
+    const { quantity, name } = now;
     refresh();
     const stock = stockOf(line);
-    const left = stock?.availableQuantity ?? cart.LIMITS.units;
-    input.max = String(Math.min(left, most ?? left, cart.LIMITS.units) || 1);
+    const most = cart.mostOf(now);
+    input.max = String(Math.min(stock?.availableQuantity ?? most, most) || 1);
     input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
     remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
     if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);

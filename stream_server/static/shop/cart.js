@@ -15,7 +15,7 @@ const KEY = 'shop-cart';
 const CHECKOUT = 'shop-checkout';
 /** What one order may have without a token: of lines, of units of a line, and in all. */
 const { maxLines, maxUnits, maxCartUnits } = document.documentElement.dataset;
-export const LIMITS = {
+const LIMITS = {
   lines: Number(maxLines) || 100,
   units: Number(maxUnits) || 1000,
   cartUnits: Number(maxCartUnits) || 2000,
@@ -61,21 +61,32 @@ export function watch(/** @type {() => void} */ listener) {
 const same = (one) => (/** @type {Line} */ other) =>
   one.productId === other.productId && one.variantId === other.variantId;
 
-/** Adds to what is there. Throws where one order may not have so
- * much, and where the browser keeps nothing. @param {Line} line */
+/** The largest quantity of a line beside the others, and why. @param {Line} line @param {Line[]} all
+ * @returns {[number, string]} */
+function limitOf(line, all) {
+  const count = (/** @type {Line[]} */ some) => some.reduce((sum, { quantity }) => sum + quantity, 0);
+  const others = all.filter((each) => !same(line)(each));
+  const ofProduct = count(others.filter(({ productId }) => productId === line.productId));
+  const ofLine = Math.min(LIMITS.units, (line.most ?? Infinity) - ofProduct);
+  const ofCart = LIMITS.cartUnits - count(others);
+  return ofCart < ofLine
+    ? [ofCart, `One order may have ${LIMITS.cartUnits} units at most in all`]
+    : [ofLine, `One order may have ${Math.min(line.most ?? LIMITS.units, LIMITS.units)} at most`];
+}
+
+/** The largest quantity that a line of the cart may have. @param {Line} line */
+export const mostOf = (line) => Math.max(1, limitOf(line, lines())[0]);
+
+/** Adds to what is there. Throws a RangeError, in words for the shopper, where one order may not have
+ * so much, and an Error where the browser keeps nothing. @param {Line} line */
 export function add(line) {
   const all = lines();
   const there = all.find(same(line));
-  const others = all.filter((each) => each.productId === line.productId);
-  const sum = others.reduce((total, each) => total + each.quantity, line.quantity);
-  const inAll = all.reduce((total, each) => total + each.quantity, line.quantity);
-  const most = Math.min(line.most ?? LIMITS.units, LIMITS.units);
-  if (!isLine(line) || sum > most) throw new RangeError(`One order may have ${most} at most`);
+  if (!isLine(line)) throw new TypeError('This is no line of a cart');
+  const [most, why] = limitOf(line, all);
+  if ((there?.quantity ?? 0) + line.quantity > most) throw new RangeError(why);
   if (!there && all.length >= LIMITS.lines) {
     throw new RangeError(`One order may have ${LIMITS.lines} different products at most`);
-  }
-  if (inAll > LIMITS.cartUnits) {
-    throw new RangeError(`One order may have ${LIMITS.cartUnits} units at most in all`);
   }
   const before = lines();
   if (there) there.quantity += line.quantity;
@@ -84,12 +95,19 @@ export function add(line) {
   throw new Error('This browser keeps no cart');
 }
 
-/** None removes the line. @param {Pick<Line, 'productId' | 'variantId'>} line @param {number} quantity */
+/** Gives a line this quantity, or the largest that it may have, and then says why. None removes it.
+ * @param {Pick<Line, 'productId' | 'variantId'>} line @param {number} quantity */
 export function setQuantity(line, quantity) {
   const all = lines();
   const there = all.find(same(line));
-  if (there) there.quantity = Math.min(quantity, LIMITS.units);
+  let why = '';
+  if (there) {
+    const [most, reason] = limitOf(there, all);
+    if (quantity > most) why = reason;
+    there.quantity = Math.min(quantity, Math.max(1, most));
+  }
   keep(all.filter((each) => each.quantity > 0));
+  return why;
 }
 
 export function clear() {

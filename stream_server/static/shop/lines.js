@@ -2,6 +2,7 @@
 
 /** @import {Line} from './cart.js' */
 
+import { money as moneyAt } from '/client/money.js';
 import { stockStream } from '/client/stock-stream.js';
 import { pageOf, pictureOf } from './links.js';
 
@@ -24,12 +25,8 @@ export function make(tag, attributes = {}, ...content) {
   return element;
 }
 
-const currency = document.documentElement.getAttribute('currency') ?? 'USD';
-const format = new Intl.NumberFormat('en', { style: 'currency', currency });
-const digits = format.resolvedOptions().maximumFractionDigits ?? 2;
-
 /** As the server writes it. @param {number} amount in the currency's smallest unit */
-export const money = (amount) => format.format(amount / 10 ** digits);
+export const money = (amount) => moneyAt(amount, document.documentElement);
 
 /** @type {(() => void)[]} */
 let unfollow = [];

@@ -5,8 +5,9 @@ joins them, so that a page needs one request and not a dozen; it drops comments 
 shortens names that nobody outside can see.
 
 It knows as much JavaScript as the client is written in: each statement ends with a semicolon,
-imports and exports are named and stand at the beginning of a line, templates are not nested, and
-no two modules have the same name at their top level. The browser tests run what it makes.
+imports and exports are named and stand at the beginning of a line, templates and classes are not
+nested, and no two modules have the same name at their top level. The browser tests run what it
+makes.
 """
 
 from __future__ import annotations
@@ -72,19 +73,25 @@ def exports(source: str) -> list[str]:
 def minified(source: str) -> str:
     """The same program, shorter."""
     tokens = [each for each in _tokens(source) if each.kind != "space"]
-    short = {**_VALUES, **_short_privates(tokens), **_short_locals(tokens, set(exports(source)))}
+    tokens = _with_short_names(tokens, set(exports(source)))
     parts = [""]
     for _, (kind, text), after in _with_neighbours(_bare(_with_lists_of_variables(tokens))):
         if (text == ";" and after == "}") or (text == "," and after in CLOSING):
             continue
-        if kind in ("private", "word"):
-            text = short.get(text, text)
+        if kind == "word":
+            text = _VALUES.get(text, text)
         elif kind == "number":
-            text = text.replace("_", "")
+            text = _short_number(text.replace("_", ""))
         if _would_join(parts[-1][-1:], text[0]):
             parts.append(" ")
         parts.append(text)
     return "".join(parts).replace("'+'", "")
+
+
+def _short_number(text: str) -> str:
+    """`3e4` for `30000`, `.5` for `0.5`."""
+    text = re.sub(r"(?<=[1-9])0{3,}$", lambda zeros: f"e{len(zeros[0])}", text)
+    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def _tokens(source: str) -> Iterator[Token]:
@@ -145,16 +152,54 @@ def _is_word(character: str) -> bool:
     return character.isalnum() or character in ("_", "$", "#")
 
 
-def _short_privates(tokens: Iterable[Token]) -> dict[str, str]:
-    common = Counter(token.text for token in tokens if token.kind == "private").most_common()
-    return {name: f"#{short}" for (name, _), short in zip(common, _names(), strict=False)}
+def _with_short_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
+    """New names for variables and private fields, the frequent ones the shortest. Variables of the
+    top level have one name everywhere. All others, and private fields, belong to a class or to the
+    functions that follow it, so each class has the short names for itself."""
+    declared, properties, tops = _declared(tokens)
+    own = declared - properties - public
+    parts = _classes(tokens)
+    locals_ = [_by_frequency(part, own - tops) for part in parts]
+    # What shares a name: a variable of the top level has its own, the nth locals of all parts one.
+    shared: Counter[str | int] = Counter(dict(_by_frequency(tokens, own & tops)))
+    for counts in locals_:
+        shared.update({place: count for place, (_, count) in enumerate(counts)})
+    used = {token.text for token in tokens}
+    free = (name for name in _names() if name not in used)
+    new = {key: next(free) for key, _ in shared.most_common()}
+    found: list[Token] = []
+    for part, counts in zip(parts, locals_, strict=True):
+        short = {name: new[name] for name in own & tops}
+        short |= {name: new[place] for place, (name, _) in enumerate(counts)}
+        privates = Counter(text for kind, text in part if kind == "private").most_common()
+        short |= {name: f"#{each}" for (name, _), each in zip(privates, _names(), strict=False)}
+        found += [
+            Token(kind, short.get(text, text) if kind in ("word", "private") else text)
+            for kind, text in part
+        ]
+    return found
 
 
-def _short_locals(tokens: Sequence[Token], public: Set[str]) -> dict[str, str]:
-    """New names for variables, the same one wherever the old one stands. That needs no notion of
-    scope, as long as a name is nowhere a property's and the new one is used nowhere."""
+def _by_frequency(tokens: Iterable[Token], names: Set[str]) -> list[tuple[str, int]]:
+    return Counter(text for kind, text in tokens if kind == "word" and text in names).most_common()
+
+
+def _classes(tokens: Iterable[Token]) -> list[list[Token]]:
+    """The program in parts, each of which but the first begins with a class."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token == ("word", "class"):
+            parts.append([])
+        parts[-1].append(token)
+    return parts
+
+
+def _declared(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
+    """Names that are declared; names that are a property's somewhere; and of the former those at
+    the top level. A name that is nowhere a property's can be replaced wherever it stands."""
     declared = set(_parameters(tokens))
     properties: set[str] = set()
+    tops: set[str] = set()
     brackets = [""]
     for before, (kind, text), after in _with_neighbours(tokens):
         if kind == "sign" and text in "([{":
@@ -165,14 +210,12 @@ def _short_locals(tokens: Sequence[Token], public: Set[str]) -> dict[str, str]:
             continue
         if before in ("const", "let", "function", "class"):
             declared.add(text)
+            if len(brackets) == 1:
+                tops.add(text)
         in_object = brackets[-1] == "{" and before in ("{", ",") and after in (",", "}", "=")
         if in_object or after == ":" or before in (".", "?.", "get", "async", "static"):
             properties.add(text)
-    used = {token.text for token in tokens}
-    names = (name for name in _names() if name not in used)
-    words = Counter(token.text for token in tokens if token.kind == "word")
-    private = declared - properties - public
-    return {name: next(names) for name, _ in words.most_common() if name in private}
+    return declared, properties, tops
 
 
 def _with_neighbours(tokens: Sequence[Token]) -> Iterator[tuple[str, Token, str]]:

@@ -7,6 +7,7 @@ styles and pictures of this server only. So a product's name can hold any text a
 from __future__ import annotations
 
 import gzip
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -14,7 +15,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
 
-from babel.numbers import format_currency, get_currency_precision, get_currency_symbol
+from babel.numbers import format_currency, get_currency_symbol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,6 +24,7 @@ from starlette.responses import Response
 from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
 from stream_server.inventory.catalogue import Facts
+from stream_server.inventory.money import digits_of
 from stream_server.settings import Settings
 from stream_server.web import inputs
 from stream_server.web.browser.files import ClientFiles
@@ -83,8 +85,10 @@ class Pages:
         )
         environment.filters.update(money=partial(money, currency=self._settings.currency))
         environment.globals.update(
-            settings=self._settings,
+            currency=self._settings.currency,
             max_lines=inputs.MAX_LINES,
+            max_units=self._settings.max_units_per_line,
+            max_cart_units=self._settings.max_units_per_cart,
             most_units=self._most_units,
             link=linked(str),
             client=linked(self._client.url),
@@ -177,11 +181,16 @@ def compressed(
 
 def money(amount: int, currency: str) -> str:
     """An amount in a currency's smallest unit (cents, yen), as browsers write it in English."""
-    value = Decimal(amount).scaleb(-get_currency_precision(currency))
-    # CLDR sets a code of letters apart from the number; Babel does not know that pattern.
-    is_code = get_currency_symbol(currency, "en")[-1].isalpha()
-    pattern = "¤\N{NO-BREAK SPACE}#,##0.00" if is_code else None
-    return format_currency(value, currency, pattern, locale="en")
+    digits = digits_of(currency)
+    symbol = get_currency_symbol(currency, "en")
+    # A code of letters stands apart from the number, a sign does not (CLDR's currencySpacing, which
+    # Babel leaves out).
+    gap = "" if unicodedata.category(symbol[-1]).startswith("S") else "\N{NO-BREAK SPACE}"
+    decimals = f".{'0' * digits}" if digits else ""
+    value = Decimal(amount).scaleb(-digits)
+    return format_currency(
+        value, currency, f"¤{gap}#,##0{decimals}", locale="en", currency_digits=False
+    )
 
 
 def _hash(sources: Mapping[str, bytes]) -> str:

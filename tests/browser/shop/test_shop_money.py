@@ -1,16 +1,19 @@
 """Prices in the shop's own currency: the server and the scripts write the same."""
 
+import re
 from typing import Any
 
 import pytest
 from playwright.async_api import expect
 
+from stream_server.web.pages.rendering import money
 from tests.browser.shop.conftest import SECRET, Someone
 from tests.browser.site import Site, Stock, shows
 
 WRITTEN = {
     "EUR": ("€57.00", "€171.00", "€60.00"),
     "JPY": ("¥5,700", "¥17,100", "¥6,000"),
+    "HUF": ("HUF\xa057.00", "HUF\xa0171.00", "HUF\xa060.00"),
     "BHD": ("BHD\xa05.700", "BHD\xa017.100", "BHD\xa06.000"),
 }
 
@@ -46,6 +49,28 @@ async def test_prices_are_the_same_by_the_server_and_by_scripts(
     await expect(page.get_by_role("button", name=f"Pay {three}")).to_be_visible()
 
 
+@pytest.mark.parametrize("currency", ["USD"])
+async def test_every_currency_has_the_same_decimals_by_the_server_and_by_scripts(
+    shop: Site, someone: Someone
+) -> None:
+    """Browsers and releases differ in the decimals that they show of a currency by themselves."""
+    page = await someone("/products/Set-Starter")
+    written = await page.evaluate("""async () => {
+        const { money } = await import('/client/money.js');
+        return Intl.supportedValuesOf('currency').map((code) => {
+            const element = document.createElement('p');
+            element.setAttribute('currency', code);
+            element.lang = 'en';
+            return [code, money(123456789, element)];
+        });
+    }""")
+    assert len(written) > 100
+    number = re.compile(r"[0-9][0-9.,]*$")
+    ours = {code: number.findall(money(123_456_789, code)) for code, _ in written}
+    assert {code: number.findall(text) for code, text in written} == ours
+
+
+@pytest.mark.parametrize("currency", ["USD"])
 async def test_the_cart_knows_what_an_order_may_have_before_it_is_refused(
     shop: Site, someone: Someone, stock: Stock
 ) -> None:
@@ -63,3 +88,13 @@ async def test_the_cart_knows_what_an_order_may_have_before_it_is_refused(
     await field.fill("1")
     await page.get_by_role("button", name="Add to Cart").click()
     await expect(page.get_by_text(f"One order may have {most} at most").first).to_be_visible()
+    await page.goto("/cart")
+    quantity = page.get_by_label("Quantity of Starter Set")
+    await expect(quantity).to_have_attribute("max", str(most))
+    await quantity.fill(str(most + 1))
+    await quantity.press("Enter")
+    await page.locator("h1").click()
+    await expect(page.get_by_role("status").filter(has_text="One order may have")).to_have_text(
+        f"One order may have {most} at most"
+    )
+    await expect(quantity).to_have_value(str(most))
