@@ -146,14 +146,13 @@ class Watch:
         """Whether a new connection may stay. `file` is its number: the kernel gives the lowest
         one that is free, so it says how many are open. Where they run short, each newcomer takes
         the place of somebody who lets us wait."""
-        is_left = file < self._files - spare_files(self._files) // 2
+        spare = spare_files(self._files)
         now = asyncio.get_running_loop().time()
-        if not is_left:
+        if file >= self._files - spare // 2:
             self._is_short_until = now + _SHORT_SECONDS
-        elif now >= self._is_short_until:
+        elif now >= self._is_short_until:  # else a low number may be of one who has made room
             return True
-        # A low number may be that of one who has just made room.
-        if self._make_room() or is_left:
+        if self._make_room() or file < self._files - spare // 4:
             return True
         self.ended("refused")
         return False
@@ -182,7 +181,6 @@ class Watch:
         """Ends the connection that is missed least, if there is one: the idle first, then who was
         heard least lately."""
         if not self._leavers:
-            self._leaving.intersection_update(self._connections)
             waiting = [
                 each
                 for each in self._connections
@@ -207,6 +205,7 @@ class Watch:
         now = loop.time()
         for each in list(self._connections):
             each.look(now)
+        self._leaving.intersection_update(self._connections)
         self._files = _most_files()
         self._try_a_file()
         if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
