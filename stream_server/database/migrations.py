@@ -64,9 +64,7 @@ Sleep = Callable[[float], Awaitable[object]]
 T = TypeVar("T")
 
 OLDEST_POSTGRES: Final = 15
-LOCK: Final = int.from_bytes(
-    b"ss-migra"
-)  # a key of pg_advisory_lock, unlikely to be used by anybody else
+LOCK: Final = int.from_bytes(b"ss-migra")  # of pg_advisory_lock; unlikely to be anybody else's
 PATIENCE: Final = 120.0  # seconds to wait for another migrator, or for a table
 PARAMETERS: Final = {
     "client_min_messages": "warning",

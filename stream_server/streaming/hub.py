@@ -203,7 +203,8 @@ class Hub:
 
     def _pass_by(self, pending: Pending, passed: Product | None, product: Product) -> None:
         """Notes a state that is over before it was published."""
-        pending.differed |= self._differing(pending.before, passed)
+        if not (pending.was_public or pending.was_hidden):  # the first one
+            pending.differed |= self._differing(pending.before, passed)
         pending.differed |= self._differing(passed, product)
         if passed is not None and passed.is_public:
             pending.was_public = True

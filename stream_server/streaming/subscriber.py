@@ -83,7 +83,7 @@ class Subscriber:
 
     `behind` is None while the subscriber is up to date, so that a frame may be sent to it as it
     comes; otherwise the ids whose newest state it still has to get. While it goes through the
-    whole catalogue, page by page, all that follows `cursor` is behind, too.
+    whole catalogue, page by page, it is behind on everything that follows `cursor`, too.
     """
 
     __slots__ = ("behind", "cursor", "hub", "is_full", "pings_left", "place", "slot", "topic")
@@ -159,11 +159,11 @@ class Subscriber:
             self.hub.stalled(self)
 
     def resume(self) -> None:
-        """The socket has drained: pay what is behind."""
+        """The socket has drained: catch up."""
         self.is_full = False
         self.hub.recovered(self)
         if self.hub.is_held(self):
-            self.behind = None  # there is no state yet to be paid, but pings
+            self.behind = None  # there is no state yet to catch up with, only pings
         else:
             self._catch_up()
 
@@ -179,7 +179,7 @@ class Subscriber:
             asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _next_page(self) -> Frame:
-        """Takes from what is behind; nothing is any more after the last page."""
+        """The next products that it is behind on; with the last page it is up to date."""
         behind = self.behind
         assert behind is not None
         if self.cursor is not None:

@@ -1,4 +1,4 @@
-"""How a product looks in JSON, to pollers and on streams (design, section 5).
+"""How a product looks in JSON, to pollers and on streams.
 
 Field names are the wire's. Quantities are units, prices cents, times ISO 8601 in UTC.
 `availableQuantity` and `stock` are the effective numbers: what can really be had.
