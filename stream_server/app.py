@@ -36,7 +36,7 @@ from stream_server.web.api.inventory import inventory_routes
 from stream_server.web.api.orders import order_routes
 from stream_server.web.api.products import product_routes
 from stream_server.web.api.reservations import reservation_routes
-from stream_server.web.api.streams import StreamLimit, UnknownIds, stream_routes
+from stream_server.web.api.streams import stream_routes
 from stream_server.web.api.stripe import stripe_routes
 from stream_server.web.auth import Tokens
 from stream_server.web.browser.files import ClientFiles, client_routes
@@ -49,6 +49,7 @@ from stream_server.web.pages.elsewhere import Elsewhere
 from stream_server.web.pages.rendering import Pages, static_routes
 from stream_server.web.pages.shop import page_routes
 from stream_server.web.product_json import PublicEncoder
+from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
 logger = logging.getLogger(__name__)
 

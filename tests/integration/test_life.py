@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from stream_server.app import started as started_app
 from stream_server.server import Server as StreamServer
 from stream_server.streaming.source import Source
-from stream_server.web.api.streams import StreamLimit, UnknownIds
+from stream_server.web.stream_limits import StreamLimit, UnknownIds
 from tests.integration.clients import Stream, calling, connected, get, reading
 from tests.integration.servers import (
     Connection,
