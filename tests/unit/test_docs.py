@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from stream_server import errors
+from stream_server import errors, worker
+from stream_server.database import migrations
+from stream_server.database.errors import REFUSALS
+from stream_server.inventory.imports import record, run
 from stream_server.metrics import Metrics
+from stream_server.streaming import source
 from stream_server.web.errors import CODES, STATUS
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
+INNER = "SS000"  # one function raises it, its caller catches it
 CLASSES = [
     each
     for _, each in inspect.getmembers(errors, inspect.isclass)
@@ -61,6 +66,57 @@ def test_each_metric_is_documented() -> None:
     }
     documented = {each for each in rows("operations.md") if each.startswith("stream_server_")}
     assert documented == names
+
+
+def test_each_event_of_a_stream_is_documented() -> None:
+    code = "".join(each.read_text() for each in (TOP / "stream_server/streaming").glob("*.py"))
+    written = set(re.findall(r'\bevent\("(\w+)"', code))
+    documented = re.findall(r"^\| `(\w+)` \| `\{", (DOCS / "streams.md").read_text(), re.MULTILINE)
+    assert written == set(documented)
+
+
+def test_each_refusal_of_the_database_is_documented_and_translated() -> None:
+    raised: set[str] = set()
+    for file in (TOP / "sql/functions").rglob("*.sql"):
+        heading, _, body = file.read_text().partition("\ncreate ")
+        its_own = set(re.findall(r"errcode = '(SS\d{3})'", body))
+        raised |= its_own
+        assert its_own - {INNER} <= set(re.findall(r"SS\d{3}", heading)), file.name
+    table = re.findall(r"^\| (SS\d{3}.*?) \|", (TOP / "sql/README.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"SS\d{3}", " ".join(table))) == raised
+    assert {each for each in REFUSALS if each.startswith("SS")} == raised - {INNER}
+
+
+def test_the_keys_of_advisory_locks_are_documented() -> None:
+    def text(key: int) -> str:
+        return key.to_bytes((key.bit_length() + 7) // 8).decode()
+
+    whole = {text(migrations.LOCK), text(run.TURN), str(source.SLEEP_LOCK)}
+    first_of_two = {text(worker.LOCK), text(record.LOCK)}
+    for file in (TOP / "sql/functions").rglob("*.sql"):
+        for key, several in re.findall(
+            r"advisory\w*lock\((\S+?)(?:::integer(,)|\))", file.read_text()
+        ):
+            if several:
+                first_of_two.add(bytes.fromhex(key.removeprefix("x").strip("'")).decode())
+            else:
+                whole.add(key)
+    readme = (TOP / "sql/README.md").read_text()
+    keys = re.findall(
+        r"^\| (?:`(\w[\w-]*)` as a bigint|(\d+), a number of ours) \|", readme, re.MULTILINE
+    )
+    assert {word or number for word, number in keys} == whole
+    assert set(re.findall(r"^\| \(`(\w+)`, ", readme, re.MULTILINE)) == first_of_two
+
+
+def test_each_name_that_the_architecture_says_is_there() -> None:
+    code = "".join(each.read_text() for each in (TOP / "stream_server").rglob("*.py"))
+    named = re.findall(r"`([A-Z]\w+)\.(\w+)`", (DOCS / "architecture.md").read_text())
+    assert named
+    for of_class, name in named:
+        body = re.search(rf"^class {of_class}\b.*?(?=^\S)", code, re.MULTILINE | re.DOTALL)
+        assert body, of_class
+        assert re.search(rf"^    (?:async )?def {name}\(", body[0], re.MULTILINE), name
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 -- announce_changes(product_ids): wakes the sources that sleep, if any.
--- A sleeping source holds the advisory lock 495890817899 (the bytes of "stock") shared. NOTIFY
+-- A sleeping source holds the advisory lock 495890817899, a number of ours, shared. NOTIFY
 -- takes a lock on the whole database at commit and costs three quarters of the commits a second,
 -- so it is only called while somebody sleeps. The row notify_mode of stream_settings says otherwise:
 -- `always` where other programs listen, too; `never` where transactions are prepared (two-phase
