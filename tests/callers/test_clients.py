@@ -27,8 +27,14 @@ Opened: TypeAlias = AbstractAsyncContextManager[Told]
 PATIENCE = 30.0  # of Java, which compiles first
 
 
-def java(url: str) -> Opened:
-    return program([found("java"), str(HERE / "Reader.java"), url], 1, os.environ)
+def java() -> str:
+    """What runs a Java source file: it takes a JDK, whose compiler is `javac`."""
+    found("javac")
+    return found("java")
+
+
+def java_reader(url: str) -> Opened:
+    return program([java(), str(HERE / "Reader.java"), url], 1, os.environ)
 
 
 def reader(name: str, needs: str = "") -> Callable[[str], Opened]:
@@ -53,7 +59,7 @@ def chromium(url: str) -> Opened:
 
 
 CLIENTS: dict[str, Callable[[str], Opened]] = {
-    "java": java,
+    "java": java_reader,
     "eventsource": node("eventsource"),
     "undici": node("undici"),
     "chromium": chromium,
@@ -108,7 +114,7 @@ async def test_it_resumes_with_exactly_what_changed(
 
 BODY = json.dumps({"productIds": ["p1", "p2"]})
 POSTS: dict[str, Callable[[str], list[str]]] = {
-    "java": lambda url: [found("java"), str(HERE / "Post.java"), url, BODY],
+    "java": lambda url: [java(), str(HERE / "Post.java"), url, BODY],
     "curl-http2": lambda url: [
         found("curl"), "--silent", "--http2", "--header", "Content-Type: application/json",
         "--data", BODY, "--write-out", "\\n", url, url,
