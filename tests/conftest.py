@@ -1,9 +1,9 @@
 """A real Postgres for every test that asks for one.
 
-`TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE; without it, an embedded
-one (tests/postgres.py says which) runs for the session, in memory where there is room. Each test
-gets a database of its own, copied from a migrated template. Where several processes run tests, each
-has an embedded one.
+`TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE. Without it, each process
+that runs tests starts an embedded one, in memory where there is room; tests/support/postgres.py
+says which.
+Each test gets a database of its own, copied from a migrated template.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.database.urls import with_schema
 from stream_server.web.browser.files import ClientFiles
-from tests.bouncer import URLOf, bouncer
-from tests.ports import reserved_port
-from tests.postgres import BINARIES
-from tests.surroundings import (
+from tests.support.bouncer import URLOf, bouncer
+from tests.support.ports import reserved_port
+from tests.support.postgres import BINARIES
+from tests.support.surroundings import (
     IS_PLAIN,
     IS_POOLED,
     PASSWORD,

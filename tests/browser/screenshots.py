@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.browser.browsers import options, path
+from tests.support.browsers import options, path
 
 TOP = Path(__file__).parents[2]
 IMAGES = TOP / "docs" / "images"

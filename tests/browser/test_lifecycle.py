@@ -18,9 +18,9 @@ import httpx
 import pytest_asyncio
 import websockets
 
-from tests.browser.browsers import options, path
-from tests.browser.site import Site, Stock, indicators
-from tests.integration.servers import PATIENCE, until
+from tests.support.browsers import options, path
+from tests.support.servers import PATIENCE, until
+from tests.support.site import Site, Stock, indicators
 
 STATUS = "<connection-status></connection-status>"
 

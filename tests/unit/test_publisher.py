@@ -20,8 +20,8 @@ from stream_server.streaming.products import Product
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.shop import JSON, MiniPostgres, parsed
-from tests.unit.virtual_time import VirtualLoop
+from tests.support.miniature import JSON, MiniPostgres, parsed
+from tests.support.virtual_time import VirtualLoop
 
 CONFLATE = 0.1
 

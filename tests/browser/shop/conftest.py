@@ -12,7 +12,7 @@ from stream_server.database.pool import Pool
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from tests.browser.site import Site, recorded
+from tests.support.site import Site, recorded
 
 SECRET = "whsec_browser"
 

@@ -20,9 +20,9 @@ from stream_server.database.pool import Pool
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from tests.browser.site import recorded
-from tests.integration.servers import DIRECT, app_on, started, until
-from tests.ports import reserved_port
+from tests.support.ports import reserved_port
+from tests.support.servers import DIRECT, app_on, started, until
+from tests.support.site import recorded
 
 SETTINGS = {"stripe_webhook_secret": "whsec_prefix"}
 WAYS = ("taken off", "left on", "mounted")

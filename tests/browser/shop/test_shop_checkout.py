@@ -8,8 +8,8 @@ from datetime import timedelta
 from playwright.async_api import Page, expect
 
 from tests.browser.shop.conftest import Someone
-from tests.browser.site import Connection, Site, Stock
-from tests.integration.servers import until
+from tests.support.servers import until
+from tests.support.site import Connection, Site, Stock
 
 Checkout = Callable[..., Awaitable[Page]]
 

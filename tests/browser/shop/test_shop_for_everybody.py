@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.shop.conftest import Someone
-from tests.browser.site import TOP, Site, Stock, shows
+from tests.support.site import TOP, Site, Stock, shows
 
 Checkout = Callable[..., Awaitable[Page]]
 AXE = TOP / "node_modules" / "axe-core" / "axe.min.js"

@@ -7,7 +7,7 @@ import time
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.shop.conftest import Someone
-from tests.browser.site import Site, Stock, busy, shows
+from tests.support.site import Site, Stock, busy, shows
 
 BADGE = "main .buy stock-indicator"
 

@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from stream_server.web.pages.rendering import money
 from tests.browser.shop.conftest import SECRET, Someone
-from tests.browser.site import Site, Stock, shows
+from tests.support.site import Site, Stock, shows
 
 WRITTEN = {
     "EUR": ("€57.00", "€171.00", "€60.00"),
