@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,6 +39,7 @@ from tests.support.surroundings import (
     Surroundings,
     opened,
 )
+from tests.support.templates import IN_MEMORY, ROOM, Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
@@ -48,9 +48,6 @@ settings.register_profile(
     "ours", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ours")
-
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it, containers give it little
-ROOM = 2**30  # bytes that the databases of a process may take, with room to spare
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -104,15 +101,6 @@ def postgres() -> Iterator[str]:
             yield server.url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Templates:
-    """Databases that others are copied from: with nothing of ours in it, and migrated."""
-
-    surroundings: Surroundings
-    empty: str
-    migrated: str
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,9 @@
 """React from npm's packages, as modules that a page can import without a build step."""
 
-import os
 import re
-from pathlib import Path
 
-import pytest
+from tests.support.npm import MODULES, installed
 
-_MODULES = Path(__file__).parents[2] / "node_modules"
 _PACKAGES = {
     "react": ("react/cjs/react.production.js", []),
     "scheduler": ("scheduler/cjs/scheduler.production.js", []),
@@ -19,18 +16,13 @@ _PACKAGES = {
 
 
 def react_modules() -> dict[str, str]:
-    """A script a package, by its name; they import each other. Skips the test where scripts/test
-    could not install them, which on CI is a failure."""
-    if not (_MODULES / "react").exists():
-        message = "React is not here: scripts/test installs it where there is npm"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    """A script a package, by its name; they import each other."""
+    installed("react")
     return {f"{name}.js": _module(path, needed) for name, (path, needed) in _PACKAGES.items()}
 
 
 def _module(path: str, needed: list[str]) -> str:
-    source = (_MODULES / path).read_text()
+    source = (MODULES / path).read_text()
     names = sorted(set(re.findall(r"^exports\.(\w+) =", source, re.MULTILINE)))
     imports = "".join(f'import * as m{i} from "./{name}.js";\n' for i, name in enumerate(needed))
     table = ", ".join(f'"{name}": m{i}' for i, name in enumerate(needed))

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from playwright.async_api import Page, expect
 
-from tests.browser.shop.conftest import Someone
 from tests.support.servers import until
+from tests.support.shoppers import Someone
 from tests.support.site import Connection, Site, Stock
 
 Checkout = Callable[..., Awaitable[Page]]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.shop.conftest import Someone
+from tests.support.shoppers import Someone
 from tests.support.site import TOP, Site, Stock, shows
 
 Checkout = Callable[..., Awaitable[Page]]

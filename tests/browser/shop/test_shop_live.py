@@ -6,7 +6,7 @@ import time
 
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.browser.shop.conftest import Someone
+from tests.support.shoppers import Someone
 from tests.support.site import Site, Stock, busy, shows
 
 BADGE = "main .buy stock-indicator"

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from stream_server.web.pages.rendering import money
-from tests.browser.shop.conftest import SECRET, Someone
+from tests.support.shoppers import SECRET, Someone
 from tests.support.site import Site, Stock, shows
 
 WRITTEN = {

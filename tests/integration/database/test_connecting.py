@@ -20,8 +20,8 @@ import trustme
 from stream_server.database.connections import connect, quote_identifier, set_statements
 from stream_server.database.urls import parse, with_schema
 from stream_server.errors import InvalidSettings
-from tests.conftest import Templates
 from tests.support.bouncer import bouncer
+from tests.support.templates import Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 SECRET = "swordfish"

@@ -23,8 +23,8 @@ from stream_server.errors import (
     SchemaTooNew,
     UnsupportedPostgres,
 )
-from tests.conftest import Templates
 from tests.support.surroundings import FOREIGN, IS_PLAIN, in_schema, opened
+from tests.support.templates import Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

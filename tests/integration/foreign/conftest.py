@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import Templates
 from tests.integration.selling.conftest import api, shop
 from tests.support.releases import taken_from_history
+from tests.support.templates import Templates
 
 __all__ = ["api", "shop"]
 

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from stream_server.database.migrations import check, migrate
-from tests.conftest import Templates
-from tests.integration.selling.conftest import CATALOGUE
 from tests.support.invariants import assert_consistent
 from tests.support.postgres import program
 from tests.support.servers import assert_complete, serving
+from tests.support.shop import CATALOGUE
 from tests.support.surroundings import IS_POOLED, SCHEMA, opened
+from tests.support.templates import Templates
 
 Connection: TypeAlias = Any
 

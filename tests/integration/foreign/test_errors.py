@@ -14,8 +14,8 @@ import pytest
 from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
-from tests.integration.selling.conftest import Shop, row
 from tests.support.servers import until
+from tests.support.shop import Shop, row
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -19,16 +19,15 @@ import stripe
 
 from stream_server.database.poolers import connect_for_session
 from stream_server.database.urls import with_schema
-from tests.conftest import Templates
-from tests.integration.commands.test_cli import run, serving, status
-from tests.integration.operations.test_import_records import as_json, catalogue
-from tests.integration.operations.test_worker import working
-from tests.integration.selling.conftest import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
-from tests.integration.selling.test_orders import event, session
 from tests.support.bouncer import URLOf, bouncer
+from tests.support.catalogue_files import as_json, catalogue
+from tests.support.commands import run, serving, status, working
 from tests.support.invariants import assert_consistent
 from tests.support.servers import serving as serving_here
+from tests.support.shop import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
+from tests.support.stripe_events import event, session
 from tests.support.surroundings import IS_PLAIN, PASSWORD, POOLED_SESSIONS, SCHEMA, opened, straight
+from tests.support.templates import Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -13,12 +13,12 @@ import stripe
 from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
-from tests.integration.selling.conftest import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
-from tests.integration.selling.test_orders import event, session
 from tests.support.clients import calling, reading
 from tests.support.invariants import assert_consistent, assert_log_replays
 from tests.support.roles import Role, made, run_roles_sql
 from tests.support.servers import serving
+from tests.support.shop import CATALOGUE, SECRET, WEBHOOK_SECRET, bearer
+from tests.support.stripe_events import event, session
 from tests.support.surroundings import SCHEMA
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"

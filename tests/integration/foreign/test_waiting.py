@@ -13,8 +13,8 @@ from stream_server.database.shares import Shares, Work
 from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import DatabaseUnavailable, TransactionConflict
 from stream_server.inventory.turns import Turns
-from tests.integration.selling.conftest import Shop
-from tests.integration.selling.test_orders import event, send, session
+from tests.support.shop import Shop
+from tests.support.stripe_events import event, send, session
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Request = Callable[[Shop, int], Coroutine[Any, Any, httpx.Response]]

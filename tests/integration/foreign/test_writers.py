@@ -15,10 +15,10 @@ from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
-from tests.integration.selling.conftest import CATALOGUE
 from tests.support.clients import reading
 from tests.support.invariants import assert_log_replays
 from tests.support.servers import Server, serving
+from tests.support.shop import CATALOGUE
 from tests.support.surroundings import IS_PLAIN, SCHEMA
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_server.web.routing import Resource
-from tests.integration.selling.conftest import SECRET, bearer
 from tests.support.clients import NO_TLS
 from tests.support.documented import all_routes
 from tests.support.servers import Connection, Server, add_products
+from tests.support.shop import SECRET, bearer
 
 pytestmark = pytest.mark.ways("direct-uvloop")
 

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from stream_server.database.migrations import sql_folder
-from tests.integration.operations.conftest import Office
 from tests.support.invariants import assert_log_replays
+from tests.support.office import Office
 from tests.support.surroundings import psql_url
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"

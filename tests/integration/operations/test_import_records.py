@@ -22,41 +22,14 @@ from stream_server.errors import ImportRejected, TransactionConflict
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.record import Progress, close_abandoned
 from stream_server.inventory.imports.run import KEPT_MISTAKES, import_catalogue
-from tests.integration.commands.test_cli import COMMAND, environment, run
+from tests.support.catalogue_files import as_csv, as_json, catalogue
+from tests.support.commands import COMMAND, environment, run
 from tests.support.invariants import assert_log_replays
 from tests.support.servers import until
 from tests.support.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
-
-
-def catalogue(count: int, **fields: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"P{number}",
-            "name": f"Product {number}",
-            "basePrice": 100,
-            "maxQuantity": 50,
-            "variants": [{"id": f"P{number}-oak", "variantValue": "Oak", "maxQuantity": 50}],
-            **fields,
-        }
-        for number in range(count)
-    ]
-
-
-def as_json(rows: object) -> bytes:
-    return json.dumps(rows, indent=1).encode()
-
-
-def as_csv(rows: list[dict[str, Any]]) -> bytes:
-    lines = ["productId,variantId,name,basePrice,variantValue,maxQuantity"]
-    for row in rows:
-        lines.append(f"{row['id']},,{row['name']},{row['basePrice']},,{row['maxQuantity']}")
-        for variant in row["variants"]:
-            value, most = variant["variantValue"], variant["maxQuantity"]
-            lines.append(f"{row['id']},{variant['id']},,,{value},{most}")
-    return "\n".join(lines).encode()
 
 
 async def load(

@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from stream_server.inventory.imports.record import LOCK
-from tests.integration.operations.conftest import SECRET, Office, bearer
 from tests.support.clients import calling
+from tests.support.office import Office
 from tests.support.servers import serving
+from tests.support.shop import SECRET, bearer
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -18,8 +18,8 @@ from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory.counts import Count, apply_counts, check_lag, measure_lag
 from stream_server.metrics import Metrics
-from tests.integration.operations.conftest import Office
 from tests.support.invariants import assert_log_replays
+from tests.support.office import Office
 from tests.support.surroundings import opened
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"

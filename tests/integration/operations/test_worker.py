@@ -5,10 +5,7 @@ import json
 import logging
 import random
 import signal
-import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -21,8 +18,8 @@ from stream_server.database.migrations import sql_folder
 from stream_server.database.pool import Pool
 from stream_server.metrics import Metrics
 from stream_server.worker import Worker
-from tests.integration.commands.test_cli import COMMAND, environment
 from tests.support.clients import calling
+from tests.support.commands import working
 from tests.support.invariants import assert_consistent
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -69,24 +66,6 @@ async def _until(question: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(30):
         while not await question():  # noqa: ASYNC110  # another process changes it
             await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def working(database_url: str, **variables: str) -> AsyncIterator[Process]:
-    """The command `worker`, as a process."""
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        "worker",
-        env={**environment(database_url), **variables},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        _, err = await process.communicate()
-        sys.stderr.write(err.decode())  # shown with a test that fails
 
 
 class TestSweep:

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.selling.conftest import Shop, row
+from tests.support.shop import Shop, row
 
 
 async def change(api: Shop, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:

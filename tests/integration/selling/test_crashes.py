@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 
-from tests.integration.selling.conftest import SECRET, WEBHOOK_SECRET, Connection, bearer, row
 from tests.support.clients import calling
 from tests.support.invariants import assert_consistent
+from tests.support.shop import SECRET, WEBHOOK_SECRET, Connection, bearer, row
 
 BUYERS = 60
 

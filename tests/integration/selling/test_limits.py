@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.integration.commands.test_cli import serving, status
+from tests.support.commands import serving, status
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

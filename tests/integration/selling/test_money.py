@@ -9,17 +9,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.selling.conftest import Quantities, Shop, row
-from tests.integration.selling.test_orders import (
-    NOBODYS,
-    charge,
-    event,
-    open_alerts,
-    outcome,
-    send,
-    session,
-)
-from tests.integration.selling.test_reservations import LAMP, SHIRT_S, overdue, reserve
+from tests.support.carts import LAMP, SHIRT_S, overdue, reserve
+from tests.support.shop import Quantities, Shop, row
+from tests.support.stripe_events import NOBODYS, charge, event, open_alerts, outcome, send, session
 
 COMPLETED = "checkout.session.completed"
 

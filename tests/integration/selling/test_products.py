@@ -6,10 +6,10 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from tests.integration.selling.conftest import SECRET, Shop, bearer
-from tests.integration.selling.test_reservations import LAMP, cart
+from tests.support.carts import LAMP, cart
 from tests.support.clients import calling
 from tests.support.servers import app_on, started
+from tests.support.shop import SECRET, Shop, bearer
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

@@ -14,11 +14,11 @@ import pytest
 
 from stream_server.database.transactions import retry
 from stream_server.inventory import reservations
-from tests.integration.selling.conftest import Quantities, Shop, row
-from tests.integration.selling.test_orders import event, send, session
-from tests.integration.selling.test_reservations import LAMP, SHIRT_S, reserve
 from tests.support import buyers
+from tests.support.carts import LAMP, SHIRT_S, reserve
 from tests.support.invariants import assert_consistent
+from tests.support.shop import Quantities, Shop, row
+from tests.support.stripe_events import event, send, session
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect = Callable[[], Awaitable[Connection]]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.integration.selling.conftest import Connection, Quantities, row
+from tests.support.shop import Connection, Quantities, row
 
 README = Path(__file__).parents[3] / "README.md"
 

@@ -8,24 +8,11 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from tests.integration.selling.conftest import Connection, Quantities, Shop
+from tests.support.carts import LAMP, SHIRT_S, cart, overdue, reserve
 from tests.support.clients import reading
+from tests.support.shop import Connection, Quantities, Shop
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
-
-LAMP = {"productId": "lamp", "quantity": 2}
-SHIRT_S = {"productId": "shirt", "variantId": "shirt-s", "quantity": 1}
-
-
-def cart(*lines: dict[str, Any], checkout: str = "checkout-1", **more: Any) -> dict[str, Any]:
-    return {"checkoutToken": checkout, "lines": list(lines), **more}
-
-
-async def reserve(api: Shop, *lines: dict[str, Any], **more: Any) -> dict[str, Any]:
-    answer = await api.shopper.post("/api/reservations", json=cart(*lines, **more))
-    assert answer.status_code == 201, answer.text
-    data: dict[str, Any] = answer.json()["data"]
-    return data
 
 
 async def test_a_checkout_holds_stock_of_product_and_variant_for_ten_minutes_r20(
@@ -153,12 +140,6 @@ async def test_a_release_gives_back_once(api: Shop, quantities: Quantities) -> N
     assert (await api.shopper.delete(path)).status_code == 410
     assert await quantities("lamp") == (0, 0)
     assert await quantities("shirt-s") == (0, 0)
-
-
-async def overdue(api: Shop, token: str) -> None:
-    await api.connection.execute(
-        "update reservations set expires_at = now() where token = $1", token
-    )
 
 
 async def test_an_overdue_hold_gives_way_before_anybody_is_refused(

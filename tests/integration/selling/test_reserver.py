@@ -23,8 +23,8 @@ from stream_server.errors import (
 )
 from stream_server.inventory.reservations import CartLine
 from stream_server.inventory.reserver import Reserver
-from tests.integration.selling.conftest import Quantities, Shop
-from tests.integration.selling.test_reservations import cart
+from tests.support.carts import cart
+from tests.support.shop import Quantities, Shop
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

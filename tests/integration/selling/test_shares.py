@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.selling.conftest import Shop, bearer
 from tests.support.clients import calling, reading
 from tests.support.servers import until
+from tests.support.shop import Shop, bearer
 
 
 def cart(checkout: str, *lines: tuple[str, int]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from stream_server.web.auth import Identity, Tokens
-from tests.integration.selling.conftest import SECRET, Shop, token
+from tests.support.shop import SECRET, Shop, token
 
 NOW = datetime.now(UTC)
 CLAIMS: dict[str, Any] = {"sub": "anna", "role": "admin", "exp": NOW + timedelta(hours=1)}

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from tests.integration.selling.conftest import Quantities
+from tests.support.shop import Quantities
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

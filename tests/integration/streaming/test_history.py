@@ -28,7 +28,6 @@ from stream_server.database.migrations import migrate
 from stream_server.errors import DatabaseUnavailable
 from stream_server.streaming import source
 from stream_server.streaming.cursor import Position
-from tests.conftest import IN_MEMORY
 from tests.support.clients import calling, reading, ready
 from tests.support.servers import (
     Connection,
@@ -40,6 +39,7 @@ from tests.support.servers import (
     serving,
     until,
 )
+from tests.support.templates import IN_MEMORY
 
 SETTINGS = {**embedded.THROWAWAY, "max_prepared_transactions": "1200", "shared_buffers": "16MB"}
 Numbers = dict[str, tuple[int, int]]  # sold units and version by product
