@@ -72,13 +72,14 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         PublicEncoder(),
         conflate=settings.stream_conflate_ms / 1000,
         retry_ms=settings.stream_retry_ms,
+        on_failure=metrics.failed.labels("stream").inc,
     )
     publisher = Publisher(
         hub,
         metrics,
         ping=settings.stream_ping_seconds,
         stall=settings.stream_stall_seconds,
-        longest=settings.stream_max_seconds,
+        max_life=settings.stream_max_seconds,
     )
     url = session_url(settings)
     source = Source(

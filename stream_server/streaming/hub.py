@@ -11,77 +11,27 @@ import asyncio
 import time
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
-from typing import Protocol
+from typing import Final
 
-from stream_server.streaming import frames
+from stream_server.streaming import events, frames
 from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.cursor import Position, Snapshot, products_tag
+from stream_server.streaming.events import Encoder
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.openings import MOST_BYTES, Openings
-from stream_server.streaming.products import Change, Product, apply_change
+from stream_server.streaming.openings import MAX_BYTES, Openings
+from stream_server.streaming.pending import PendingChanges
+from stream_server.streaming.products import Change, Product, ProductEntry, apply_change
 from stream_server.streaming.subscriber import PAGE, Ids, Subscriber, Topic, Waiter
 from stream_server.streaming.topics import Topics
 
-PING_SLOTS = 150
-_PAGE_BYTES = 65_536  # of products; the last one may pass it
-_LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
+__all__ = ["PING_SLOTS", "Hub"]
 
-
-class Encoder(Protocol):
-    """The public JSON of a product, a line each."""
-
-    def product(self, product: Product) -> bytes:
-        """The product with its variants, as polling and snapshots give it."""
-
-    def variants(self, product: Product) -> Mapping[str, Hashable]:
-        """What the public sees of each variant, to compare."""
-
-    def update(self, product: Product, variant_id: str | None) -> bytes:
-        """The data of `inventory_updated` for a variant, or for the product."""
-
-    def status(self, product: Product) -> bytes:
-        """The data of `product_status_changed`."""
-
-
-class ProductEntry:
-    """A product, its JSON and its tag once somebody asked for them, and when it may be published
-    again. `id` is the one text of it that all who show it keep."""
-
-    __slots__ = ("id", "json", "not_before", "product", "tag")
-
-    def __init__(self, product: Product) -> None:
-        self.id = product.id
-        self.product = product
-        self.json: bytes | None = None
-        self.tag: str | None = None
-        self.not_before = 0.0
-
-
-@dataclass(slots=True)
-class Pending:
-    """A product that changed and was not published yet: how the public knew it, the snapshot
-    before the change, when it changed (seconds since 1970), when it may go out (`clock`), its place
-    in the order of changes, how often it could not be published.
-
-    A client that comes from another process may know the product as it was in between. So of these
-    states it keeps which variants differed, whether the product was public in any of them, and
-    whether it was hidden in any.
-    """
-
-    before: Product | None
-    seen_before: Snapshot
-    changed_at: float
-    due: float
-    number: int
-    failures: int = 0
-    differed: frozenset[str] = frozenset()
-    was_public: bool = False
-    was_hidden: bool = False
+PING_SLOTS: Final = 150
+_PAGE_BYTES: Final = 65_536  # of products; the last one may pass it
 
 
 class Hub:
@@ -94,11 +44,13 @@ class Hub:
         conflate: float = 0.1,
         retry_ms: int = 2000,
         clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.encoder = encoder
-        self.conflate = conflate
         self.retry_ms = retry_ms
         self.clock = clock
+        self.on_failure = on_failure
+        self.changed = asyncio.Event()  # set when the publisher may have something to do
         self.epoch = ""
         self.seen = Snapshot(1, 1)
         self.is_loaded = False
@@ -107,22 +59,17 @@ class Hub:
         self.generation = 0  # how often a state was loaded that did not continue the one before
         self.ended_generation = 0  # streams from before this one have ended
         self.entries: dict[str, ProductEntry] = {}
-        self.pending: dict[str, Pending] = {}
+        self.pending = PendingChanges(encoder, conflate=conflate, clock=clock)
         self.ping_slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
         self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and its backlog then
         self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
         self.revision = 0  # rises with whatever a snapshot frame says
-        self.longest_life: Callable[[], int] = lambda: 0  # of a new stream, in pings
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_failure: Callable[[], None] = lambda: None
         self.topics = Topics()
         self._openings = Openings()
         self._pages = Pages()
         self._recent = Recent()
-        self._publishing_from: Snapshot | None = None
-        self._changes = count()
         self._next_slot = count()
         self._sorted_ids: list[str] | None = None
 
@@ -144,7 +91,6 @@ class Hub:
         else:
             self.entries = {product.id: ProductEntry(product) for product in products.values()}
             self.pending.clear()
-            self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
             self._recent.fill((p.changed_xid, i) for i, p in products.items())
         if not continues:
@@ -152,7 +98,7 @@ class Hub:
         self.revision += 1
         self._pages.clear()
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
-        self.on_change()
+        self.changed.set()
 
     def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
         """Takes rows of the log, in order; `seen` when they are all that this snapshot adds."""
@@ -165,7 +111,7 @@ class Hub:
             self.seen = seen
             self.revision += 1
         if self.pending:
-            self.on_change()
+            self.changed.set()
 
     def set_live(self, is_live: bool) -> None:
         """Whether the source follows the database; subscribers are told."""
@@ -174,7 +120,7 @@ class Hub:
             self.revision += 1
             self._pages.clear()
             self.live_changes += 1
-            self.on_change()
+            self.changed.set()
 
     def _take(self, product: Product) -> None:
         entry = self.entries.get(product.id)
@@ -192,34 +138,8 @@ class Hub:
             entry.json = entry.tag = None
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
-        pending = self.pending.get(product.id)
-        if pending is not None:
-            self._pass_by(pending, before, product)
-        elif self.topics.is_watched(product.id):
-            due = max(self.clock(), entry.not_before)
-            self.pending[product.id] = Pending(
-                before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
-            )
-
-    def _pass_by(self, pending: Pending, passed: Product | None, product: Product) -> None:
-        """Notes a state that is over before it was published."""
-        if not (pending.was_public or pending.was_hidden):  # the first one
-            pending.differed |= self._differing(pending.before, passed)
-        pending.differed |= self._differing(passed, product)
-        if passed is not None and passed.is_public:
-            pending.was_public = True
-        else:
-            pending.was_hidden = True
-
-    def _differing(self, before: Product | None, after: Product | None) -> frozenset[str]:
-        """The variants that the public sees otherwise, or only before or after."""
-        if not ((before and before.variants) or (after and after.variants)):
-            return frozenset()  # as most often, so that it is worth its lines
-        old, new = (
-            self.encoder.variants(each) if each is not None and each.is_public else {}
-            for each in (before, after)
-        )
-        return frozenset(i for i in {**old, **new} if old.get(i) != new.get(i))
+        is_shown = self.topics.is_watched(product.id)
+        self.pending.note(entry, before, self.seen, is_shown=is_shown)
 
     # Reading
 
@@ -259,50 +179,11 @@ class Hub:
 
     def position(self) -> str:
         """The newest position that covers nothing which a subscriber may still have to get."""
-        seen = self._publishing_from or self._seen_and_published()
-        return str(Position(self.epoch, seen))
-
-    def begin_publishing(self, product_ids: Iterable[str]) -> dict[str, Pending]:
-        """Takes products out of `pending`. Until `end_publishing`, nobody is given a position
-        that covers them."""
-        self.revision += 1
-        self._publishing_from = self._seen_and_published()
-        return {product_id: self.pending.pop(product_id) for product_id in product_ids}
-
-    def put_back(self, taken: Mapping[str, Pending]) -> None:
-        """They could not be published; later they may be. Meanwhile no position passes them."""
-        for product_id, pending in taken.items():
-            pending.failures += 1
-            if (newer := self.pending.get(product_id)) is not None:
-                self._pass_by(pending, newer.before, self.entries[product_id].product)
-                pending.differed |= newer.differed
-                pending.was_public |= newer.was_public
-                pending.was_hidden |= newer.was_hidden
-            pending.due = self.clock() + min(_LONGEST_RETRY, 0.5 * 2**pending.failures)
-        everything = {**self.pending, **taken}.items()
-        self.pending = dict(sorted(everything, key=lambda item: item[1].number))
+        return str(Position(self.epoch, self.pending.covered(self.seen)))
 
     def published_position(self) -> str:
-        """The position of whoever gets all that is not pending."""
-        return str(Position(self.epoch, self._seen_and_published()))
-
-    def end_publishing(self, product_ids: Iterable[str]) -> None:
-        """They were sent to everybody: now they are quiet for a while."""
-        self.revision += 1
-        self._publishing_from = None
-        not_before = self.clock() + self.conflate
-        for product_id in product_ids:
-            entry = self.entries.get(product_id)
-            if entry is not None:
-                entry.not_before = not_before
-                pending = self.pending.get(product_id)
-                if pending is not None:
-                    pending.due = max(pending.due, not_before)
-
-    def _seen_and_published(self) -> Snapshot:
-        for oldest in self.pending.values():
-            return oldest.seen_before
-        return self.seen
+        """The position of a client that gets all that is not pending."""
+        return str(Position(self.epoch, self.pending.published(self.seen)))
 
     # Subscriptions
 
@@ -328,7 +209,6 @@ class Hub:
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.ping_slots[subscriber.slot].add(subscriber)
-        subscriber.pings_left = self.longest_life()
         self.open_streams[topic.kind] += 1
         if subscriber.is_full:
             self.stalled(subscriber)
@@ -360,7 +240,7 @@ class Hub:
                 subscriber.open(changed)
                 return
         if ids is None or (last_event_id and position is None):
-            subscriber.write(self.reset_frame())
+            subscriber.write(events.reset(self.retry_ms))
         if ids is None:
             subscriber.open_catalogue()
         elif subscriber.is_full or not self._fits_an_event(ids):
@@ -461,12 +341,13 @@ class Hub:
             entry = self.entries.get(product_id)
             if entry is not None and entry.product.is_public:
                 size += len(entry.json or self.json(product_id))
-        return len(ids) <= PAGE and size < MOST_BYTES
+        return len(ids) <= PAGE and size < MAX_BYTES
 
     def _opening(self, ids: tuple[str, ...]) -> Frame:
         """The snapshot of a whole topic: made once, however many come at the same time."""
+        revisions = (self.revision, self.pending.revision)
         return self._openings.get(
-            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
+            revisions, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
         )
 
     def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
@@ -502,9 +383,8 @@ class Hub:
                 unknown.append(product_id)
             else:
                 known.append(self.json(product_id))
-        data = frames.snapshot_data(known, unknown, self.is_live)
         position = self._given_position(of) if is_last else None
-        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+        return self._snapshot(known, unknown, position)
 
     def page_of(self, ids: Iterable[str]) -> list[str]:
         """The first of these products, as many as one event should hold."""
@@ -546,8 +426,15 @@ class Hub:
             last = ids[index]
         else:
             last = None
-        data = frames.snapshot_data(known, [], self.is_live)
-        return Page(Frame(frames.event("snapshot", data, retry_ms=self.retry_ms)), last)
+        return Page(self._snapshot(known, []), last)
+
+    def _snapshot(
+        self, known: Sequence[bytes], unknown: list[str], position: str | None = None
+    ) -> Frame:
+        is_live, retry_ms = self.is_live, self.retry_ms
+        return events.snapshot(
+            known, unknown, is_live=is_live, retry_ms=retry_ms, position=position
+        )
 
     def _given_position(self, of: Ids) -> str | None:
         # Until the streams of an old history have ended, nobody is given a position: theirs would
@@ -555,33 +442,3 @@ class Hub:
         if self.generation != self.ended_generation:
             return None
         return f"{self.position()}.{products_tag(of)}"
-
-    def reset_frame(self) -> Frame:
-        """A `reset` event: what the client had is void, its last id too; a full snapshot follows.
-
-        Without the empty id, a client that loses its connection before the snapshot is complete
-        could resume, on a process that knows its old id, what it has thrown away.
-        """
-        return Frame(frames.event("reset", b"{}", position="", retry_ms=self.retry_ms))
-
-    def change_events(self, pending: Pending, after: Product) -> bytes:
-        """What the public is told of a change: a status that differs, each variant that looks
-        different, and the product. Nothing if it neither was nor is public."""
-        before = pending.before
-        was_public = before is not None and before.is_public
-        if not after.is_public:
-            return self._status_event(after) if was_public or pending.was_public else b""
-        events = []
-        if before is not None and before.status != after.status:
-            events.append(self._status_event(after))
-        known = before if was_public and not pending.was_hidden else None
-        variants = self._differing(known, after) | pending.differed
-        events += [
-            frames.event("inventory_updated", self.encoder.update(after, variant_id))
-            for variant_id in sorted(variants)
-        ]
-        events.append(frames.event("inventory_updated", self.encoder.update(after, None)))
-        return b"".join(events)
-
-    def _status_event(self, product: Product) -> bytes:
-        return frames.event("product_status_changed", self.encoder.status(product))

@@ -87,6 +87,20 @@ class Change:
     low_stock_threshold: int
 
 
+class ProductEntry:
+    """A product, its JSON and its tag once somebody asked for them, and when it may be published
+    again. `id` is the one text of it that all who show it keep."""
+
+    __slots__ = ("id", "json", "not_before", "product", "tag")
+
+    def __init__(self, product: Product) -> None:
+        self.id = product.id
+        self.product = product
+        self.json: bytes | None = None
+        self.tag: str | None = None
+        self.not_before = 0.0
+
+
 def apply_change(product: Product | None, change: Change) -> Product | None:
     """The product after a change, or the same object where the change is not newer.
 

@@ -97,7 +97,7 @@ class Subscriber:
         self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
-        self.pings_left = 0  # until it has lived long enough; 0: it may live for ever
+        self.pings_left: int | None = None  # until it ends; the publisher decides at the first
         self.place: Place | None = None
 
     def write(self, frame: Frame) -> None:

@@ -102,7 +102,7 @@ class Server:
         """Returns once all that is committed now has been written to every stream."""
         await caught_up(self.hub, connection)
         await until(
-            lambda: not self.hub.pending and self.hub._publishing_from is None, "it is published"
+            lambda: not self.hub.pending and not self.hub.pending.is_publishing, "it is published"
         )
 
 
