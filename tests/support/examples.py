@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -65,7 +65,8 @@ async def running(
         yield process
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # the test may just have ended it
+                os.killpg(process.pid, signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
             await process.wait()
 
