@@ -89,7 +89,7 @@ def different_variants(
 ) -> frozenset[str]:
     """The variants that look different to the public, or are public only before or only after."""
     if not ((before and before.variants) or (after and after.variants)):
-        return frozenset()  # as most often, so that it is worth its lines
+        return frozenset()  # by far the most frequent case
     old, new = (
         encoder.variants(each) if each is not None and each.is_public else {}
         for each in (before, after)

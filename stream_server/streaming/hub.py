@@ -1,8 +1,8 @@
-"""The hub: the newest state of every product, and who shows which.
+"""The hub: the newest state of every product, and which subscribers show it.
 
-It promises: a change that is not newer is ignored; the position that a client is given never
-covers a change that it was not sent; a topic that nobody watches costs nothing. It knows no
-database and no socket; how a product looks in JSON is given to it as an `Encoder`.
+The hub ignores a change that is not newer than the state it has. A position that it gives to a
+client never covers a change that the client was not sent. A product that nobody is shown costs
+nothing. The hub knows no database and no socket; an `Encoder` makes the JSON of products.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stream_server.streaming.topics import Topics
 __all__ = ["PING_SLOTS", "Hub"]
 
 PING_SLOTS: Final = 150
-_PAGE_BYTES: Final = 65_536  # of products; the last one may pass it
+_PAGE_BYTES: Final = 65_536  # of products in one page; the last product may exceed it
 
 
 class Hub:
@@ -56,16 +56,16 @@ class Hub:
         self.is_loaded = False
         self.is_live = False
         self.live_changes = 0  # how often `is_live` has changed
-        self.generation = 0  # how often a state was loaded that did not continue the one before
-        self.ended_generation = 0  # streams from before this one have ended
+        self.generation = 0  # how often a loaded state did not continue the one before
+        self.ended_generation = 0  # streams of earlier generations have ended
         self.entries: dict[str, ProductEntry] = {}
         self.pending = PendingChanges(encoder, conflate=conflate, clock=clock)
         self.ping_slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
-        self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and its backlog then
+        self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and the backlog then
         self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
-        self.revision = 0  # rises with whatever a snapshot frame says
+        self.revision = 0  # rises whenever the content of a snapshot frame may change
         self.topics = Topics()
         self._openings = Openings()
         self._pages = Pages()
@@ -76,8 +76,8 @@ class Hub:
     # State
 
     def load(self, epoch: str, seen: Snapshot, products: Mapping[str, Product]) -> None:
-        """Takes a whole state, read together with its snapshot. Publishes what differs; a
-        history that does not continue the one known ends every stream (clients reset)."""
+        """Takes a whole state that was read in this snapshot. Products that differ are published.
+        If the state does not continue the known history, every stream ends (clients reset)."""
         continues = not self.is_loaded or (
             epoch == self.epoch
             and seen.xmax >= self.seen.xmax
@@ -101,7 +101,8 @@ class Hub:
         self.changed.set()
 
     def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
-        """Takes rows of the log, in order; `seen` when they are all that this snapshot adds."""
+        """Takes rows of the log, in order. `seen` is the snapshot after the last of them, None
+        while more of them follow."""
         for change in changes:
             entry = self.entries.get(change.product_id)
             product = apply_change(entry.product if entry else None, change)
@@ -114,7 +115,7 @@ class Hub:
             self.changed.set()
 
     def set_live(self, is_live: bool) -> None:
-        """Whether the source follows the database; subscribers are told."""
+        """Notes whether the source follows the database, and tells subscribers."""
         if is_live != self.is_live:
             self.is_live = is_live
             self.revision += 1
@@ -144,20 +145,20 @@ class Hub:
     # Reading
 
     def public(self, product_id: str) -> Product | None:
-        """A product that is not a draft."""
+        """The product; None if there is none, or it is a draft."""
         entry = self.entries.get(product_id)
         return entry.product if entry is not None and entry.product.is_public else None
 
     def json(self, product_id: str) -> bytes:
-        """The public JSON of a known product; encoded once a version."""
+        """The public JSON of a known product, encoded once a version."""
         entry = self.entries[product_id]
         if entry.json is None:
             entry.json = self.encoder.product(entry.product)
         return entry.json
 
     def tag(self, product_id: str) -> str:
-        """What tells the public JSON of a known product from any other: its history, its version
-        and a digest of the bytes, since another release may write another text about a version."""
+        """Identifies the public JSON of a known product: its history, its version and a digest of
+        the bytes, since another release may encode the same version differently."""
         entry = self.entries[product_id]
         if entry.tag is None:
             digest = blake2b(self.json(product_id), digest_size=6).hexdigest()
@@ -171,14 +172,14 @@ class Hub:
         return self._sorted_ids
 
     def end_generation(self, generation: int) -> None:
-        """The streams from before this generation have ended."""
+        """Notes that the streams of earlier generations have ended."""
         self.revision += 1
         self.ended_generation = generation
 
     # Positions
 
     def position(self) -> str:
-        """The newest position that covers nothing which a subscriber may still have to get."""
+        """The newest position that covers no change which a subscriber may still have to get."""
         return str(Position(self.epoch, self.pending.covered(self.seen)))
 
     def published_position(self) -> str:
@@ -192,13 +193,15 @@ class Hub:
     ) -> None:
         """Registers a stream of some products (None: all) and starts it.
 
-        With the position that it was given last it gets what changed since; with none, all;
-        with one of other products, all; with one that is not of this history, a reset and all. All
-        of the catalogue begins with a
-        reset too: its snapshot does not name what is not there any more, and the client may have
-        that from a stream that was cut before it gave a position.
+        `last_event_id` is the position that the client got last. With a position of these products
+        the stream starts with the changes since then; with none, or one of other products, with
+        all products; with a position of another history, with a reset and all products.
 
-        Until the first state is loaded it is held: it gets nothing but pings until `start_held`.
+        A stream of the whole catalogue that starts with all products begins with a reset, too: its
+        snapshot does not name products that are gone, and the client may know some from a stream
+        that was cut before it gave a position.
+
+        Until the first state is loaded, the stream is held: it gets only pings until `start_held`.
         """
         topic = self._join(subscriber, ids)
         try:
@@ -222,10 +225,10 @@ class Hub:
         return subscriber in self.held
 
     def start_held(self, subscriber: Subscriber) -> bool:
-        """Starts a stream that was held. False if it is of one product that is not there: it had
-        better end, for the client comes back and is told so."""
+        """Starts a stream that was held. False if it shows one product that does not exist: then
+        the stream should end, so that the client comes back and gets a 404."""
         last_event_id, topic = self.held.pop(subscriber), subscriber.topic
-        assert topic is not None  # whoever leaves is held no longer
+        assert topic is not None  # `unsubscribe` takes it out of `held`
         if topic.kind == "product" and not any(map(self.public, topic.ids or ())):
             return False
         self._open(subscriber, topic, last_event_id)
@@ -249,12 +252,12 @@ class Hub:
             subscriber.write(self._opening(ids))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Forgets a subscriber; harmless when it is forgotten already."""
+        """Forgets a subscriber. Does nothing if it is not registered."""
         topic = subscriber.topic
         if topic is None:
             return
         subscriber.topic = None
-        subscriber.behind = set()  # so that nothing is sent to it any more
+        subscriber.behind = set()  # so that nothing more is sent to it
         self.stalls.pop(subscriber, None)
         self.held.pop(subscriber, None)
         if subscriber.is_stream:
@@ -267,7 +270,7 @@ class Hub:
             self._pages.clear()
 
     def resumable(self, last_event_id: str) -> Position | None:
-        """The position, if it is of this history and not ahead of what the hub has seen."""
+        """The position, if it belongs to this history and is not ahead of the hub."""
         try:
             position = Position.parse(last_event_id)
         except ValueError:
@@ -292,7 +295,7 @@ class Hub:
     @contextmanager
     def waiting(self, product_id: str) -> Iterator[asyncio.Event]:
         """An event that is set when the product is published again, or the hub ends its streams.
-        What happens from the call on is not missed: clear it, look, and only then wait."""
+        Clear it, read the product, and only then wait: so no change after the call is missed."""
         waiter = Waiter(self)
         self._join(waiter, (product_id,))
         self.waiters.add(waiter)
@@ -303,13 +306,13 @@ class Hub:
             self.unsubscribe(waiter)
 
     def stalled(self, subscriber: Subscriber) -> None:
-        """Its socket is full since now."""
+        """Notes that a subscriber's socket is full from now on."""
         if subscriber not in self.stalls:
             self.stalls[subscriber] = self.clock(), subscriber.backlog()
 
     def stalled_since(self, moment: float) -> list[Subscriber]:
-        """Those whose clients have read nothing since this moment (`clock`), as far as sockets
-        tell. Whoever has read something is watched from now on again."""
+        """The subscribers whose clients have read nothing since this moment (`clock`), as far as
+        sockets tell. For a client that has read something, the time starts again now."""
         found = []
         for subscriber, (since, before) in list(self.stalls.items()):
             if since > moment:
@@ -323,7 +326,7 @@ class Hub:
         return found
 
     def recovered(self, subscriber: Subscriber) -> None:
-        """Its socket has drained."""
+        """Notes that a subscriber's socket has drained."""
         self.stalls.pop(subscriber, None)
 
     def _join(self, subscriber: Subscriber, ids: Iterable[str] | None) -> Topic:
@@ -331,7 +334,8 @@ class Hub:
         return subscriber.topic
 
     def _sorted(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Each once, and where the product is known, the text that is kept of it anyway."""
+        """The ids in order, each once. Of a known product it is the entry's string, which is in
+        memory anyway."""
         entries = self.entries
         return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
 
@@ -344,16 +348,16 @@ class Hub:
         return len(ids) <= PAGE and size < MAX_BYTES
 
     def _opening(self, ids: tuple[str, ...]) -> Frame:
-        """The snapshot of a whole topic: made once, however many come at the same time."""
+        """The snapshot of a whole topic, made once for all streams that open at the same time."""
         revisions = (self.revision, self.pending.revision)
         return self._openings.get(
             revisions, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
         )
 
     def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
-        """The products among these that a reader of the snapshot has not seen as they are, and
-        those that are not there, since the snapshot may be one of other products; None if it
-        would take a look at the whole catalogue to know."""
+        """Those of the products whose newest state this snapshot does not cover, and those that do
+        not exist, since the snapshot may be one of other products. None if only a search of the
+        whole catalogue could tell."""
         xmin = snapshot.xmin
         missing: list[str] = []
         if ids is None:
@@ -375,8 +379,8 @@ class Hub:
     # Frames
 
     def snapshot_frame(self, ids: Iterable[str], *, is_last: bool, of: Ids) -> Frame:
-        """A `snapshot` event of these products; what is not public among them is unknown. The last
-        one of a stream has the position, which says `of` which products it is."""
+        """A `snapshot` event of these products; products that are not public count as unknown. The
+        last event of a snapshot has the position, which is one `of` all products of the stream."""
         known, unknown = [], []
         for product_id in ids:
             if self.public(product_id) is None:
@@ -387,7 +391,7 @@ class Hub:
         return self._snapshot(known, unknown, position)
 
     def page_of(self, ids: Iterable[str]) -> list[str]:
-        """The first of these products, as many as one event should hold."""
+        """The first of these products, as many as fit one event."""
         page: list[str] = []
         size = 0
         for product_id in ids:
@@ -399,7 +403,7 @@ class Hub:
         return page
 
     def catalogue_page(self, after: str) -> Page:
-        """The public products that follow this id, as many as one event should hold."""
+        """The public products that follow this id, as many as fit one event."""
         page = self._pages.get(after)
         if page is None:
             page = self._make_page(after)
@@ -407,7 +411,7 @@ class Hub:
         return page
 
     def last_page(self, page: Page) -> Frame:
-        """A page's frame, for whoever has everything with it."""
+        """The frame of a page, for a subscriber that has the whole catalogue with it."""
         position = self._given_position(None)
         body = page.frame.body
         return Frame(body) if position is None else Frame(frames.with_position(body, position))
@@ -437,8 +441,8 @@ class Hub:
         )
 
     def _given_position(self, of: Ids) -> str | None:
-        # Until the streams of an old history have ended, nobody is given a position: theirs would
-        # cover what they still have from it.
+        # Until the streams of an earlier history have ended, no stream is given a position: it
+        # would cover products that a client still has from the earlier history.
         if self.generation != self.ended_generation:
             return None
         return f"{self.position()}.{products_tag(of)}"

@@ -1,4 +1,4 @@
-"""The first frames of streams, as long as they are the newest."""
+"""The first frames of streams, kept until a product or the position changes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from stream_server.streaming.frames import Frame
 
 __all__ = ["MAX_BYTES", "Openings"]
 
-MAX_BYTES: Final = 262_144  # of bodies; what is more comes in several events
+MAX_BYTES: Final = 262_144  # of bodies; a larger snapshot is sent in several events
 
 
 class Openings:
-    """What many who come for the same products at the same time share. Whatever changes makes
-    all of them void: `revisions` are the hub's."""
+    """First frames, shared by streams that open at the same time and show the same products. Any
+    change makes all of them void; `revisions` are the hub's."""
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, ...], Frame] = {}
@@ -24,7 +24,7 @@ class Openings:
     def get(
         self, revisions: tuple[int, ...], ids: tuple[str, ...], make: Callable[[], Frame]
     ) -> Frame:
-        """The frame for these products, made if it is not there."""
+        """The frame for these products; `make` makes it if it is not kept."""
         if revisions != self._revisions:
             self._frames.clear()
             self._revisions, self._bytes = revisions, 0

@@ -1,8 +1,8 @@
-"""Sends what changed to whom it concerns, in time and in slices.
+"""Publishes changes: decides when each is sent, makes its frame and writes it in slices.
 
-A product's change goes out at once, then the product is quiet for a while (`STREAM_CONFLATE_MS`
-after everybody has it), then its newest state goes out: the first change is never delayed and the
-last is never dropped. Frames are made once and go out in order: a stream that shows two products
+A change is sent at once. When every stream has it, the product waits for `STREAM_CONFLATE_MS`;
+then its newest state is sent, if it has changed meanwhile. So the first change is never delayed and
+the last is never dropped. Frames are made once and sent in order: a stream that shows two products
 never gets the later change with a position that covers the earlier one.
 """
 
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 _SLICE: Final = 256  # writes in one turn of the event loop: about 3 ms
 _OPENINGS: Final = 32  # streams that begin in one turn of the event loop
-_FAREWELL_SECONDS = 0.02  # a stream, where they are few: fifty of them take a second
+_FAREWELL_SECONDS: Final = 0.02  # between two streams that end, where there are few
 _BATCH: Final = 200  # products published together
 
 
 class Publisher:
-    """Owns the time of the hub's streams. Times are seconds."""
+    """Decides when streams get changes and pings, and when they end. Times are seconds."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Publisher:
         self._in_turn = 0  # writes in this turn of the loop
 
     async def publish(self) -> None:
-        """Publishes changes as they fall due, for ever."""
+        """Publishes changes when they are due, for ever."""
         while True:
             self._hub.changed.clear()
             generation = self._hub.generation
@@ -75,8 +75,8 @@ class Publisher:
                 await self._sleep_until_due()
 
     async def ping(self) -> None:
-        """Pings every stream once an interval, closes those whose clients read nothing and ends
-        those that have lived long enough, for ever."""
+        """Pings every stream once an interval, closes streams whose clients read nothing, and ends
+        streams that are old enough, for ever."""
         loop = asyncio.get_running_loop()
         pause = self._ping / PING_SLOTS
         at = loop.time()
@@ -90,8 +90,8 @@ class Publisher:
                     self._end_old(slot)
 
     async def end_streams(self, seconds: float) -> None:
-        """Ends every stream, spread over this time, or over less where they are few; each is told
-        to come back at a time of its own."""
+        """Ends every stream, spread over this time, or over less where there are few. Each client
+        is given its own time to come back."""
         for waiter in self._hub.waiters:
             waiter.end()
         streams = self._hub.streams()
@@ -137,8 +137,8 @@ class Publisher:
             hub.pending.finish(taken.values())
 
     def _encode(self, taken: Mapping[str, Pending]) -> dict[str, bytes]:
-        """The events of each that concerns the public. One that fails goes back and holds up no
-        other."""
+        """The events of each change that concerns the public. A product that cannot be encoded is
+        put back, and holds up no other one."""
         encoded: dict[str, bytes] = {}
         for product_id, pending in taken.items():
             try:
@@ -153,9 +153,9 @@ class Publisher:
         return encoded
 
     def _by_products(self, product_ids: Collection[str]) -> dict[tuple[str, ...], list[Subscriber]]:
-        """The subscribers by what they show of these products: they get the same frame."""
+        """The subscribers, by the products among these that they show: they get the same frame."""
         topics_of = self._hub.topics.of
-        if len(product_ids) == 1:  # as most often, so that it is worth its lines
+        if len(product_ids) == 1:  # by far the most frequent case
             (only,) = product_ids
             return {(only,): [each for topic in topics_of(only) for each in topic.subscribers]}
         shown: dict[Topic, tuple[str, ...]] = {}
@@ -170,9 +170,9 @@ class Publisher:
     async def _write_all(
         self, subscribers: Sequence[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
     ) -> int:
-        """Writes a frame to those that are up to date; the others remember the products.
-        Gives the loop to others after each slice, however few get the same frame. Returns the
-        number written."""
+        """Writes a frame to the subscribers that are up to date; the others note the products.
+        Lets other tasks run after each slice, which may consist of several frames. Returns how
+        many were written."""
         written = start = 0
         while start < len(subscribers):
             part = subscribers[start : start + _SLICE - self._in_turn]
@@ -193,14 +193,15 @@ class Publisher:
         return written
 
     async def _tell_live(self) -> None:
-        # Counted, not compared: who joined between two turns was told the one in its snapshot.
+        # By a counter, not by comparing values: a stream that began in between has the value of
+        # that moment from its snapshot.
         self._told_live_changes = self._hub.live_changes
         frame = events.source(is_live=self._hub.is_live)
         told = [each for each in self._hub.streams() if each not in self._hub.held]
         await self._write_all(told, frame)
 
     async def _start_held(self) -> None:
-        # Here and nowhere else, so that no change goes out to a stream without its snapshot.
+        # Only the publisher starts them, so that no stream gets a change before its snapshot.
         for part in _slices(list(self._hub.held), _OPENINGS):
             for subscriber in part:
                 if subscriber not in self._hub.held:
@@ -215,7 +216,7 @@ class Publisher:
     def _end(self, subscriber: Subscriber, farewell: Frame) -> None:
         try:
             if subscriber.is_full:
-                subscriber.abort()  # it would not read a farewell either
+                subscriber.abort()  # a farewell could not be sent either
             elif subscriber.topic is not None:
                 subscriber.write(farewell)
                 subscriber.end()
@@ -240,8 +241,8 @@ class Publisher:
                 self._end(subscriber, self._farewell())
 
     def _lifetime(self) -> int:
-        """How many pings a stream gets. With jitter, so that streams which began together, after a
-        restart, don't all end together."""
+        """How many pings a stream gets. Jitter keeps streams that began together, after a restart,
+        from ending together."""
         return max(1, round(self._max_life * self._rng.uniform(0.9, 1.1) / self._ping))
 
     def _abort_stalled(self) -> None:

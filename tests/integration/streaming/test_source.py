@@ -222,7 +222,7 @@ async def test_a_long_backlog_is_read_in_pages_and_a_longer_one_as_a_new_state(
 ) -> None:
     """With a variant written in an older transaction than its product's own."""
     for bound, loads in ((50_000, 0), (3_000, 1)):
-        monkeypatch.setattr("stream_server.streaming.source._LONGEST_BACKLOG", bound)
+        monkeypatch.setattr("stream_server.streaming.source._MAX_BACKLOG", bound)
         prefix = f"{'a' if loads else 'b'}-"
         async with following(database_url) as follower:
             loaded = 0
