@@ -1,4 +1,4 @@
-"""The hooks in a real React 19 page: A's and C's contracts."""
+"""The hooks in a real React 19 page."""
 
 from typing import Any
 

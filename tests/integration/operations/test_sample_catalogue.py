@@ -1,4 +1,4 @@
-"""The sample catalogue, as A's shop would check it."""
+"""The sample catalogue: what a shop would check of it."""
 
 from importlib.resources import files
 from typing import Any, TypeAlias

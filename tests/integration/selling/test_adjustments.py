@@ -14,7 +14,7 @@ async def change(api: Shop, path: str, body: dict[str, Any], **headers: str) -> 
     )
 
 
-async def test_an_adjustment_changes_stock_and_says_who_and_why_r25(api: Shop) -> None:
+async def test_an_adjustment_changes_stock_and_says_who_and_why(api: Shop) -> None:
     answer = await change(
         api, "lamp/adjustments", {"change": -3, "reason": "damaged", "note": "fell down"}
     )

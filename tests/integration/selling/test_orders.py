@@ -13,7 +13,7 @@ from tests.support.shop import WEBHOOK_SECRET, Quantities, Shop, bearer, row
 from tests.support.stripe_events import NOBODYS, charge, event, open_alerts, outcome, send, session
 
 
-async def test_a_reservation_becomes_an_order_once_r21(api: Shop, quantities: Quantities) -> None:
+async def test_a_reservation_becomes_an_order_once(api: Shop, quantities: Quantities) -> None:
     held = await reserve(api, LAMP, SHIRT_S)
     wanted = {"reservationToken": held["token"], "paymentReference": "pi_1"}
     answers = [await api.backend.post("/api/orders", json=wanted) for _ in range(3)]
@@ -74,7 +74,7 @@ async def test_a_payment_after_the_holds_end_takes_from_stock_again(
     assert await quantities("lamp") == (2, 0)
 
 
-async def test_a_payment_that_cannot_be_filled_is_a_shortfall_with_an_alert_r6(
+async def test_a_payment_that_cannot_be_filled_is_a_shortfall_with_an_alert(
     api: Shop, quantities: Quantities
 ) -> None:
     held = await reserve(api, {"productId": "lamp", "quantity": 4})

@@ -20,7 +20,7 @@ async def found(api: Shop, query: str) -> list[str]:
     return [each["productId"] for each in answer.json()["data"]]
 
 
-async def test_products_are_found_by_words_and_category_in_the_order_of_names_r19(
+async def test_products_are_found_by_words_and_category_in_the_order_of_names(
     api: Shop,
 ) -> None:
     everything = ["book", "bulb", "candle", "chair", "gone", "lamp", "shirt", "torch"]

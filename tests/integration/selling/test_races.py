@@ -227,7 +227,7 @@ async def test_expiry_webhook_and_cancel_end_one_reservation_in_one_way(
 @pytest.mark.settings(
     database_pool_size=16, database_wait_seconds=60, reservation_rate="", reservation_line_rate=""
 )
-async def test_n_buyers_of_k_units_by_browser_and_stripe_buy_exactly_k_r23(api: Shop) -> None:
+async def test_n_buyers_of_k_units_by_browser_and_stripe_buy_exactly_k(api: Shop) -> None:
     """Random carts in random order; every one who holds something is completed by Stripe and by
     the browser at the same time."""
     rng = random.Random(23)

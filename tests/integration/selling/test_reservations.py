@@ -15,7 +15,7 @@ from tests.support.shop import Connection, Quantities, Shop
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 
 
-async def test_a_checkout_holds_stock_of_product_and_variant_for_ten_minutes_r20(
+async def test_a_checkout_holds_stock_of_product_and_variant_for_ten_minutes(
     api: Shop, quantities: Quantities
 ) -> None:
     held = await reserve(api, LAMP, SHIRT_S)
@@ -72,7 +72,7 @@ async def test_a_refused_replacement_leaves_the_hold_as_it_was(
     assert (await api.shopper.get(f"/api/reservations/{first['token']}")).status_code == 200
 
 
-async def test_too_little_stock_is_said_a_line_with_alternatives_r22(api: Shop) -> None:
+async def test_too_little_stock_is_said_a_line_with_alternatives(api: Shop) -> None:
     await reserve(api, {"productId": "lamp", "quantity": 7}, checkout="another")
     answer = await api.shopper.post(
         "/api/reservations", json=cart({"productId": "lamp", "quantity": 5}, SHIRT_S)

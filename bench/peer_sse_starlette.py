@@ -2,7 +2,7 @@
 
 uvloop and httptools, as ours. A POST to /pub goes to every stream of /sub.
 
-    python -m bench.plain PORT
+    python -m bench.peer_sse_starlette PORT
 """
 
 from __future__ import annotations
