@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import re
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,8 +31,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-async def main(folder: Path, given: str | None) -> None:
-    async with async_playwright() as playwright, _demo(given) as url:
+async def main(folder: Path) -> None:
+    async with async_playwright() as playwright, demo() as (url, _):
         browser = await playwright.chromium.launch(executable_path=path(), args=options())
         for look in LOOKS:
             await _take(browser, url, look, folder)
@@ -97,33 +98,37 @@ async def _add(page: Page, quantity: str) -> None:
 
 
 @asynccontextmanager
-async def _demo(given: str | None) -> AsyncIterator[str]:
-    """The URL of a demo without shoppers, so that the same is in stock each time."""
-    if given:
-        yield given.rstrip("/")
-        return
+async def demo() -> AsyncIterator[tuple[str, list[str]]]:
+    """A demo without shoppers, so that the same is in stock each time: its URL, and the command
+    that it tells to change stock by, without the SQL."""
     command = str(TOP / ".venv" / "bin" / "stream-server")
-    demo = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         command, "demo", "--port", "0", "--no-shoppers", stdout=asyncio.subprocess.PIPE
     )
-    assert demo.stdout is not None
+    assert process.stdout is not None
     try:
         async with asyncio.timeout(60):
-            async for line in demo.stdout:
-                if found := re.search(rb"ready: (\S+)", line):
-                    break
-            else:
-                raise SystemExit("The demo did not start")
-        yield found[1].decode()
+            async for line in process.stdout:
+                text = line.decode()
+                if found := re.search(r"ready: (\S+)", text):
+                    url = found[1]
+                if "psql" in text:
+                    yield url, shlex.split(text)[:-1]
+                    return
+        raise SystemExit("The demo did not start")
     finally:
-        demo.terminate()
-        await demo.wait()
+        process.terminate()
+        await process.wait()
+
+
+def folder_from_arguments(description: str | None) -> Path:
+    """Where pictures go: `--folder`, made if it is missing."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--folder", type=Path, default=IMAGES)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--url", help="of a demo that runs already")
-    parser.add_argument("--folder", type=Path, default=IMAGES)
-    chosen = parser.parse_args()
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(chosen.folder, chosen.url))
+    asyncio.run(main(folder_from_arguments(__doc__)))
