@@ -17,7 +17,7 @@ import jwt
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-__all__ = ["ROLES", "Identity", "Role", "Tokens", "authenticated", "identified"]
+__all__ = ["ROLES", "Identity", "Role", "Tokens", "identity_of", "require_role"]
 
 Role = Literal["admin", "shop"]
 ROLES: Final[Sequence[Role]] = ("admin", "shop")
@@ -99,30 +99,30 @@ class Tokens:
         return Identity(subject, role)
 
 
-def identified(request: Request) -> Identity | None:
+def identity_of(request: Request) -> Identity | None:
     """Who sent the request; None if it does not say. HTTPException 401 if what it says is wrong."""
     header = request.headers.get("authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN:
-        raise _unauthenticated("expected Authorization: Bearer <token>", "invalid_request")
+        raise _refusal("expected Authorization: Bearer <token>", "invalid_request")
     tokens: Tokens = request.app.state.tokens
     try:
         return tokens.read(token.strip())
     except ValueError as error:
-        raise _unauthenticated(str(error), "invalid_token") from None
+        raise _refusal(str(error), "invalid_token") from None
 
 
-def authenticated(request: Request, *roles: Role) -> Identity:
-    """Who sent the request, as one of these roles (an admin always may).
+def require_role(request: Request, role: Role) -> Identity:
+    """Returns who sent the request, if it has the role; an admin has every role.
 
     Raises HTTPException: 401 without a good token, 403 with another role.
     """
-    identity = identified(request)
+    identity = identity_of(request)
     if identity is None:
-        raise _unauthenticated("this needs a bearer token")
-    if identity.role != "admin" and identity.role not in roles:
+        raise _refusal("this needs a bearer token")
+    if identity.role not in (role, "admin"):
         raise HTTPException(
             403,
             f"This is not for the role {identity.role}",
@@ -131,7 +131,7 @@ def authenticated(request: Request, *roles: Role) -> Identity:
     return identity
 
 
-def _unauthenticated(reason: str, error: str = "") -> HTTPException:
+def _refusal(reason: str, error: str = "") -> HTTPException:
     challenge = 'Bearer realm="stream-server"'
     if error:
         challenge += f', error="{error}", error_description="{reason}"'

@@ -17,18 +17,18 @@ from starlette.types import ASGIApp
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Endpoint
 
-__all__ = ["compressing"]
+__all__ = ["compress_answers"]
 
-_LEAST: Final = 1024  # bytes: less goes in one packet either way
-_MOST_KEPT: Final = 65_536  # bytes of an answer
+_MIN_SIZE: Final = 1024  # bytes: less goes in one packet either way
+_MAX_CACHED: Final = 65_536  # bytes of an answer
 
 
-def compressing(endpoint: Endpoint) -> Endpoint:
+def compress_answers(endpoint: Endpoint) -> Endpoint:
     """The endpoint, whose larger answers go out compressed."""
 
     async def answer(request: Request) -> ASGIApp:
         response = await endpoint(request)
-        if isinstance(response, Response) and len(response.body) >= _LEAST:
+        if isinstance(response, Response) and len(response.body) >= _MIN_SIZE:
             _compress(request, response)
         return response
 
@@ -39,7 +39,7 @@ def _compress(request: Request, response: Response) -> None:
     response.headers.add_vary_header("Accept-Encoding")
     if accepts_gzip(request):
         body = bytes(response.body)
-        response.body = (_gzip_once if len(body) <= _MOST_KEPT else _gzip)(body)
+        response.body = (_gzip_once if len(body) <= _MAX_CACHED else _gzip)(body)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Content-Length"] = str(len(response.body))
 

@@ -26,10 +26,10 @@ class Place:
 
 
 class Crowd:
-    """At most `most` an address (0: any number); of the wider networks of IPv6, more."""
+    """At most `max_per_address` an address (0: any number); of the wider networks of IPv6, more."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_per_address: int) -> None:
+        self._max_per_address = max_per_address
         self._places: dict[str, Place] = {}
         self._counts: Counter[Hashable] = Counter()
 
@@ -39,8 +39,8 @@ class Crowd:
 
     def is_full(self, host: str) -> bool:
         """Whether the address has as many as it may."""
-        return bool(self._most) and any(
-            self._counts[key] >= self._most * share for key, share in networks(host)
+        return bool(self._max_per_address) and any(
+            self._counts[key] >= self._max_per_address * share for key, share in networks(host)
         )
 
     def enter(self, host: str) -> Place:

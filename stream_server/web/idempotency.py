@@ -60,7 +60,7 @@ async def once(
         # A second request with this key waits here until the first has committed.
         claimed = await connection.fetch_val(CLAIM, {**name, "fingerprint": fingerprint})
         if claimed is None:
-            return await _kept(connection, name, fingerprint)
+            return await _replay(connection, name, fingerprint)
         await connection.execute(
             "select set_config('stream_server.idempotency_key', :key, true)", {"key": name["key"]}
         )
@@ -80,7 +80,7 @@ async def once(
     return await in_transaction(pool, work_once)
 
 
-async def _kept(connection: Transaction, name: dict[str, str], fingerprint: str) -> Response:
+async def _replay(connection: Transaction, name: dict[str, str], fingerprint: str) -> Response:
     kept = await connection.fetch_one(KEPT, name)
     assert kept is not None
     if kept["fingerprint"] != fingerprint:

@@ -46,11 +46,11 @@ async def raw_body(request: Request) -> bytes:
         body += part
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"The body is larger than {MAX_BODY} bytes")
-    limits_of(request).count_request(request.scope, len(body) // BYTES_A_REQUEST)
+    limits_of(request).check_request(request.scope, len(body) // BYTES_A_REQUEST)
     return bytes(body)
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """JSON in UTF-8, with a byte order mark or without (RFC 8259, section 8.1). Raises
     InvalidRequest if it is none."""
     try:
@@ -68,7 +68,7 @@ def parsed(body: bytes) -> Any:
 async def json_body(request: Request) -> Any:
     """The body as JSON. Raises HTTPException 413 past 1 MiB and 415 if it is wrapped,
     InvalidRequest if it is no JSON."""
-    return parsed(await raw_body(request))
+    return parse_json(await raw_body(request))
 
 
 def fields(given: Any, *known: str) -> dict[str, Any]:
@@ -81,29 +81,29 @@ def fields(given: Any, *known: str) -> dict[str, Any]:
     return given
 
 
-def text(given: Any, field: str, longest: int = MAX_ID) -> str:
+def text(given: Any, field: str, max_length: int = MAX_ID) -> str:
     """A string that is not empty and that Postgres can hold, without control characters."""
     if (
         not isinstance(given, str)
-        or not 0 < len(given) <= longest
+        or not 0 < len(given) <= max_length
         or any(character < " " or "\x7f" <= character <= "\x9f" for character in given)
         or any("\ud800" <= character <= "\udfff" for character in given)
     ):
         raise InvalidRequest(
-            field, f"a string of 1 to {longest} characters without control characters"
+            field, f"a string of 1 to {max_length} characters without control characters"
         )
     return given
 
 
-def optional_text(given: Any, field: str, longest: int = MAX_ID) -> str | None:
+def optional_text(given: Any, field: str, max_length: int = MAX_ID) -> str | None:
     """The same, or null, or left out."""
-    return None if given is None else text(given, field, longest)
+    return None if given is None else text(given, field, max_length)
 
 
-def whole(given: Any, field: str, lowest: int, highest: int = MAX_INTEGER) -> int:
+def whole(given: Any, field: str, min_value: int, max_value: int = MAX_INTEGER) -> int:
     """An int between two bounds; 1.0 and true are refused."""
-    if not isinstance(given, int) or isinstance(given, bool) or not lowest <= given <= highest:
-        raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
+    if not isinstance(given, int) or isinstance(given, bool) or not min_value <= given <= max_value:
+        raise InvalidRequest(field, f"a whole number from {min_value} to {max_value}")
     return given
 
 
@@ -161,7 +161,7 @@ def product_ids_in_query(request: Request) -> list[str] | None:
 
 
 def number_in_query(
-    request: Request, field: str, *, default: float, lowest: float, highest: float
+    request: Request, field: str, *, default: float, min_value: float, max_value: float
 ) -> float:
     """A number in the query string, between two bounds."""
     if not request.scope["query_string"]:
@@ -171,8 +171,8 @@ def number_in_query(
         return default
     is_number = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", given)
     number = float(given) if is_number else math.nan
-    if not lowest <= number <= highest:
-        raise InvalidRequest(field, f"a number from {lowest:g} to {highest:g}")
+    if not min_value <= number <= max_value:
+        raise InvalidRequest(field, f"a number from {min_value:g} to {max_value:g}")
     return number
 
 
@@ -185,10 +185,12 @@ def header(request: Request, name: bytes) -> str | None:
     return None
 
 
-def whole_in_query(request: Request, field: str, *, default: int, lowest: int, highest: int) -> int:
+def whole_in_query(
+    request: Request, field: str, *, default: int, min_value: int, max_value: int
+) -> int:
     """A whole number in the query string, between two bounds."""
     given = request.query_params.get(field)
-    return default if given is None else _digits(given, field, lowest, highest)
+    return default if given is None else _digits(given, field, min_value, max_value)
 
 
 def whole_in_path(request: Request, name: str, field: str) -> int:
@@ -219,10 +221,10 @@ def moment(given: Any, field: str) -> datetime:
     return at
 
 
-def _digits(given: str, field: str, lowest: int, highest: int) -> int:
+def _digits(given: str, field: str, min_value: int, max_value: int) -> int:
     if not (given.isascii() and given.isdecimal() and len(given) <= 19):
-        raise InvalidRequest(field, f"a whole number from {lowest} to {highest}")
-    return whole(int(given), field, lowest, highest)
+        raise InvalidRequest(field, f"a whole number from {min_value} to {max_value}")
+    return whole(int(given), field, min_value, max_value)
 
 
 def _refuse_constant(name: str) -> None:

@@ -18,7 +18,7 @@ from stream_server.errors import InvalidRequest
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.web.addresses import client_host, networks
-from stream_server.web.auth import identified
+from stream_server.web.auth import identity_of
 from stream_server.web.crowd import Crowd
 from stream_server.web.rates import Rate, Refusal
 
@@ -49,7 +49,7 @@ class Limits:
         self.streams = Crowd(settings.streams_per_address)
         self.polls = Crowd(settings.polls_per_address)
 
-    def count_request(self, scope: Scope, cost: int = 1) -> None:
+    def check_request(self, scope: Scope, cost: int = 1) -> None:
         """Any request, or what it costs beyond that. Raises HTTPException 429, saying when to try
         again, if that is too much; not for whoever has a token."""
         hosts = networks(client_host(scope))
@@ -57,27 +57,27 @@ class Limits:
         if refused is None:
             return
         if math.isinf(refused[1]):  # it costs all that there is
-            refused = self._requests.take(hosts, self._requests.most or cost)
+            refused = self._requests.take(hosts, self._requests.max_cost or cost)
         if refused is not None and not _has_token(scope):
             self._refuse(scope, refused, "requests", "REQUEST_RATE")
 
-    def count_query(self, request: Request) -> None:
+    def check_query(self, request: Request) -> None:
         """What a query of the database costs beyond a plain request. Raises HTTPException 429."""
-        self.count_request(request.scope, QUERY)
+        self.check_request(request.scope, QUERY)
 
-    def count_search(self, request: Request) -> None:
+    def check_search(self, request: Request) -> None:
         """A search of the catalogue by words. Raises HTTPException 429."""
         refused = self._searches.take(networks(client_host(request.scope)))
         if refused is not None and not _has_token(request.scope):
             self._refuse(request.scope, refused, "searches", "SEARCH_RATE")
 
-    def count_reservation(self, request: Request) -> None:
+    def check_reservation(self, request: Request) -> None:
         """A shopper's request about a reservation. Raises HTTPException 429."""
         refused = self._reservations.take(networks(client_host(request.scope)))
         if refused is not None:
             self._refuse(request.scope, refused, "reservations", "RESERVATION_RATE")
 
-    def count_cart(self, request: Request, lines: int, units: int) -> None:
+    def check_cart(self, request: Request, lines: int, units: int) -> None:
         """What a shopper wants to be held. Raises HTTPException 429, and InvalidRequest for a cart
         that will never be within the rates."""
         hosts = networks(client_host(request.scope))
@@ -85,8 +85,8 @@ class Limits:
             (self._lines, lines, "cart lines", "RESERVATION_LINE_RATE"),
             (self._units, units, "units", "RESERVATION_UNIT_RATE"),
         ):
-            if rate.most is not None and cost > rate.most:
-                raise InvalidRequest("lines", f"{rate.most} {what} at most, not {cost}")
+            if rate.max_cost is not None and cost > rate.max_cost:
+                raise InvalidRequest("lines", f"{rate.max_cost} {what} at most, not {cost}")
             refused = rate.take(hosts, cost)
             if refused is not None:
                 self._refuse(request.scope, refused, what, name)
@@ -110,7 +110,7 @@ class Limits:
 
 def _has_token(scope: Scope) -> bool:
     try:
-        return identified(Request(scope)) is not None
+        return identity_of(Request(scope)) is not None
     except HTTPException:
         return False
 

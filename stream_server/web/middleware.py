@@ -116,7 +116,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._limits.count_request(scope)
+                self._limits.check_request(scope)
             except HTTPException as error:
                 await self._refusal(scope, error)(scope, receive, send)
                 return

@@ -26,7 +26,7 @@ class PublicEncoder:
     def variants(self, product: Product) -> Mapping[str, Hashable]:
         return {
             variant.id: tuple(_variant_stock(product, variant).values())
-            for variant in _shown(product)
+            for variant in _public_variants(product)
         }
 
     def update(self, product: Product, variant_id: str | None) -> bytes:
@@ -60,7 +60,7 @@ def product_data(product: Product) -> JSON:
                 **_variant_stock(product, variant),
                 "lowStockThreshold": variant.low_stock_threshold,
             }
-            for variant in _shown(product)
+            for variant in _public_variants(product)
         ]
     return data
 
@@ -132,7 +132,7 @@ def _stock(
     }
 
 
-def _shown(product: Product) -> list[Variant]:
+def _public_variants(product: Product) -> list[Variant]:
     """In the order of their ids, so that every process gives the same bytes."""
     public = [variant for variant in product.variants.values() if variant.status != "draft"]
     return sorted(public, key=lambda variant: variant.id)

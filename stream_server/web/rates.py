@@ -18,7 +18,7 @@ from stream_server.web.addresses import Network
 
 __all__ = ["Rate", "Refusal", "Window"]
 
-MOST_KEYS: Final = 50_000  # of a slice; more begin the next one early
+MAX_KEYS: Final = 50_000  # of a slice; more begin the next one early
 
 
 Refusal = tuple[RateLimitItem, float]
@@ -28,19 +28,19 @@ Refusal = tuple[RateLimitItem, float]
 class Window:
     """At most `limit` in `seconds`, for each key."""
 
-    __slots__ = ("_before", "_began", "_clock", "_most", "_now", "limit", "seconds")
+    __slots__ = ("_before", "_began", "_clock", "_max_keys", "_now", "limit", "seconds")
 
     def __init__(
         self,
         limit: int,
         seconds: float,
         *,
-        most_keys: int = MOST_KEYS,
+        max_keys: int = MAX_KEYS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit = limit
         self.seconds = seconds
-        self._most = most_keys
+        self._max_keys = max_keys
         self._clock = clock
         self._began = clock()
         self._now: dict[Hashable, int] = {}
@@ -56,7 +56,7 @@ class Window:
         limit = self.limit * share
         if cost > limit:
             return float("inf")
-        passed = self._passed()
+        passed = self._advance()
         before, now = self._before.get(key, 0), self._now.get(key, 0)
         if before * (1 - passed) + now + cost <= limit:
             return 0.0
@@ -65,12 +65,12 @@ class Window:
         return ((1 - passed) + (1 - (limit - cost) / now)) * self.seconds
 
     def add(self, key: Hashable, cost: int) -> None:
-        self._passed()
-        if len(self._now) >= self._most and key not in self._now:
+        self._advance()
+        if len(self._now) >= self._max_keys and key not in self._now:
             self._before, self._now, self._began = self._now, {}, self._clock()
         self._now[key] = self._now.get(key, 0) + cost
 
-    def _passed(self) -> float:
+    def _advance(self) -> float:
         """The part of this slice that has passed, after beginning a new one if it is time."""
         passed = (self._clock() - self._began) / self.seconds
         if passed >= 1:
@@ -103,6 +103,6 @@ class Rate:
         return None
 
     @property
-    def most(self) -> int | None:
+    def max_cost(self) -> int | None:
         """The most that can be asked for at once; None: any number."""
         return min((item.amount for item, _ in self._windows), default=None)

@@ -57,20 +57,20 @@ class UnknownIds:
     """How many ids streams show that no product has. Each is a text that is kept for them alone,
     so one address, and all together, may have so many at once."""
 
-    def __init__(self, most_of_one: int = 50_000, most: int = 500_000) -> None:
-        self._most_of_one = most_of_one
-        self._most = most
+    def __init__(self, max_per_address: int = 50_000, max_total: int = 500_000) -> None:
+        self._max_per_address = max_per_address
+        self._max_total = max_total
         self._total = 0
         self._counts: Counter[Hashable] = Counter()
 
     def has_room(self, host: str, number: int) -> bool:
         """Whether an address may have so many more."""
         its_own = self._counts[_narrowest(host)]
-        return its_own + number <= self._most_of_one and self._total + number <= self._most
+        return its_own + number <= self._max_per_address and self._total + number <= self._max_total
 
-    def counted(self, place: Place, host: str, number: int) -> Place:
+    def count(self, place: Place, host: str, number: int) -> Place:
         """The place of a stream that shows so many of them, which are counted until it leaves."""
-        return _Counted(place, self, host, number)
+        return _CountedPlace(place, self, host, number)
 
     def add(self, host: str, number: int) -> None:
         """So many more; fewer if it is negative."""
@@ -85,7 +85,7 @@ def _narrowest(host: str) -> Hashable:
     return networks(host)[0][0]
 
 
-class _Counted:
+class _CountedPlace:
     """The place of a stream that shows unknown ids."""
 
     __slots__ = ("_host", "_number", "_place", "_unknown")

@@ -19,7 +19,7 @@ from stream_server.inventory.adjustments import REASONS, Change
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.idempotency import once
 from stream_server.web.routing import Endpoint, Resource
 
@@ -27,7 +27,6 @@ __all__ = ["admin_routes"]
 
 MAX_NOTE = 1000  # characters
 STATUSES = ("active", "draft", "discontinued")
-LARGEST = inputs.MAX_INTEGER
 
 Apply = Callable[[Queries, Change], Awaitable[dict[str, Any]]]
 Reader = Callable[[dict[str, Any]], Apply]
@@ -48,10 +47,10 @@ def _change(read: Reader, *own_fields: str) -> Endpoint:
     """An endpoint that reads its own fields and those that every change has, and applies them."""
 
     async def endpoint(request: Request) -> Response:
-        identity = authenticated(request)
+        identity = require_role(request, "admin")
         raw = await inputs.raw_body(request)
         body = inputs.fields(
-            inputs.parsed(raw), *own_fields, "variantId", "reason", "note", "expectedVersion"
+            inputs.parse_json(raw), *own_fields, "variantId", "reason", "note", "expectedVersion"
         )
         apply = read(body)
         reason, note = body.get("reason"), body.get("note")
@@ -83,7 +82,7 @@ def _read_stock(body: dict[str, Any]) -> Apply:
     if ("change" in body) == ("stock" in body):
         raise InvalidRequest("change", "given, or stock, and not both")
     if "change" in body:
-        units = inputs.whole(body["change"], "change", -LARGEST)
+        units = inputs.whole(body["change"], "change", -inputs.MAX_INTEGER)
         return lambda queries, change: adjustments.adjust(queries, change, units)
     given = body["stock"]
     stock = None if given is None else inputs.whole(given, "stock", 0)

@@ -15,7 +15,7 @@ from stream_server.inventory import alerts
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.product_json import optional_timestamp, timestamp
 from stream_server.web.routing import Resource, Taking
 
@@ -35,16 +35,20 @@ def alert_routes() -> list[Resource]:
 async def _list(request: Request) -> Response:
     """The newest first; `?state=open|new|closed|all`, `?level=low,out`, `?limit=`, `?before=` (the
     `next` of the page before)."""
-    authenticated(request)
+    require_role(request, "admin")
     wanted = request.query_params.get("state", "open")
     if wanted not in alerts.STATES:
         raise InvalidRequest("state", f"one of {', '.join(alerts.STATES)}")
     levels = [each for each in request.query_params.get("level", "").split(",") if each]
     if not set(levels) <= set(alerts.LEVELS):
         raise InvalidRequest("level", f"of {', '.join(alerts.LEVELS)}, separated by commas")
-    limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
+    limit = inputs.whole_in_query(request, "limit", default=100, min_value=1, max_value=500)
     before = inputs.whole_in_query(
-        request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
+        request,
+        "before",
+        default=inputs.MAX_BIG_INTEGER,
+        min_value=0,
+        max_value=inputs.MAX_BIG_INTEGER,
     )
     pool = state.pool(request)
     rows = await alerts.list_alerts(
@@ -60,7 +64,7 @@ async def _list(request: Request) -> Response:
 
 
 async def _acknowledge(request: Request) -> Response:
-    identity = authenticated(request)
+    identity = require_role(request, "admin")
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
     pool = state.pool(request)
     alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)

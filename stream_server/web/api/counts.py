@@ -15,7 +15,7 @@ from stream_server.inventory.counts import Count
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.routing import Resource
 
 __all__ = ["sync_routes"]
@@ -34,7 +34,7 @@ async def _report(request: Request) -> Response:
     """`source`, `occurredAt` (when the units were counted) and `counts`, each with productId,
     variantId?, count and soldOnShelf? (units of them that are sold already). Answers with what
     became of each; a report may be sent again."""
-    identity = authenticated(request, "shop")
+    identity = require_role(request, "shop")
     body = inputs.fields(await inputs.json_body(request), "source", "occurredAt", "counts")
     results = await counts.apply_counts(
         state.pool_for(request, Work.CHANGING),

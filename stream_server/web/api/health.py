@@ -33,7 +33,7 @@ async def _healthz(_: Request) -> Response:
 
 async def _readyz(request: Request) -> Response:
     """New clients may be sent here: the state is live, and Postgres takes orders."""
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     hub = state.hub(request)
     if state.is_draining(request) or request.app.state.is_leaving:
         return failure(503, "shutting_down", "The server is shutting down")
@@ -56,7 +56,7 @@ async def _readyz(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    limits_of(request).count_request(request.scope, PAGE)
+    limits_of(request).check_request(request.scope, PAGE)
     hub = state.hub(request)
     text = state.metrics(request).render(
         open_streams=hub.open_streams,

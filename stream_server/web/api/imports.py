@@ -24,7 +24,7 @@ from stream_server.inventory.imports.run import FORMATS, import_catalogue
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.links import link
 from stream_server.web.product_json import optional_timestamp, timestamp
 from stream_server.web.routing import Resource, Taking
@@ -39,7 +39,8 @@ MEDIA_TYPES: Final = {
     "application/vnd.ms-excel": "csv",  # what browsers on Windows call a .csv
 }
 IN_MEMORY: Final = 1024 * 1024  # bytes; a larger file is kept on disk
-WAIT_SECONDS: Final = (10.0, 60.0)  # by default, at most
+WAIT: Final = 10.0  # seconds, by default
+MAX_WAIT: Final = 60.0
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
@@ -78,15 +79,14 @@ def import_routes() -> list[Resource]:
 async def _import(request: Request) -> Response:
     """`?dryRun=true`, `?name=` of the file, `?format=json|csv` (else by Content-Type), `?reason=`,
     `?wait=` seconds. 200 when done, 422 with each mistake when rejected, 202 while it runs."""
-    identity = authenticated(request)
+    identity = require_role(request, "admin")
     inputs.refuse_wrapped(request)
     format_name = _format(request)
     name = inputs.text(request.query_params.get("name", "upload"), "name")
     reason = inputs.text(request.query_params.get("reason", f"import of {name}"), "reason", 1000)
     dry_run = inputs.flag_in_query(request, "dryRun")
-    default, highest = WAIT_SECONDS
-    wait = inputs.number_in_query(request, "wait", default=default, lowest=0, highest=highest)
-    file = await _received(request)
+    wait = inputs.number_in_query(request, "wait", default=WAIT, min_value=0, max_value=MAX_WAIT)
+    file = await _receive(request)
     tasks: ImportTasks = request.app.state.imports
     began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -130,10 +130,14 @@ async def _import(request: Request) -> Response:
 
 async def _list(request: Request) -> Response:
     """The newest first; `?limit=`, `?before=` (the `next` of the page before)."""
-    authenticated(request)
-    limit = inputs.whole_in_query(request, "limit", default=50, lowest=1, highest=500)
+    require_role(request, "admin")
+    limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=500)
     before = inputs.whole_in_query(
-        request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
+        request,
+        "before",
+        default=inputs.MAX_BIG_INTEGER,
+        min_value=0,
+        max_value=inputs.MAX_BIG_INTEGER,
     )
     rows = await list_imports(state.pool(request), before=before, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
@@ -143,7 +147,7 @@ async def _list(request: Request) -> Response:
 
 async def _show(request: Request) -> Response:
     """How far it is, or how it ended, with the first mistakes."""
-    authenticated(request)
+    require_role(request, "admin")
     pool = state.pool(request)
     record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
     return success(to_json(_import_data(record)), headers=_PRIVATE)
@@ -158,19 +162,19 @@ def _format(request: Request) -> str:
     return format_name
 
 
-async def _received(request: Request) -> BinaryIO:
+async def _receive(request: Request) -> BinaryIO:
     """The body, in a file of its own. Raises HTTPException 413 past IMPORT_MAX_MB."""
-    most = state.settings(request).import_max_mb * 1024 * 1024
-    too_large = HTTPException(413, f"The file is larger than {most} bytes")
+    max_size = state.settings(request).import_max_mb * 1024 * 1024
+    too_large = HTTPException(413, f"The file is larger than {max_size} bytes")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > most:
+    if not length.isdecimal() or int(length) > max_size:
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # the import closes it
     try:
         size = 0
         async for part in request.stream():
             size += len(part)
-            if size > most:
+            if size > max_size:
                 raise too_large
             file.write(part)
     except BaseException:

@@ -16,7 +16,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, state
 from stream_server.web.addresses import client_host
 from stream_server.web.answers import success
-from stream_server.web.compression import compressing
+from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import loaded_hub
@@ -25,8 +25,8 @@ from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaqu
 logger = logging.getLogger(__name__)
 
 _CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
-_MOST_WAIT = 60.0  # seconds that a client may ask for
-_LONGEST_WAIT = 45.0  # and that it gets: HAProxy gives an answer 50 s, others 60
+_MAX_WAIT_ASKED = 60.0  # seconds that a client may ask for
+_MAX_WAIT = 45.0  # and that it gets: HAProxy gives an answer 50 s, others 60
 _PAUSE = 1.0  # seconds at least between the answers to a waiting client that has nothing older
 
 
@@ -34,10 +34,13 @@ def inventory_routes() -> list[Resource]:
     """The polling routes. They find the hub in `request.app.state`."""
     return [
         Resource(
-            "/api/inventory", GET=Taking(compressing(_get_several), "productIds", "limit", "after")
+            "/api/inventory",
+            GET=Taking(compress_answers(_get_several), "productIds", "limit", "after"),
         ),
-        Resource("/api/inventory/batch", POST=Taking(compressing(_post_batch), guard=None)),
-        Resource("/api/inventory/{product_id}", GET=Taking(compressing(_get_one), "wait", "etag")),
+        Resource("/api/inventory/batch", POST=Taking(compress_answers(_post_batch), guard=None)),
+        Resource(
+            "/api/inventory/{product_id}", GET=Taking(compress_answers(_get_one), "wait", "etag")
+        ),
     ]
 
 
@@ -47,11 +50,13 @@ async def _get_one(request: Request) -> ASGIApp:
     known = if_none_match(request)
     etag = _etag_of_one(hub, product_id)
     if request.scope["query_string"]:
-        wait = inputs.number_in_query(request, "wait", default=0, lowest=0, highest=_MOST_WAIT)
+        wait = inputs.number_in_query(
+            request, "wait", default=0, min_value=0, max_value=_MAX_WAIT_ASKED
+        )
         seen = _tag_in_query(request) or known
         if wait and seen is not None and not _is_older(seen, etag) and _may_wait(request):
-            longest = _LONGEST_WAIT if is_among(etag, seen) else _PAUSE
-            etag = await _changed_etag(hub, request, product_id, etag, min(wait, longest))
+            max_wait = _MAX_WAIT if is_among(etag, seen) else _PAUSE
+            etag = await _wait_for_change(hub, request, product_id, etag, min(wait, max_wait))
     return _answer(hub, hub.json(product_id), etag, known)
 
 
@@ -69,10 +74,10 @@ async def _get_several(request: Request) -> ASGIApp:
         for other in ("limit", "after"):
             if other in request.query_params:
                 raise InvalidRequest(other, "left out with productIds")
-        _count_ids(request, len(ids))
+        _check_ids(request, len(ids))
         return _answer_batch(hub, ids, known)
-    limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
-    _count_ids(request, limit)
+    limit = inputs.whole_in_query(request, "limit", default=100, min_value=1, max_value=500)
+    _check_ids(request, limit)
     page, following = _page(hub, request.query_params.get("after", ""), limit)
     beside = {"next": following, "position": hub.position()}
     return _answer(hub, _array(hub, page), _etag_of(hub, [*page, following or ""]), known, beside)
@@ -83,7 +88,7 @@ async def _post_batch(request: Request) -> ASGIApp:
     speak of (RFC 9110, section 13.1.2), so the tag of the last answer is a field of the body."""
     body = inputs.fields(await inputs.json_body(request), "productIds", "etag")
     ids = inputs.product_ids(body.get("productIds"))
-    _count_ids(request, len(ids))
+    _check_ids(request, len(ids))
     known = inputs.optional_text(body.get("etag"), "etag", MAX_TAG)
     hub = loaded_hub(request)
     found, unknown, etag = _batch(hub, ids)
@@ -92,8 +97,8 @@ async def _post_batch(request: Request) -> ASGIApp:
     return success(b"null", beside={"unchanged": True, **_stale(hub)}, headers=_headers(etag))
 
 
-def _count_ids(request: Request, ids: int) -> None:
-    limits_of(request).count_request(request.scope, ids // IDS_A_REQUEST)
+def _check_ids(request: Request, ids: int) -> None:
+    limits_of(request).check_request(request.scope, ids // IDS_A_REQUEST)
 
 
 def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
@@ -153,14 +158,14 @@ class NotModified:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _changed_etag(
+async def _wait_for_change(
     hub: Hub, request: Request, product_id: str, etag: str, seconds: float
 ) -> str:
     """Waits until the product's answer differs, for so long at most, until the client goes, or the
     server does."""
     if state.is_draining(request):
         return etag
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(_wait_for_disconnect(request))
     place = limits_of(request).polls.enter(client_host(request.scope))
     try:
         with hub.waiting(product_id) as changed:
@@ -190,7 +195,7 @@ def _may_wait(request: Request) -> bool:
     return True
 
 
-async def _disconnected(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

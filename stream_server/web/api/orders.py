@@ -23,7 +23,7 @@ from stream_server.inventory.orders import Order, Paid
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.idempotency import once
 from stream_server.web.inputs import cart_lines
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
@@ -34,7 +34,7 @@ __all__ = ["order_routes"]
 logger = logging.getLogger(__name__)
 
 ON_SHORTAGE = ("refuse", "record")
-LARGEST_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
+MAX_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
 
 
 def order_routes() -> list[Resource]:
@@ -50,10 +50,10 @@ def order_routes() -> list[Resource]:
 async def _complete(request: Request) -> Response:
     """`{reservationToken | lines, paymentReference?, onShortage?: refuse | record, amount?,
     currency?, goodsAmount?}`"""
-    identity = authenticated(request, "shop")
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     body = inputs.fields(
-        inputs.parsed(raw),
+        inputs.parse_json(raw),
         "reservationToken",
         "lines",
         "paymentReference",
@@ -70,7 +70,7 @@ async def _complete(request: Request) -> Response:
     on_shortage = body.get("onShortage", "refuse")
     if on_shortage not in ON_SHORTAGE:
         raise InvalidRequest("onShortage", "refuse or record")
-    paid = _paid(body)
+    paid = _read_payment(body)
     settings = state.settings(request)
     differs = False
     failure: Exception | None = None
@@ -126,7 +126,7 @@ def _is_refusal(error: Exception) -> bool:
     )
 
 
-def _paid(body: dict[str, Any]) -> Paid | None:
+def _read_payment(body: dict[str, Any]) -> Paid | None:
     """`amount`, `currency` and `goodsAmount`: what was paid, and what of it is for the lines."""
     if body.get("amount") is None:
         for field in ("currency", "goodsAmount"):
@@ -139,19 +139,19 @@ def _paid(body: dict[str, Any]) -> Paid | None:
     ):
         raise InvalidRequest("currency", "a code of three letters, such as USD (ISO 4217)")
     return Paid(
-        inputs.whole(body["amount"], "amount", 0, LARGEST_AMOUNT),
+        inputs.whole(body["amount"], "amount", 0, MAX_AMOUNT),
         currency,
-        None if goods is None else inputs.whole(goods, "goodsAmount", 0, LARGEST_AMOUNT),
+        None if goods is None else inputs.whole(goods, "goodsAmount", 0, MAX_AMOUNT),
     )
 
 
 async def _get(request: Request) -> Response:
-    authenticated(request, "shop")
+    require_role(request, "shop")
     return _answer(await orders.find(state.pool_for(request, Work.SELLING), _order_id(request)))
 
 
 async def _cancel(request: Request) -> Response:
-    identity = authenticated(request, "shop")
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     order_id = _order_id(request)
 
@@ -164,15 +164,19 @@ async def _cancel(request: Request) -> Response:
 async def _refund(request: Request) -> Response:
     """`{restock?: true, lines?, amount?, refundReference?}`: restock is false if the goods are
     lost; lines and amount are a part of the order."""
-    identity = authenticated(request, "shop")
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     body = inputs.fields(
-        inputs.parsed(raw) if raw.strip() else {}, "restock", "lines", "amount", "refundReference"
+        inputs.parse_json(raw) if raw.strip() else {},
+        "restock",
+        "lines",
+        "amount",
+        "refundReference",
     )
     restock = inputs.flag(body.get("restock"), "restock", default=True)
     lines = cart_lines(body["lines"]) if body.get("lines") is not None else None
     given = body.get("amount")
-    amount = None if given is None else inputs.whole(given, "amount", 1, LARGEST_AMOUNT)
+    amount = None if given is None else inputs.whole(given, "amount", 1, MAX_AMOUNT)
     reference = inputs.optional_text(body.get("refundReference"), "refundReference")
     order_id = _order_id(request)
 

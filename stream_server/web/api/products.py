@@ -16,7 +16,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.compression import compressing
+from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, QUERY, limits_of
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource, Taking
@@ -24,9 +24,9 @@ from stream_server.web.state import loaded_hub
 
 __all__ = ["product_routes", "with_alternatives"]
 
-MOST_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
+MAX_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
 
-_BRIEFLY = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
+_SUMMARY = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
 
 
 def product_routes() -> list[Resource]:
@@ -34,10 +34,12 @@ def product_routes() -> list[Resource]:
     return [
         Resource(
             "/api/products",
-            GET=Taking(compressing(_find_several), "q", "category", "limit", "after"),
+            GET=Taking(compress_answers(_find_several), "q", "category", "limit", "after"),
         ),
-        Resource("/api/products/{product_id}", GET=compressing(_get_one)),
-        Resource("/api/products/{product_id}/alternatives", GET=compressing(_get_alternatives)),
+        Resource("/api/products/{product_id}", GET=compress_answers(_get_one)),
+        Resource(
+            "/api/products/{product_id}/alternatives", GET=compress_answers(_get_alternatives)
+        ),
     ]
 
 
@@ -45,11 +47,11 @@ async def _find_several(request: Request) -> Response:
     """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the `next` of the page before."""
     hub = loaded_hub(request)
     query = request.query_params
-    limit = inputs.whole_in_query(request, "limit", default=50, lowest=1, highest=200)
+    limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=200)
     words = inputs.optional_text(query.get("q") or None, "q")
     if words is not None:
-        limits_of(request).count_search(request)
-    limits_of(request).count_request(request.scope, QUERY + limit // IDS_A_REQUEST)
+        limits_of(request).check_search(request)
+    limits_of(request).check_request(request.scope, QUERY + limit // IDS_A_REQUEST)
     found = await catalogue.find_products(
         state.pool(request),
         words=words,
@@ -73,7 +75,7 @@ async def _get_one(request: Request) -> Response:
     product = hub.public(product_id)
     if product is None:
         raise ProductNotFound(product_id)
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     facts = await catalogue.find_product(state.pool(request), product_id)
     if facts is None:
         raise ProductNotFound(product_id)
@@ -86,9 +88,9 @@ async def _get_alternatives(request: Request) -> Response:
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     found = await state.shelf(request).alternatives(state.pool(request), [product_id])
-    return success(to_json(_briefly(hub, found[product_id], ())))
+    return success(to_json(_summarize(hub, found[product_id], ())))
 
 
 async def with_alternatives(request: Request, error: InsufficientStock) -> InsufficientStock:
@@ -97,13 +99,13 @@ async def with_alternatives(request: Request, error: InsufficientStock) -> Insuf
     hub = state.hub(request)
     asked = {str(line["productId"]) for line in error.lines}
     short = [str(line["productId"]) for line in error.lines if _is_short(line)]
-    explained = list(dict.fromkeys(short))[:MOST_EXPLAINED]
+    explained = list(dict.fromkeys(short))[:MAX_EXPLAINED]
     found = await state.shelf(request).alternatives(state.pool(request), explained)
     return InsufficientStock(
         [
             {
                 **line,
-                "alternatives": _briefly(hub, found.get(str(line["productId"]), ()), asked)
+                "alternatives": _summarize(hub, found.get(str(line["productId"]), ()), asked)
                 if _is_short(line)
                 else [],
             }
@@ -117,7 +119,7 @@ def _is_short(line: object) -> bool:
     return bool(line["available"] < line["requested"])
 
 
-def _briefly(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> Sequence[JSON]:
+def _summarize(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> Sequence[JSON]:
     """The first that can be bought, and are not there already."""
     shown: list[JSON] = []
     for product_id in product_ids:
@@ -126,7 +128,7 @@ def _briefly(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> S
             continue
         data = product_data(product)
         if data["isAvailable"]:
-            shown.append({field: data[field] for field in _BRIEFLY})
+            shown.append({field: data[field] for field in _SUMMARY})
     return shown
 
 

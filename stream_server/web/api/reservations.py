@@ -19,7 +19,7 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.api.products import with_alternatives
-from stream_server.web.auth import identified
+from stream_server.web.auth import identity_of
 from stream_server.web.limits import limits_of
 from stream_server.web.links import link
 from stream_server.web.routing import Resource
@@ -41,7 +41,7 @@ def reservation_routes() -> list[Resource]:
 
 
 async def _reserve(request: Request) -> Response:
-    actor = _admitted(request)
+    actor = _admit(request)
     body = inputs.fields(await inputs.json_body(request), "checkoutToken", "lines", "allowPartial")
     checkout_token = inputs.text(body.get("checkoutToken"), "checkoutToken")
     lines = inputs.cart_lines(body.get("lines"))
@@ -60,12 +60,12 @@ async def _reserve(request: Request) -> Response:
 
 
 async def _get(request: Request) -> Response:
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     return _answer(await reservations.find(state.pool(request), _token(request)))
 
 
 async def _extend(request: Request) -> Response:
-    _admitted(request)
+    _admit(request)
     token = _token(request)
     hold = _hold(request)
     return _answer(
@@ -76,7 +76,7 @@ async def _extend(request: Request) -> Response:
 
 
 async def _release(request: Request) -> Response:
-    actor = _admitted(request)
+    actor = _admit(request)
     token = _token(request)
     return _answer(
         await retry(
@@ -91,12 +91,12 @@ def _answer(
     return success(to_json(reservation), status=status, headers={**NO_STORE, **(headers or {})})
 
 
-def _admitted(request: Request) -> str:
+def _admit(request: Request) -> str:
     """Who acts; shoppers must be within their limits. Raises HTTPException 401, 429."""
-    identity = identified(request)
+    identity = identity_of(request)
     if identity is not None:
         return identity.subject
-    limits_of(request).count_reservation(request)
+    limits_of(request).check_reservation(request)
     return SHOPPER
 
 
@@ -114,7 +114,7 @@ def _refuse_too_much(request: Request, lines: list[CartLine]) -> None:
         raise InvalidRequest(
             "lines", f"of {settings.max_units_per_cart} units at most in all, not {units}"
         )
-    limits_of(request).count_cart(request, len(lines), units)
+    limits_of(request).check_cart(request, len(lines), units)
 
 
 def _token(request: Request) -> str:

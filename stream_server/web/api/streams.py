@@ -52,7 +52,7 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
     shown = len(hub.entries) if ids is None else len(ids)
     try:
         cost = 1 + shown // IDS_A_REQUEST + (QUERY if is_ahead else 0)
-        limits_of(request).count_request(request.scope, cost)
+        limits_of(request).check_request(request.scope, cost)
     except HTTPException:  # too many requests
         return TurnedAway(STREAM_RETRY_MS)
     if is_ahead:
@@ -74,7 +74,7 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
 
     def enter() -> Place:
         place = crowd.enter(host)
-        return unknown_ids.counted(place, host, unknown) if unknown else place
+        return unknown_ids.count(place, host, unknown) if unknown else place
 
     return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
 

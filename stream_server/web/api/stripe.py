@@ -23,7 +23,7 @@ from stream_server.web.answers import success
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
 from stream_server.web.routing import Resource, Taking
 
-__all__ = ["stripe_routes", "verified"]
+__all__ = ["stripe_routes", "verify"]
 
 TOLERANCE: Final = 300  # seconds since it was signed
 
@@ -48,7 +48,7 @@ async def _receive(request: Request) -> Response:
     body = await inputs.raw_body(request)
     rules = Rules(settings.currency, settings.refund_restocks)
     try:
-        event = verified(body, request.headers.get("stripe-signature"), secrets)
+        event = verify(body, request.headers.get("stripe-signature"), secrets)
         outcome = await _handle(request, event, rules)
     except WebhookRejected:
         metrics.webhooks.labels("rejected").inc()
@@ -87,12 +87,12 @@ async def _handle(request: Request, event: Event, rules: Rules) -> Outcome | Non
         raise
 
 
-def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
+def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
     """The event in a request's raw body, signed with one of the secrets.
 
     Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
     """
-    _verify(body, signature, secrets)
+    _verify_signature(body, signature, secrets)
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
@@ -100,7 +100,7 @@ def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Even
     return Event.of(event, signed_at=_signed_at(signature), lines_of=inputs.cart_lines)
 
 
-def _verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
+def _verify_signature(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
     reason = "There is no secret"
     for secret in secrets:
         try:

@@ -51,30 +51,31 @@ class ClientFiles:
         }
 
     @classmethod
-    def packaged(cls) -> ClientFiles:
+    def from_package(cls) -> ClientFiles:
         """Those that came with this release."""
         folder = files("stream_server") / "static" / "client"
-        return cls(_packed({each.name: each.read_text("utf-8") for each in folder.iterdir()}))
+        return cls(_bundle({each.name: each.read_text("utf-8") for each in folder.iterdir()}))
 
     def url(self, name: str) -> str:
         """The path of a file, for pages of this server. Raises KeyError for one unknown."""
-        assert self.sources[name] is not None
+        if name not in self.sources:
+            raise KeyError(name)
         return f"/client/{self.hash}/{name}"
 
-    def compressed(self, name: str) -> bytes:
+    def gzip_of(self, name: str) -> bytes:
         """The file by gzip."""
         return self._compressed[name]
 
 
-def _packed(sources: Mapping[str, str]) -> dict[str, bytes]:
+def _bundle(sources: Mapping[str, str]) -> dict[str, bytes]:
     """What is served: the store and the elements as one file, and names that lead to it."""
     modules = {name: text for name, text in sources.items() if name.endswith(".js")}
     public = [name for name in sorted(modules) if name not in (*_INNER, *_OUTER)]
-    packed = {_ALL: minify.joined(modules, public)}
+    packed = {_ALL: minify.bundle(modules, public)}
     for name in public:
         packed[name] = f"export{{{','.join(minify.exports(modules[name]))}}}from'./{_ALL}';"
     for name in _OUTER:
-        packed[name] = minify.minified(modules[name].replace("./register.js", f"./{_ALL}"))
+        packed[name] = minify.minify(modules[name].replace("./register.js", f"./{_ALL}"))
     types = {name: text for name, text in sources.items() if name.endswith(".d.ts")}
     return {name: text.encode() for name, text in {**packed, **types}.items()}
 
@@ -82,26 +83,26 @@ def _packed(sources: Mapping[str, str]) -> dict[str, bytes]:
 def client_routes() -> list[Resource]:
     """The client's routes. They find the ClientFiles in `request.app.state`."""
     return [
-        Resource("/client/{name}", GET=_stable),
-        Resource("/client/{hash}/{name}", GET=_hashed),
+        Resource("/client/{name}", GET=_get_stable),
+        Resource("/client/{hash}/{name}", GET=_get_hashed),
     ]
 
 
-async def _hashed(request: Request) -> Response:
+async def _get_hashed(request: Request) -> Response:
     """A file. An unknown hash comes from a page of another release: the answer is our file, but it
     may not be cached."""
     client: ClientFiles = request.app.state.client
-    name = _known(client, request.path_params["name"])
+    name = _check_name(client, request.path_params["name"])
     is_ours = request.path_params["hash"] == client.hash
     headers = {**_headers(name), "Cache-Control": _FOR_EVER if is_ours else _REVALIDATE}
     if accepts_gzip(request):
-        return Response(client.compressed(name), headers={**headers, "Content-Encoding": "gzip"})
+        return Response(client.gzip_of(name), headers={**headers, "Content-Encoding": "gzip"})
     return Response(client.sources[name], headers=headers)
 
 
-async def _stable(request: Request) -> Response:
+async def _get_stable(request: Request) -> Response:
     client: ClientFiles = request.app.state.client
-    name = _known(client, request.path_params["name"])
+    name = _check_name(client, request.path_params["name"])
     etag = f'"{client.hash}"'
     headers = {**_headers(name), "Cache-Control": _REVALIDATE, "ETag": etag}
     if is_among(etag, if_none_match(request)):
@@ -111,7 +112,7 @@ async def _stable(request: Request) -> Response:
     return Response(f'export * from "./{client.hash}/{name}";\n', headers=headers)
 
 
-def _known(client: ClientFiles, name: str) -> str:
+def _check_name(client: ClientFiles, name: str) -> str:
     if name not in client.sources:
         raise HTTPException(404, f"The client has no file {name!r}")
     return name

@@ -49,7 +49,7 @@ class Token(NamedTuple):
 END = Token("sign", ";")
 
 
-def joined(sources: Mapping[str, str], roots: Sequence[str]) -> str:
+def bundle(sources: Mapping[str, str], roots: Sequence[str]) -> str:
     """The roots and the modules that they need, as one that exports what the roots export."""
     order: dict[str, None] = {}
 
@@ -62,7 +62,7 @@ def joined(sources: Mapping[str, str], roots: Sequence[str]) -> str:
         visit(root)
     bodies = [_EXPORT.sub("", _IMPORT.sub("", sources[name])) for name in order]
     names = [exported for root in roots for exported in exports(sources[root])]
-    return minified("".join([*bodies, f"export {{ {', '.join(names)} }};\n"]))
+    return minify("".join([*bodies, f"export {{ {', '.join(names)} }};\n"]))
 
 
 def exports(source: str) -> list[str]:
@@ -70,12 +70,12 @@ def exports(source: str) -> list[str]:
     return _EXPORTED.findall(source)
 
 
-def minified(source: str) -> str:
+def minify(source: str) -> str:
     """The same program, shorter."""
     tokens = [each for each in _tokens(source) if each.kind != "space"]
-    tokens = _with_short_names(tokens, set(exports(source)))
+    tokens = _shorten_names(tokens, set(exports(source)))
     parts = [""]
-    for _, (kind, text), after in _with_neighbours(_bare(_with_lists_of_variables(tokens))):
+    for _, (kind, text), after in _with_neighbours(_drop_parentheses(_merge_declarations(tokens))):
         if (text == ";" and after == "}") or (text == "," and after in CLOSING):
             continue
         if kind == "word":
@@ -110,7 +110,7 @@ def _tokens(source: str) -> Iterator[Token]:
                 yield Token("template", part)
 
 
-def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
+def _merge_declarations(tokens: Sequence[Token]) -> list[Token]:
     """`let a = 1, b = 2;` for `const a = 1; const b = 2;`."""
     found: list[Token] = []
     is_declaration = [False]  # the statement under way, at each depth of brackets
@@ -131,7 +131,7 @@ def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
     return found
 
 
-def _bare(tokens: Sequence[Token]) -> list[Token]:
+def _drop_parentheses(tokens: Sequence[Token]) -> list[Token]:
     """`a => …` for `(a) => …`."""
     texts = [token.text for token in tokens]
     dropped: set[int] = set()
@@ -152,11 +152,11 @@ def _is_word(character: str) -> bool:
     return character.isalnum() or character in ("_", "$", "#")
 
 
-def _with_short_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
+def _shorten_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
     """New names for variables and private fields, the frequent ones the shortest. Variables of the
     top level have one name everywhere. All others, and private fields, belong to a class or to the
     functions that follow it, so each class has the short names for itself."""
-    declared, properties, tops = _declared(tokens)
+    declared, properties, tops = _find_names(tokens)
     own = declared - properties - public
     parts = _classes(tokens)
     locals_ = [_by_frequency(part, own - tops) for part in parts]
@@ -194,7 +194,7 @@ def _classes(tokens: Iterable[Token]) -> list[list[Token]]:
     return parts
 
 
-def _declared(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
+def _find_names(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
     """Names that are declared; names that are a property's somewhere; and of the former those at
     the top level. A name that is nowhere a property's can be replaced wherever it stands."""
     declared = set(_parameters(tokens))

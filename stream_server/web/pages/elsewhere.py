@@ -35,10 +35,10 @@ class Elsewhere:
             request = Request(scope, receive)
             path = "/".join(segments_of(scope))
             if not is_api(path):
-                answer = self._moved(request, path) or await _missing(request) or answer
+                answer = self._redirect(request, path) or await _find_nothing(request) or answer
         await answer(scope, receive, send)
 
-    def _moved(self, request: Request, path: str) -> Response | None:
+    def _redirect(self, request: Request, path: str) -> Response | None:
         """To the same page without the slash, with its query (RFC 9110, section 15.4.9)."""
         bare = path.rstrip("/")
         segments = bare.split("/")
@@ -49,7 +49,7 @@ class Elsewhere:
         return Response(status_code=308, headers={"Location": location})
 
 
-async def _missing(request: Request) -> Response | None:
+async def _find_nothing(request: Request) -> Response | None:
     """A page that says so, for whoever reads pages."""
     if not prefers_html(request.headers.getlist("accept")):
         return None

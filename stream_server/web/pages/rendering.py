@@ -35,7 +35,7 @@ from stream_server.web.links import prefix_of
 from stream_server.web.pages import pictures
 from stream_server.web.routing import Resource
 
-__all__ = ["Pages", "compressed", "money", "page", "static_routes"]
+__all__ = ["Pages", "compress", "money", "page", "static_routes"]
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -68,12 +68,12 @@ class Pages:
         self.hash = _hash(self.files)
         self._client = client
         self._settings = settings
-        self._environment_at = lru_cache(maxsize=8)(self._made_environment)
+        self._environment_at = lru_cache(maxsize=8)(self._make_environment)
 
-    def _made_environment(self, prefix: str) -> Environment:
+    def _make_environment(self, prefix: str) -> Environment:
         """The templates, with all that they link under a prefix."""
 
-        def linked(path: Callable[..., str]) -> Callable[..., str]:
+        def prefix_links(path: Callable[..., str]) -> Callable[..., str]:
             return lambda *given: prefix + path(*given)
 
         environment = Environment(
@@ -89,28 +89,29 @@ class Pages:
             max_lines=inputs.MAX_LINES,
             max_units=self._settings.max_units_per_line,
             max_cart_units=self._settings.max_units_per_cart,
-            most_units=self._most_units,
-            link=linked(str),
-            client=linked(self._client.url),
+            max_units_of=self._max_units_of,
+            link=prefix_links(str),
+            client=prefix_links(self._client.url),
             client_modules=[
                 name
                 for name in sorted(self._client.sources)
                 if name.endswith(".js") and name not in _NOT_FOR_PAGES
             ],
-            static=linked(self.url),
-            picture=linked(pictures.url),
+            static=prefix_links(self.url),
+            picture=prefix_links(pictures.url),
             message=rules.product_page_message,
         )
         return environment
 
-    def _most_units(self, facts: Facts) -> int:
+    def _max_units_of(self, facts: Facts) -> int:
         """The most units of a product that one order may have, whatever is in stock."""
-        most = self._settings.max_units_per_line
-        return most if facts.max_per_order is None else min(most, facts.max_per_order)
+        max_units = self._settings.max_units_per_line
+        return max_units if facts.max_per_order is None else min(max_units, facts.max_per_order)
 
     def url(self, name: str) -> str:
         """The path of a file in static/shop. Raises KeyError for one unknown."""
-        assert self.files[name] is not None
+        if name not in self.files:
+            raise KeyError(name)
         return f"/static/{self.hash}/{name}"
 
     def answer(
@@ -119,7 +120,7 @@ class Pages:
         """A page."""
         environment = self._environment_at(prefix_of(request))
         text = environment.get_template(template).render(**given)
-        return compressed(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
+        return compress(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
 
 
 def page(endpoint: Endpoint) -> Endpoint:
@@ -127,7 +128,7 @@ def page(endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         try:
-            limits_of(request).count_request(request.scope, PAGE)
+            limits_of(request).check_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
             known = explain(error)
@@ -165,10 +166,10 @@ async def _static(request: Request) -> Response:
         "Cache-Control": FOR_EVER if is_ours else "no-cache",
         "X-Content-Type-Options": "nosniff",
     }
-    return compressed(request, pages.files[name], kind, headers)
+    return compress(request, pages.files[name], kind, headers)
 
 
-def compressed(
+def compress(
     request: Request, body: bytes, kind: str, headers: Mapping[str, str], status: int = 200
 ) -> Response:
     """An answer, by gzip where the client takes it."""

@@ -25,7 +25,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, state
 from stream_server.web.limits import limits_of
 from stream_server.web.pages import pictures
-from stream_server.web.pages.rendering import FOR_EVER, Pages, compressed, page
+from stream_server.web.pages.rendering import FOR_EVER, Pages, compress, page
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource
 from stream_server.web.state import loaded_hub
@@ -85,9 +85,9 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     query = request.query_params
     words = inputs.optional_text(query.get("q", "").strip() or None, "q")
     category = inputs.optional_text(query.get("category") or None, "category")
-    limit = inputs.whole_in_query(request, "limit", default=PAGE, lowest=1, highest=200)
+    limit = inputs.whole_in_query(request, "limit", default=PAGE, min_value=1, max_value=200)
     if words is not None:
-        limits_of(request).count_search(request)
+        limits_of(request).check_search(request)
     found = await catalogue.find_products(
         state.pool(request),
         words=words,
@@ -131,7 +131,7 @@ async def _product(request: Request) -> Response:
         request,
         "product.html",
         item=item,
-        selected=_selected(item.data, request.query_params.get("variantId")),
+        selected=_select(item.data, request.query_params.get("variantId")),
         alternatives=alternatives,
         stock=_stock(hub, [item, *alternatives]),
         can_notify=any(getattr(each, "path", "") == NOTIFICATIONS for each in request.app.routes),
@@ -143,7 +143,7 @@ def _is_available(hub: Hub, product_id: str) -> bool:
     return product is not None and bool(product_data(product)["isAvailable"])
 
 
-def _selected(data: JSON, variant_id: str | None) -> JSON | None:
+def _select(data: JSON, variant_id: str | None) -> JSON | None:
     """The variant that was asked for, else the first that there is, else the first."""
     variants: Sequence[JSON] = data.get("variants", ())
     for each in variants:
@@ -182,7 +182,7 @@ async def _picture(request: Request) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     drawn = pictures.draw(product_id, finish).encode()
-    return compressed(request, drawn, "image/svg+xml; charset=utf-8", headers)
+    return compress(request, drawn, "image/svg+xml; charset=utf-8", headers)
 
 
 def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:

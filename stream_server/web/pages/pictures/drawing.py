@@ -189,7 +189,7 @@ class Drawing:
         if finish.pattern == "grain":
             return self._grain(w, h, mark)
         if finish.pattern in ("felt", "cork", "terrazzo"):
-            many, least, most = {"felt": (0.03, 0.4, 0.7), "cork": (0.02, 0.7, 2.0)}.get(
+            density, min_size, max_size = {"felt": (0.03, 0.4, 0.7), "cork": (0.02, 0.7, 2.0)}.get(
                 finish.pattern, (0.012, 1.2, 3.2)
             )
             second = {"cork": (mark, shade(finish.mark, light * 0.8))}.get(
@@ -199,8 +199,8 @@ class Drawing:
                 else ("#c4674a", "#5f7f78", "#e3b65b", "#3c3a38"),
             )
             return [
-                _blob(rng, w, h, rng.uniform(least, most), rng.choice(second))
-                for _ in range(min(170, max(6, round(w * h * many))))
+                _blob(rng, w, h, rng.uniform(min_size, max_size), rng.choice(second))
+                for _ in range(min(170, max(6, round(w * h * density))))
             ]
         if finish.pattern == "cane":
             lines = "".join(
