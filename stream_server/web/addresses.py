@@ -1,7 +1,5 @@
 """Whom a request counts for: its address, and the networks that one client may have to himself."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final

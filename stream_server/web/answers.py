@@ -5,12 +5,15 @@
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.responses import Response
 
 from stream_server.streaming.frames import to_json
 
-MEDIA_TYPE = "application/json"
+__all__ = ["MEDIA_TYPE", "failure", "success"]
+
+MEDIA_TYPE: Final = "application/json"
 
 
 def success(

@@ -6,8 +6,6 @@ JWT_AUDIENCE or JWT_ISSUER set, also for whom (`aud`) and by whom (`iss`). An is
 several applications needs the first: else a token for another one is good here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta

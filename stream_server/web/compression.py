@@ -4,8 +4,6 @@ Only answers that everybody may read: the size of one that has a secret beside w
 would tell of the secret.
 """
 
-from __future__ import annotations
-
 import zlib
 from functools import lru_cache
 from typing import Final

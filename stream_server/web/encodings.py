@@ -1,7 +1,5 @@
 """Which content codings a client takes (RFC 9110, section 12.5.3)."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from starlette.requests import Request

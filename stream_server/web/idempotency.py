@@ -9,10 +9,9 @@ however many at a time; the same key with another request is an IdempotencyKeyRe
 who is authenticated. Without the header, `work` is just run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,14 +26,14 @@ from stream_server.web.errors import explain
 
 __all__ = ["once"]
 
-CLAIM = """
+CLAIM: Final = """
 insert into idempotency_keys (actor, key, fingerprint) values (:actor, :key, :fingerprint)
 on conflict (actor, key) do nothing returning true
 """
-KEEP = """
+KEEP: Final = """
 update idempotency_keys set status = :status, body = :body where actor = :actor and key = :key
 """
-KEPT = """
+KEPT: Final = """
 select fingerprint, status, body from idempotency_keys where actor = :actor and key = :key
 """
 

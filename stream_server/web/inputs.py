@@ -4,7 +4,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,12 +14,39 @@ from stream_server.inventory.reservations import CartLine
 from stream_server.streaming.frames import to_json
 from stream_server.web.limits import BYTES_A_REQUEST, limits_of
 
-MAX_BODY = 1024 * 1024  # bytes
-MAX_IDS = 500
-MAX_LINES = 100  # of a cart
-MAX_ID = 200  # characters, as the database allows
-MAX_INTEGER = 2**31 - 1
-MAX_BIG_INTEGER = 2**63 - 1
+__all__ = [
+    "MAX_BIG_INTEGER",
+    "MAX_BODY",
+    "MAX_ID",
+    "MAX_IDS",
+    "MAX_INTEGER",
+    "MAX_LINES",
+    "cart_lines",
+    "fields",
+    "flag",
+    "flag_in_query",
+    "header",
+    "json_body",
+    "moment",
+    "number_in_query",
+    "optional_text",
+    "parse_json",
+    "product_ids",
+    "product_ids_in_query",
+    "raw_body",
+    "refuse_wrapped",
+    "text",
+    "whole",
+    "whole_in_path",
+    "whole_in_query",
+]
+
+MAX_BODY: Final = 1024 * 1024  # bytes
+MAX_IDS: Final = 500
+MAX_LINES: Final = 100  # of a cart
+MAX_ID: Final = 200  # characters, as the database allows
+MAX_INTEGER: Final = 2**31 - 1
+MAX_BIG_INTEGER: Final = 2**63 - 1
 
 
 def refuse_wrapped(request: Request) -> None:

@@ -3,8 +3,6 @@
 Counted in this process's memory: several processes allow as much each.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time
@@ -22,7 +20,15 @@ from stream_server.web.auth import identity_of
 from stream_server.web.crowd import Crowd
 from stream_server.web.rates import Rate, Refusal
 
-__all__ = ["Limits", "limits_of"]
+__all__ = [
+    "BYTES_A_REQUEST",
+    "IDS_A_REQUEST",
+    "PAGE",
+    "QUERY",
+    "STREAM_RETRY_MS",
+    "Limits",
+    "limits_of",
+]
 
 logger = logging.getLogger(__name__)
 

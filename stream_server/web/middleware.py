@@ -1,7 +1,5 @@
 """What requests pass on their way to a route, and answers on their way back."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

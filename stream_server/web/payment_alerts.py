@@ -1,7 +1,5 @@
 """Alerts about payments whose request ended in an error: somebody paid, and nothing happened."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import suppress
 

@@ -13,6 +13,15 @@ import orjson
 from stream_server.inventory import rules
 from stream_server.streaming.products import Product, Variant
 
+__all__ = [
+    "JSON",
+    "PublicEncoder",
+    "optional_timestamp",
+    "product_data",
+    "timestamp",
+    "update_data",
+]
+
 JSON = dict[str, Any]  # as deep as the API wants it
 
 

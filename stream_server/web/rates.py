@@ -6,8 +6,6 @@ an entry is a number. Within any window at most twice the limit gets through: wh
 at the end of one slice and in the next one.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest
 from stream_server.web import writes
 
-__all__ = ["Endpoint", "Resource", "Taking", "is_api", "segments_of"]
+__all__ = ["METHODS", "ROUTE", "SAFE", "Endpoint", "Resource", "Taking", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it

@@ -1,7 +1,5 @@
 """What a request finds in its application: the parts that `create_app` has put into its state."""
 
-from __future__ import annotations
-
 import logging
 
 from starlette.exceptions import HTTPException

@@ -1,13 +1,12 @@
 """How much all streams of a process may take together: open files, and ids that no product has."""
 
-from __future__ import annotations
-
 import logging
 import math
 import resource
 import time
 from collections import Counter
 from collections.abc import Hashable
+from typing import Final
 
 from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
@@ -18,7 +17,7 @@ __all__ = ["StreamLimit", "UnknownIds"]
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_WARNINGS = 60.0
+_SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 
 class StreamLimit:

@@ -1,7 +1,5 @@
 """Entity tags, and whether a client has what it would get (RFC 9110, sections 8.8.3 and 13.1.2)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Final

@@ -1,7 +1,5 @@
 """How much a client likes what it names in Accept or Accept-Encoding."""
 
-from __future__ import annotations
-
 import re
 from typing import Final
 

@@ -6,8 +6,6 @@ browser says which page it comes from, that page must be one that may. Other pro
 Origin nor Sec-Fetch-Site, and pass.
 """
 
-from __future__ import annotations
-
 from typing import Final
 from urllib.parse import urlsplit
 

@@ -4,10 +4,8 @@ All of them take `variantId?`, `reason`, `note?`, `expectedVersion?` and the hea
 and answer with the changed row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,8 +23,8 @@ from stream_server.web.routing import Endpoint, Resource
 
 __all__ = ["admin_routes"]
 
-MAX_NOTE = 1000  # characters
-STATUSES = ("active", "draft", "discontinued")
+MAX_NOTE: Final = 1000  # characters
+STATUSES: Final = ("active", "draft", "discontinued")
 
 Apply = Callable[[Queries, Change], Awaitable[dict[str, Any]]]
 Reader = Callable[[dict[str, Any]], Apply]

@@ -1,9 +1,7 @@
 """Alerts, for admins: what is low, sold out, short, miscounted or late."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +19,7 @@ from stream_server.web.routing import Resource, Taking
 
 __all__ = ["alert_routes"]
 
-_PRIVATE = {"Cache-Control": "no-store"}
+_PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 def alert_routes() -> list[Resource]:

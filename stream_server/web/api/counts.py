@@ -1,7 +1,5 @@
 """Counts that external systems report, for those with the role `shop`."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from starlette.requests import Request

@@ -14,6 +14,8 @@ from stream_server.web.answers import failure, success
 from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.routing import Resource
 
+__all__ = ["ops_routes"]
+
 ASKING_SECONDS: Final = 2.0  # so long /readyz waits for Postgres
 
 

@@ -4,8 +4,6 @@ An import runs in this process, not in its request: the request answers with how
 `?wait=` seconds, with where to ask. At shutdown one that runs is broken off, which changes nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import Coroutine

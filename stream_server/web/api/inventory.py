@@ -1,12 +1,11 @@
 """Inventory as JSON, for clients that poll. Answered from memory, never the database."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from typing import Final
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,12 +21,14 @@ from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import loaded_hub
 from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaque
 
+__all__ = ["inventory_routes"]
+
 logger = logging.getLogger(__name__)
 
-_CACHE = "no-cache"  # may be stored, must be asked about: that is what the ETag is for
-_MAX_WAIT_ASKED = 60.0  # seconds that a client may ask for
-_MAX_WAIT = 45.0  # and that it gets: HAProxy gives an answer 50 s, others 60
-_PAUSE = 1.0  # seconds at least between the answers to a waiting client that has nothing older
+_CACHE: Final = "no-cache"  # caches may store an answer, but must revalidate it by its ETag
+_MAX_WAIT_ASKED: Final = 60.0  # seconds that a client may ask for
+_MAX_WAIT: Final = 45.0  # seconds that it gets: HAProxy gives an answer 50 s, others 60 s
+_PAUSE: Final = 1.0  # seconds, at most, that a client with an unknown tag waits
 
 
 def inventory_routes() -> list[Resource]:

@@ -1,10 +1,8 @@
 """The routes of orders, for the shop's own backend."""
 
-from __future__ import annotations
-
 import logging
 import re
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,8 +31,8 @@ __all__ = ["order_routes"]
 
 logger = logging.getLogger(__name__)
 
-ON_SHORTAGE = ("refuse", "record")
-MAX_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
+ON_SHORTAGE: Final = ("refuse", "record")
+MAX_AMOUNT: Final = 2**53 - 1  # JSON has no larger whole numbers that all programs read
 
 
 def order_routes() -> list[Resource]:

@@ -1,7 +1,5 @@
 """What a shop's pages need of products: facts from the database, numbers from the hub."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
@@ -26,7 +24,7 @@ __all__ = ["product_routes", "with_alternatives"]
 
 MAX_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
 
-_SUMMARY = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
+_SUMMARY: Final = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
 
 
 def product_routes() -> list[Resource]:

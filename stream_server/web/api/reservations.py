@@ -2,10 +2,9 @@
 limited by address and size. A reservation's own token is what gives access to it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,8 +25,8 @@ from stream_server.web.routing import Resource
 
 __all__ = ["reservation_routes"]
 
-SHOPPER = "shopper"  # the actor of those who don't say who they are
-NO_STORE = {"Cache-Control": "no-store"}
+SHOPPER: Final = "shopper"  # the actor of those who don't say who they are
+NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 def reservation_routes() -> list[Resource]:

@@ -1,7 +1,5 @@
 """Inventory as Server-Sent Events: of one product, of several, of the catalogue."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
@@ -20,6 +18,8 @@ from stream_server.web.limits import IDS_A_REQUEST, QUERY, STREAM_RETRY_MS, limi
 from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import started_hub
 from stream_server.web.stream_limits import UnknownIds
+
+__all__ = ["stream_routes"]
 
 
 def stream_routes() -> list[Resource]:

@@ -1,7 +1,5 @@
 """Stripe's webhook: verifies its events and hands them to `inventory/payments.py`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Final

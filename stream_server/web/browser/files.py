@@ -13,6 +13,7 @@ import gzip
 from collections.abc import Mapping
 from hashlib import blake2b
 from importlib.resources import files
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,18 +24,20 @@ from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Resource
 from stream_server.web.validators import if_none_match, is_among
 
-_TYPES = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
-_HEADERS = {
+__all__ = ["ClientFiles", "client_routes"]
+
+_TYPES: Final = {".js": "text/javascript; charset=utf-8", ".ts": "text/plain; charset=utf-8"}
+_HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
-_ALL = "client.js"
-_INNER = ("connection.js", "element.js", "inventory.js", "tabs.js")
-_OUTER = ("define.js", "hooks.js", "react.js")
-_FOR_EVER = "public, max-age=31536000, immutable"
-_REVALIDATE = "public, no-cache"
+_ALL: Final = "client.js"
+_INNER: Final = ("connection.js", "element.js", "inventory.js", "tabs.js")
+_OUTER: Final = ("define.js", "hooks.js", "react.js")
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_REVALIDATE: Final = "public, no-cache"
 
 
 class ClientFiles:

@@ -10,16 +10,16 @@ nested, and no two modules have the same name at their top level. The browser te
 makes.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import product
 from string import ascii_letters
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_TOKEN = re.compile(
+__all__ = ["bundle", "exports", "minify"]
+
+_TOKEN: Final = re.compile(
     r"""
     (?P<space>(?:\s+|//[^\n]*|/\*.*?\*/)+)
   | (?P<text>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")
@@ -32,13 +32,13 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_IMPORT = re.compile(r"^import [^;]*? from '\./([\w-]+\.js)';\n", re.MULTILINE)
-_EXPORTED = re.compile(r"^export (?:async )?(?:class|function|const) (\w+)", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=async |class |function |const )", re.MULTILINE)
+_IMPORT: Final = re.compile(r"^import [^;]*? from '\./([\w-]+\.js)';\n", re.MULTILINE)
+_EXPORTED: Final = re.compile(r"^export (?:async )?(?:class|function|const) (\w+)", re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=async |class |function |const )", re.MULTILINE)
 
 
-_VALUES = {"true": "!0", "false": "!1", "undefined": "void 0"}
-CLOSING = frozenset("}])")
+_VALUES: Final = {"true": "!0", "false": "!1", "undefined": "void 0"}
+CLOSING: Final = frozenset("}])")
 
 
 class Token(NamedTuple):
@@ -46,7 +46,7 @@ class Token(NamedTuple):
     text: str
 
 
-END = Token("sign", ";")
+END: Final = Token("sign", ";")
 
 
 def bundle(sources: Mapping[str, str], roots: Sequence[str]) -> str:

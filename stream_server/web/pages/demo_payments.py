@@ -4,8 +4,6 @@
 this page can have any reservation for nothing.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import json
@@ -13,6 +11,7 @@ import secrets
 import time
 import urllib.request
 from hashlib import sha256
+from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -30,9 +29,9 @@ from stream_server.web.writes import refuse_foreign
 
 __all__ = ["demo_payment_routes"]
 
-WEBHOOK = "/api/webhooks/stripe"
-PATIENCE = 10  # seconds
-EVENTS = {"pay": "checkout.session.completed", "decline": "checkout.session.expired"}
+WEBHOOK: Final = "/api/webhooks/stripe"
+PATIENCE: Final = 10  # seconds
+EVENTS: Final = {"pay": "checkout.session.completed", "decline": "checkout.session.expired"}
 
 
 def demo_payment_routes() -> list[Resource]:

@@ -1,7 +1,5 @@
 """Paths that lead nowhere: a page that was asked for with a slash at its end, or nothing at all."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

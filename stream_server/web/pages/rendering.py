@@ -4,8 +4,6 @@ Everything in a template is escaped, and nothing in a page is inline: the policy
 styles and pictures of this server only. So a product's name can hold any text and stays text.
 """
 
-from __future__ import annotations
-
 import gzip
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +33,7 @@ from stream_server.web.links import prefix_of
 from stream_server.web.pages import pictures
 from stream_server.web.routing import Resource
 
-__all__ = ["Pages", "compress", "money", "page", "static_routes"]
+__all__ = ["FOR_EVER", "Pages", "compress", "money", "page", "static_routes"]
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

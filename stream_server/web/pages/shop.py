@@ -5,8 +5,6 @@ Facts come from the database, numbers from the hub. Cart and checkout are the br
 are the same for everybody.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final

@@ -4,8 +4,6 @@ The ids of the sample say what a thing is: `Unit-8x16x16`, `Material-8x8-C`, `In
 id that says nothing gets a parcel, in a colour of its own.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import lru_cache

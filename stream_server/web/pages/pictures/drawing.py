@@ -5,8 +5,6 @@ x runs to the lower right, y to the lower left, z up. One sees the top of a soli
 drawn later. No script, no style attribute, no outside reference: only shapes.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,10 @@ GROUND: Final = 1.4  # inches of shadow around what stands there
 
 DIAGONAL: Final[Point] = (cos(pi / 4), -cos(pi / 4), 0)  # straight across the picture
 
-TOP, FRONT, SIDE = 1.08, 0.93, 0.76  # how much light falls there
+# How much light falls on each face of a solid.
+TOP: Final = 1.08
+FRONT: Final = 0.93
+SIDE: Final = 0.76
 
 
 @dataclass(frozen=True, slots=True)

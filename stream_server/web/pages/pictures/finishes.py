@@ -1,7 +1,5 @@
 """What surfaces are made of, by the words of a finish."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from hashlib import blake2b

@@ -1,7 +1,5 @@
 """What goes onto units, into them and under them; and a parcel for what is not known."""
 
-from __future__ import annotations
-
 import re
 from math import cos, radians, sin
 
@@ -27,6 +25,20 @@ from stream_server.web.pages.pictures.finishes import (
     number,
 )
 from stream_server.web.pages.pictures.units import WALL, Fill, boxes, cube, drawers, shelf
+
+__all__ = [
+    "bottles",
+    "castors",
+    "door",
+    "drawer",
+    "joints",
+    "legs",
+    "panel",
+    "parcel",
+    "planter",
+    "rail",
+    "shelf_insert",
+]
 
 
 def panel(d: Drawing, match: re.Match[str], finish: str) -> None:

@@ -1,13 +1,24 @@
 """The cubes, what may stand in them, and the sets that are made of them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from stream_server.web.pages.pictures.drawing import DIAGONAL, TOP, Drawing, Finish, Point, shade
 from stream_server.web.pages.pictures.finishes import BIRCH, FINISHES, PALE, SPINES, finish_of
+
+__all__ = [
+    "WALL",
+    "Fill",
+    "bookcase",
+    "boxes",
+    "cube",
+    "desk",
+    "drawers",
+    "shelf",
+    "starter",
+    "unit",
+]
 
 WALL: Final = 0.55  # inches
 Fill = Callable[[Drawing, Point, Point], None]
