@@ -1,7 +1,7 @@
-"""Public JSON by gzip, for clients that take it.
+"""Compression of public JSON, for clients that accept gzip.
 
-Only answers that everybody may read: the size of one that has a secret beside what a stranger chose
-would tell of the secret.
+Only answers that everybody may read are compressed. If an answer held a secret beside text that an
+attacker chose, its compressed size would reveal the secret.
 """
 
 import zlib
@@ -17,12 +17,12 @@ from stream_server.web.routing import Endpoint
 
 __all__ = ["compress_answers"]
 
-_MIN_SIZE: Final = 1024  # bytes: less goes in one packet either way
-_MAX_CACHED: Final = 65_536  # bytes of an answer
+_MIN_SIZE: Final = 1024  # bytes: a smaller answer fits in one packet anyway
+_MAX_CACHED: Final = 65_536  # bytes of an answer whose compressed form is kept
 
 
 def compress_answers(endpoint: Endpoint) -> Endpoint:
-    """The endpoint, whose larger answers go out compressed."""
+    """Wraps an endpoint: its larger answers are compressed."""
 
     async def answer(request: Request) -> ASGIApp:
         response = await endpoint(request)
@@ -46,5 +46,5 @@ def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, 1, wbits=31)
 
 
-# By content: so it is right whatever the answer is of, and made once a version.
+# Keyed by the content: never stale, and each version is compressed once.
 _gzip_once = lru_cache(maxsize=128)(_gzip)

@@ -1,12 +1,13 @@
-"""Requests that may be repeated: the header `Idempotency-Key` names one, and its answer is kept
-with what it did, in the same transaction.
+"""Requests that clients may repeat: the header `Idempotency-Key` identifies a request, and its
+answer is stored in the transaction of its changes.
 
     async def work(connection: Queries) -> Response: …
     return await once(request, identity, body, work)
 
-The same key and request get the same answer, a refusal as well as a success, however often and
-however many at a time; the same key with another request is an IdempotencyKeyReused. Keys belong to
-who is authenticated. Without the header, `work` is just run.
+The same request with the same key gets the same answer, refusal or success, however often it is
+sent, and even if it is sent several times at once. Another request with that key raises
+IdempotencyKeyReused. Keys belong to the authenticated sender. Without the header, `once` only runs
+`work`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -46,7 +47,8 @@ async def once(
     *,
     kind: Work = Work.CHANGING,
 ) -> Response:
-    """The answer of `work`, run in a transaction, or the one that it gave before."""
+    """Runs `work` in a transaction and returns its answer, or the answer that is stored for the
+    key."""
     whole = state.pool(request)
     pool = whole.doing(kind)
     given = request.headers.get("idempotency-key")
@@ -67,7 +69,7 @@ async def once(
             async with connection.savepoint():
                 response = await work(connection)
         except DatabaseError:
-            raise  # it may go better the next time
+            raise  # not stored: a retry may succeed
         except StreamServerError as error:
             known = explain(error)
             assert known is not None

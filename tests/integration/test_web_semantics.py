@@ -262,7 +262,7 @@ async def test_options_says_what_may_be_done(server: Server) -> None:
 @pytest.mark.settings(secret_key="k" * 32, jwt_audience="stock")
 async def test_a_token_for_somebody_else_is_a_401_that_says_so(server: Server) -> None:
     now, day = datetime.now(UTC), timedelta(days=1)
-    for audience, reason in (("", "The token lacks aud"), ("shop", "The token is for another")):
+    for audience, reason in (("", "The token has no aud"), ("shop", "The token is for another")):
         token = Tokens("k" * 32, audience=audience).issue("anna", "admin", now=now, lifetime=day)
         async with calling(server.url) as client:
             headers = {"Authorization": f"Bearer {token}"}

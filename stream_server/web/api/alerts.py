@@ -1,4 +1,4 @@
-"""Alerts, for admins: what is low, sold out, short, miscounted or late."""
+"""Alerts for admins, about stock, payments, counts and external systems that lag behind."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,7 +23,7 @@ _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 def alert_routes() -> list[Resource]:
-    """The routes of alerts. They find the pool in `request.app.state`."""
+    """Returns the routes of alerts. They need the pool in `request.app.state`."""
     return [
         Resource("/api/admin/alerts", GET=Taking(_list, "state", "level", "limit", "before")),
         Resource("/api/admin/alerts/{alert_id}/acknowledge", POST=_acknowledge),
@@ -31,15 +31,15 @@ def alert_routes() -> list[Resource]:
 
 
 async def _list(request: Request) -> Response:
-    """The newest first; `?state=open|new|closed|all`, `?level=low,out`, `?limit=`, `?before=` (the
-    `next` of the page before)."""
+    """Lists alerts, the newest first. Takes `?state=open|new|closed|all`, `?level=low,out`,
+    `?limit=` and `?before=` (the `next` of the previous page)."""
     require_role(request, "admin")
     wanted = request.query_params.get("state", "open")
     if wanted not in alerts.STATES:
         raise InvalidRequest("state", f"one of {', '.join(alerts.STATES)}")
     levels = [each for each in request.query_params.get("level", "").split(",") if each]
     if not set(levels) <= set(alerts.LEVELS):
-        raise InvalidRequest("level", f"of {', '.join(alerts.LEVELS)}, separated by commas")
+        raise InvalidRequest("level", f"a list, separated by commas, of {', '.join(alerts.LEVELS)}")
     limit = inputs.whole_in_query(request, "limit", default=100, min_value=1, max_value=500)
     before = inputs.whole_in_query(
         request,
@@ -62,6 +62,7 @@ async def _list(request: Request) -> Response:
 
 
 async def _acknowledge(request: Request) -> Response:
+    """Acknowledges an alert in the admin's name."""
     identity = require_role(request, "admin")
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
     pool = state.pool(request)
@@ -70,7 +71,7 @@ async def _acknowledge(request: Request) -> Response:
 
 
 def _alert(row: Row) -> Mapping[str, Any]:
-    """An alert as the API gives it."""
+    """Returns an alert in the format of the API."""
     return {
         "alertId": row["id"],
         "level": row["level"],

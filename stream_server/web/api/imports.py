@@ -1,7 +1,8 @@
-"""Bulk imports by admins: the file is the body, in JSON or CSV (docs/importing.md).
+"""Bulk imports by admins. The body of the request is the file, in JSON or CSV (docs/importing.md).
 
-An import runs in this process, not in its request: the request answers with how it ended or, after
-`?wait=` seconds, with where to ask. At shutdown one that runs is broken off, which changes nothing.
+An import runs in this process, but not in its request. The request answers with the result or,
+after `?wait=` seconds, with the address of the result. Shutdown cancels a running import, which
+then changes nothing.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ MEDIA_TYPES: Final = {
     "application/json": "json",
     "text/csv": "csv",
     "text/tab-separated-values": "csv",
-    "application/vnd.ms-excel": "csv",  # what browsers on Windows call a .csv
+    "application/vnd.ms-excel": "csv",  # browsers on Windows send this for .csv
 }
 IN_MEMORY: Final = 1024 * 1024  # bytes; a larger file is kept on disk
 WAIT: Final = 10.0  # seconds, by default
@@ -43,29 +44,30 @@ _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 class ImportTasks:
-    """The imports of this process. They run one at a time, by `turn`. Waiting ones hold no
-    connection, so they cannot drain the pool."""
+    """The imports of this process. They run one at a time, which `turn` ensures. A waiting import
+    holds no connection, so imports cannot drain the pool."""
 
     def __init__(self) -> None:
         self.turn: Final = asyncio.Lock()
         self._tasks: set[asyncio.Task[Imported]] = set()
 
     def start(self, work: Coroutine[Any, Any, Imported]) -> asyncio.Task[Imported]:
+        """Starts an import as a task, and keeps a reference to the task until it ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # is in its row
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its row has it
         return task
 
     async def stop(self) -> None:
-        """Break off those that run, and wait until they have rolled back."""
+        """Cancels all imports, and waits until they have rolled back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def import_routes() -> list[Resource]:
-    """The routes of imports. They find the pool and the tasks in `request.app.state`."""
+    """Returns the routes of imports. They need the pool and the tasks in `request.app.state`."""
     names = ("dryRun", "name", "format", "reason", "wait")
     receiving = Taking(_import, *names, guard=refuse_foreign)
     return [
@@ -75,8 +77,9 @@ def import_routes() -> list[Resource]:
 
 
 async def _import(request: Request) -> Response:
-    """`?dryRun=true`, `?name=` of the file, `?format=json|csv` (else by Content-Type), `?reason=`,
-    `?wait=` seconds. 200 when done, 422 with each mistake when rejected, 202 while it runs."""
+    """Imports the body. Takes `?dryRun=true`, `?name=` of the file, `?format=json|csv` (by default,
+    that of the Content-Type), `?reason=` and `?wait=` seconds. Answers 200 if it is done, 422 with
+    the mistakes if it is rejected, 202 while it runs."""
     identity = require_role(request, "admin")
     inputs.refuse_wrapped(request)
     format_name = _format(request)
@@ -111,13 +114,13 @@ async def _import(request: Request) -> Response:
             )
 
     task = tasks.start(work())
-    either: set[asyncio.Future[Any]] = {task, began}  # of different kinds
+    either: set[asyncio.Future[Any]] = {task, began}  # of different types
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({task}, timeout=wait)
     if task.done():
         if task.cancelled():
             raise HTTPException(503, "The server is shutting down; nothing was changed")
-        task.result()  # raises what it raised: what is wrong with the file, above all
+        task.result()  # raises the error of the import, such as the mistakes in the file
     import_id = began.result()
     record = _import_data(await find_import(state.pool(request), import_id))
     if task.done():
@@ -127,7 +130,7 @@ async def _import(request: Request) -> Response:
 
 
 async def _list(request: Request) -> Response:
-    """The newest first; `?limit=`, `?before=` (the `next` of the page before)."""
+    """Lists imports, the newest first. Takes `?limit=` and `?before=` (`next` of the last page)."""
     require_role(request, "admin")
     limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=500)
     before = inputs.whole_in_query(
@@ -144,7 +147,7 @@ async def _list(request: Request) -> Response:
 
 
 async def _show(request: Request) -> Response:
-    """How far it is, or how it ended, with the first mistakes."""
+    """Answers with the progress or the result of an import, and its first mistakes."""
     require_role(request, "admin")
     pool = state.pool(request)
     record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
@@ -152,16 +155,19 @@ async def _show(request: Request) -> Response:
 
 
 def _format(request: Request) -> str:
+    """Returns the format of the file, from `?format=` or else from Content-Type."""
     given = request.query_params.get("format")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     format_name = MEDIA_TYPES.get(media_type, "") if given is None else given
+    if given is not None and given not in FORMATS:
+        raise InvalidRequest("format", "json or csv")
     if format_name not in FORMATS:
         raise InvalidRequest("Content-Type", "application/json or text/csv")
     return format_name
 
 
 async def _receive(request: Request) -> BinaryIO:
-    """The body, in a file of its own. Raises HTTPException 413 past IMPORT_MAX_MB."""
+    """Writes the body to a temporary file. Raises HTTPException 413 if it exceeds IMPORT_MAX_MB."""
     max_size = state.settings(request).import_max_mb * 1024 * 1024
     too_large = HTTPException(413, f"The file is larger than {max_size} bytes")
     length = request.headers.get("content-length", "0")
@@ -178,7 +184,7 @@ async def _receive(request: Request) -> BinaryIO:
     except BaseException:
         file.close()
         raise
-    return file  # type: ignore[return-value]  # it is one in all but name
+    return file  # type: ignore[return-value]  # it has the methods of one
 
 
 def _import_data(row: Row) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Inventory as JSON, for clients that poll. Answered from memory, never the database."""
+"""Inventory as JSON, for clients that poll. All answers come from memory, not from the database."""
 
 import asyncio
 import logging
@@ -32,7 +32,7 @@ _PAUSE: Final = 1.0  # seconds, at most, that a client with an unknown tag waits
 
 
 def inventory_routes() -> list[Resource]:
-    """The polling routes. They find the hub in `request.app.state`."""
+    """Returns the polling routes. They need the hub in `request.app.state`."""
     return [
         Resource(
             "/api/inventory",
@@ -46,6 +46,8 @@ def inventory_routes() -> list[Resource]:
 
 
 async def _get_one(request: Request) -> ASGIApp:
+    """Answers with a product. With `?wait=`, waits until the product differs from the client's
+    tag."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     known = if_none_match(request)
@@ -62,19 +64,21 @@ async def _get_one(request: Request) -> ASGIApp:
 
 
 def _tag_in_query(request: Request) -> str | None:
-    """`?etag=`, with quotes or without: a cache may take If-None-Match off what it passes on."""
+    """Returns the tag in `?etag=`, with or without quotes; None without it. Clients need this field
+    because a cache may remove If-None-Match from the requests that it passes on."""
     given = inputs.optional_text(request.query_params.get("etag") or None, "etag", MAX_TAG)
     return given if given is None or '"' in given else f'"{given}"'
 
 
 async def _get_several(request: Request) -> ASGIApp:
+    """Answers with the products of `?productIds=`, or with a page of all products."""
     hub = loaded_hub(request)
     ids = inputs.product_ids_in_query(request)
     known = if_none_match(request)
     if ids is not None:
         for other in ("limit", "after"):
             if other in request.query_params:
-                raise InvalidRequest(other, "left out with productIds")
+                raise InvalidRequest(other, "left out if productIds is given")
         _check_ids(request, len(ids))
         return _answer_batch(hub, ids, known)
     limit = inputs.whole_in_query(request, "limit", default=100, min_value=1, max_value=500)
@@ -85,8 +89,8 @@ async def _get_several(request: Request) -> ASGIApp:
 
 
 async def _post_batch(request: Request) -> ASGIApp:
-    """`{productIds, etag?}`. What a POST answers is no representation that If-None-Match could
-    speak of (RFC 9110, section 13.1.2), so the tag of the last answer is a field of the body."""
+    """Answers with the products of `{productIds, etag?}`. The tag of the client's last answer is a
+    field of the body, because If-None-Match does not apply to a POST (RFC 9110, section 13.1.2)."""
     body = inputs.fields(await inputs.json_body(request), "productIds", "etag")
     ids = inputs.product_ids(body.get("productIds"))
     _check_ids(request, len(ids))
@@ -107,7 +111,7 @@ def _answer_batch(hub: Hub, ids: list[str], known: str | None) -> ASGIApp:
 
 
 def _batch(hub: Hub, ids: list[str]) -> tuple[list[str], list[str], str]:
-    """Those that there are, those that there are not, and the tag of an answer about both."""
+    """Returns the known ids, the unknown ids, and the tag of an answer about both."""
     found = [product_id for product_id in ids if hub.public(product_id) is not None]
     unknown = [product_id for product_id in ids if hub.public(product_id) is None]
     return found, unknown, _etag_of(hub, [*found, "", *unknown])
@@ -116,7 +120,7 @@ def _batch(hub: Hub, ids: list[str]) -> tuple[list[str], list[str], str]:
 def _answer_found(
     hub: Hub, found: list[str], unknown: list[str], etag: str, known: str | None
 ) -> ASGIApp:
-    # From this position, a stream goes on without losing anything.
+    # A stream that starts at this position misses no change.
     beside = {"unknown": unknown, "position": hub.position()}
     return _answer(hub, _array(hub, found), etag, known, beside)
 
@@ -142,7 +146,7 @@ def _headers(etag: str) -> Mapping[str, str]:
 
 
 class NotModified:
-    """The most frequent answer of all, and so the cheapest (RFC 9110, 15.4.5)."""
+    """The 304 of a poll (RFC 9110, section 15.4.5): the most frequent answer, so the cheapest."""
 
     __slots__ = ("_etag",)
 
@@ -162,8 +166,8 @@ class NotModified:
 async def _wait_for_change(
     hub: Hub, request: Request, product_id: str, etag: str, seconds: float
 ) -> str:
-    """Waits until the product's answer differs, for so long at most, until the client goes, or the
-    server does."""
+    """Waits until the product's tag changes, for at most `seconds`, or until the client disconnects
+    or the server drains. Returns the current tag."""
     if state.is_draining(request):
         return etag
     gone = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -189,7 +193,7 @@ async def _wait_for_change(
 
 
 def _may_wait(request: Request) -> bool:
-    """Not if the client's address has as many polls waiting as it may."""
+    """Whether the client's address may have one more waiting poll."""
     if limits_of(request).polls.is_full(client_host(request.scope)):
         state.metrics(request).limited.labels("polls").inc()
         return False
@@ -202,7 +206,8 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _page(hub: Hub, after: str, limit: int) -> tuple[list[str], str | None]:
-    """The next public products in the order of their ids, and where to go on, if anywhere."""
+    """Returns the public ids after `after`, in order, and the id after which the next page begins;
+    None on the last page."""
     ids = hub.sorted_ids()
     page: list[str] = []
     for index in range(bisect_right(ids, after), len(ids)):
@@ -232,10 +237,11 @@ def _etag_of(hub: Hub, ids: Iterable[str]) -> str:
 
 
 def _is_older(seen: str, etag: str) -> bool:
-    """Whether this is the tag of one product at a version before.
+    """Whether the client's tag is that of an earlier version of the product.
 
-    Then the client is told at once. Whoever waits with any other tag pauses: a tag that something
-    on the way has changed, or that another process gave, would have it ask without end.
+    A client with an earlier version gets the new one at once. A client with any other tag waits a
+    moment first: a proxy may have changed the tag, or another process may have made it, and then
+    the client would ask again and again without a pause.
     """
     theirs, ours = opaque(seen).split("."), opaque(etag).split(".")
     if len(theirs) < 3 or theirs[0] != ours[0]:

@@ -1,4 +1,4 @@
-"""What a shop's pages need of products: facts from the database, numbers from the hub."""
+"""Products for the pages of a shop: facts from the database, numbers from the hub."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
@@ -22,13 +22,13 @@ from stream_server.web.state import loaded_hub
 
 __all__ = ["product_routes", "with_alternatives"]
 
-MAX_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
+MAX_EXPLAINED: Final = 5  # lines of a cart that get alternatives
 
 _SUMMARY: Final = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
 
 
 def product_routes() -> list[Resource]:
-    """The routes of products. They find hub and pool in `request.app.state`."""
+    """Returns the routes of products. They need hub and pool in `request.app.state`."""
     return [
         Resource(
             "/api/products",
@@ -42,7 +42,8 @@ def product_routes() -> list[Resource]:
 
 
 async def _find_several(request: Request) -> Response:
-    """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the `next` of the page before."""
+    """Finds products. Takes `?q=` words, `?category=`, `?limit=` 1 to 200 and `?after=` (the `next`
+    of the previous page)."""
     hub = loaded_hub(request)
     query = request.query_params
     limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=200)
@@ -68,6 +69,7 @@ async def _find_several(request: Request) -> Response:
 
 
 async def _get_one(request: Request) -> Response:
+    """Answers with a product."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     product = hub.public(product_id)
@@ -82,6 +84,7 @@ async def _get_one(request: Request) -> Response:
 
 
 async def _get_alternatives(request: Request) -> Response:
+    """Answers with available alternatives to a product."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
@@ -92,8 +95,8 @@ async def _get_alternatives(request: Request) -> Response:
 
 
 async def with_alternatives(request: Request, error: InsufficientStock) -> InsufficientStock:
-    """The same refusal; the first lines of which there is too little say what could be bought
-    instead: at most three that are in stock, of the same category first, nearest in price."""
+    """Returns the refusal with alternatives for the first short lines: up to three products each
+    that are in stock, those of the same category first, then those nearest in price."""
     hub = state.hub(request)
     asked = {str(line["productId"]) for line in error.lines}
     short = [str(line["productId"]) for line in error.lines if _is_short(line)]
@@ -118,7 +121,7 @@ def _is_short(line: object) -> bool:
 
 
 def _summarize(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> Sequence[JSON]:
-    """The first that can be bought, and are not there already."""
+    """Returns the first available products that are not in `besides`, with a few fields each."""
     shown: list[JSON] = []
     for product_id in product_ids:
         product = hub.public(product_id)
@@ -142,7 +145,7 @@ def _product_with_facts(product: Product, facts: Facts) -> JSON:
 
 
 def _limits(request: Request) -> JSON:
-    """What one reservation without a token may have, whatever is in stock."""
+    """Returns the limits of a reservation without a token; they do not depend on the stock."""
     settings = state.settings(request)
     return {
         "unitsPerLine": settings.max_units_per_line,

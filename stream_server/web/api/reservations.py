@@ -1,5 +1,5 @@
-"""Holding stock during a checkout, by shoppers: without a token of authentication, but
-limited by address and size. A reservation's own token is what gives access to it.
+"""Reservations, which hold stock during a checkout. Shoppers need no bearer token, but are limited
+by address and size. The token of a reservation gives access to it.
 """
 
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ from stream_server.web.routing import Resource
 
 __all__ = ["reservation_routes"]
 
-SHOPPER: Final = "shopper"  # the actor of those who don't say who they are
+SHOPPER: Final = "shopper"  # the actor of requests without a bearer token
 NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 def reservation_routes() -> list[Resource]:
-    """The routes of reservations. They find pool, reserver, limits and settings in
+    """Returns the routes of reservations. They need pool, reserver, limits and settings in
     `request.app.state`."""
     return [
         Resource("/api/reservations", POST=_reserve),
@@ -40,6 +40,7 @@ def reservation_routes() -> list[Resource]:
 
 
 async def _reserve(request: Request) -> Response:
+    """Reserves `{checkoutToken, lines, allowPartial?}`."""
     actor = _admit(request)
     body = inputs.fields(await inputs.json_body(request), "checkoutToken", "lines", "allowPartial")
     checkout_token = inputs.text(body.get("checkoutToken"), "checkoutToken")
@@ -59,11 +60,13 @@ async def _reserve(request: Request) -> Response:
 
 
 async def _get(request: Request) -> Response:
+    """Answers with a reservation."""
     limits_of(request).check_query(request)
     return _answer(await reservations.find(state.pool(request), _token(request)))
 
 
 async def _extend(request: Request) -> Response:
+    """Extends a reservation."""
     _admit(request)
     token = _token(request)
     hold = _hold(request)
@@ -75,6 +78,7 @@ async def _extend(request: Request) -> Response:
 
 
 async def _release(request: Request) -> Response:
+    """Releases a reservation."""
     actor = _admit(request)
     token = _token(request)
     return _answer(
@@ -91,7 +95,8 @@ def _answer(
 
 
 def _admit(request: Request) -> str:
-    """Who acts; shoppers must be within their limits. Raises HTTPException 401, 429."""
+    """Returns the actor. Raises HTTPException: 401 for a bad token, 429 for a shopper past the
+    rate."""
     identity = identity_of(request)
     if identity is not None:
         return identity.subject
@@ -100,18 +105,18 @@ def _admit(request: Request) -> str:
 
 
 def _refuse_too_much(request: Request, lines: list[CartLine]) -> None:
-    """Raises InvalidRequest for more units than a shopper may have, HTTPException 429 past the
-    address' rates."""
+    """Raises InvalidRequest for more units than a shopper may reserve, HTTPException 429 past the
+    rates of the address."""
     settings = state.settings(request)
     for index, line in enumerate(lines):
         if line["quantity"] > settings.max_units_per_line:
             raise InvalidRequest(
-                f"lines[{index}].quantity", f"{settings.max_units_per_line} at most"
+                f"lines[{index}].quantity", f"at most {settings.max_units_per_line}"
             )
     units = sum(line["quantity"] for line in lines)
     if units > settings.max_units_per_cart:
         raise InvalidRequest(
-            "lines", f"of {settings.max_units_per_cart} units at most in all, not {units}"
+            "lines", f"at most {settings.max_units_per_cart} units in all, not {units}"
         )
     limits_of(request).check_cart(request, len(lines), units)
 

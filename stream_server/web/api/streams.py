@@ -1,4 +1,4 @@
-"""Inventory as Server-Sent Events: of one product, of several, of the catalogue."""
+"""Inventory as Server-Sent Events: of one product, of several, or of the whole catalogue."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ __all__ = ["stream_routes"]
 
 
 def stream_routes() -> list[Resource]:
-    """The stream routes. They find the hub and the source in `request.app.state`."""
+    """Returns the stream routes. They need the hub and the source in `request.app.state`."""
     return [
         Resource("/api/inventory/stream", GET=Taking(_stream_several, "productIds", "lastEventId")),
         Resource("/api/inventory/{product_id}/stream", GET=Taking(_stream_one, "lastEventId")),
@@ -44,7 +44,7 @@ async def _stream_several(request: Request) -> ASGIApp:
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
-    # A page that makes a new EventSource cannot set the header, so the query can carry it.
+    # A page cannot set the header of a new EventSource, so the id may also be in the query.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
         last_event_id = request.query_params.get("lastEventId")
@@ -80,6 +80,6 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:
-    """The client comes from a process that has read further: read once more before judging."""
+    """Reads the log once more, because the client comes from a process that has read further."""
     if hub.is_live:
         await source.refresh()
