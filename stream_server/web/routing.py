@@ -54,8 +54,8 @@ class Resource(BaseRoute):
 
     The endpoint of GET also answers HEAD, and every resource answers OPTIONS. Any other method gets
     a 405 that names the allowed methods (RFC 9110, section 15.5.6). Under /api, a query parameter
-    that the endpoint does not know gets a 400. Pages accept any parameter, because any site may link to
-    them.
+    that the endpoint does not know gets a 400. Pages accept any parameter, because any site may
+    link to them.
     """
 
     def __init__(self, path: str, **endpoints: Endpoint | Taking) -> None:

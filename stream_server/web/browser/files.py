@@ -1,10 +1,10 @@
-"""Serves the client's modules under content hashes, cacheable for ever, to any origin.
+"""The client's modules, served under content hashes, cacheable for ever, to any origin.
 
-/client/{hash}/define.js   what a page of this server links: cached for a year
-/client/define.js          what other sites' pages link: revalidated, and leads to the former
+/client/{hash}/define.js   for pages of this server: cached for a year
+/client/define.js          for pages of other sites: revalidated, re-exports the former
 
-A module's imports are relative, so they stay within its hash; the stable URL re-exports, so that a
-module that is reached both ways is still one module.
+The imports of a module are relative, so they stay under its hash. The stable URL only re-exports,
+so that a module is loaded once even if a page uses both URLs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _REVALIDATE: Final = "public, no-cache"
 
 
 class ClientFiles:
-    """The files of `static/client`, and where they are served."""
+    """The files of `static/client`, and their URLs."""
 
     def __init__(self, sources: Mapping[str, bytes]) -> None:
         digest = blake2b(digest_size=8)
@@ -55,23 +55,24 @@ class ClientFiles:
 
     @classmethod
     def from_package(cls) -> ClientFiles:
-        """Those that came with this release."""
+        """Returns the files of this release."""
         folder = files("stream_server") / "static" / "client"
         return cls(_bundle({each.name: each.read_text("utf-8") for each in folder.iterdir()}))
 
     def url(self, name: str) -> str:
-        """The path of a file, for pages of this server. Raises KeyError for one unknown."""
+        """Returns the path of a file for our pages. Raises KeyError for an unknown file."""
         if name not in self.sources:
             raise KeyError(name)
         return f"/client/{self.hash}/{name}"
 
     def gzip_of(self, name: str) -> bytes:
-        """The file by gzip."""
+        """Returns the file, compressed with gzip."""
         return self._compressed[name]
 
 
 def _bundle(sources: Mapping[str, str]) -> dict[str, bytes]:
-    """What is served: the store and the elements as one file, and names that lead to it."""
+    """Bundles the store and the elements into one file, and adds a module for each public name,
+    which re-exports from that file."""
     modules = {name: text for name, text in sources.items() if name.endswith(".js")}
     public = [name for name in sorted(modules) if name not in (*_INNER, *_OUTER)]
     packed = {_ALL: minify.bundle(modules, public)}
@@ -84,7 +85,7 @@ def _bundle(sources: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def client_routes() -> list[Resource]:
-    """The client's routes. They find the ClientFiles in `request.app.state`."""
+    """Returns the routes of the client. They need the ClientFiles in `request.app.state`."""
     return [
         Resource("/client/{name}", GET=_get_stable),
         Resource("/client/{hash}/{name}", GET=_get_hashed),
@@ -92,8 +93,8 @@ def client_routes() -> list[Resource]:
 
 
 async def _get_hashed(request: Request) -> Response:
-    """A file. An unknown hash comes from a page of another release: the answer is our file, but it
-    may not be cached."""
+    """Answers with a file. A page of another release has another hash: it gets our file, but must
+    not cache it."""
     client: ClientFiles = request.app.state.client
     name = _check_name(client, request.path_params["name"])
     is_ours = request.path_params["hash"] == client.hash
@@ -104,6 +105,7 @@ async def _get_hashed(request: Request) -> Response:
 
 
 async def _get_stable(request: Request) -> Response:
+    """Answers with a module that re-exports the current one; with the file itself for types."""
     client: ClientFiles = request.app.state.client
     name = _check_name(client, request.path_params["name"])
     etag = f'"{client.hash}"'
@@ -116,6 +118,7 @@ async def _get_stable(request: Request) -> Response:
 
 
 def _check_name(client: ClientFiles, name: str) -> str:
+    """Returns the name. Raises HTTPException 404 if no file has it."""
     if name not in client.sources:
         raise HTTPException(404, f"The client has no file {name!r}")
     return name

@@ -1,8 +1,8 @@
-"""The example shop's pages: rendered on the server, so they work without JavaScript; the client's
-elements keep the numbers live.
+"""The pages of the example shop. The server renders them, so they work without JavaScript; the
+client's elements keep the numbers live.
 
-Facts come from the database, numbers from the hub. Cart and checkout are the browser's: their pages
-are the same for everybody.
+Facts come from the database, numbers from the hub. The browser keeps the cart and the checkout, so
+their pages are the same for everybody.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ NOTIFICATIONS: Final = "/api/products/{product_id}/notifications"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A product on a page: what seldom changes, and what the stream says."""
+    """A product on a page: facts, which seldom change, and the data that streams update."""
 
     facts: Facts
     data: JSON
@@ -47,7 +47,7 @@ class Item:
 
     @property
     def is_limited(self) -> bool:
-        """A limited edition calls itself one, and there is an end to it."""
+        """Whether the product is a limited edition: named so, and with limited stock."""
         words = f"{self.facts.name} {self.facts.category}".lower()
         return "edition" in words and self.data["maxQuantity"] is not None
 
@@ -57,7 +57,8 @@ class Item:
 
 
 def page_routes() -> list[Resource]:
-    """The shop's pages. They find hub, pool, settings and pages in `request.app.state`."""
+    """Returns the routes of the shop's pages. They need hub, pool, settings and pages in
+    `request.app.state`."""
     return [
         Resource("/", GET=page(_home)),
         Resource("/products", GET=page(_listing)),
@@ -74,7 +75,8 @@ async def _home(request: Request) -> Response:
 
 
 async def _listing(request: Request) -> Response:
-    """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the last product of a page."""
+    """Answers with a page of products. Takes `?q=` words, `?category=`, `?limit=` 1 to 200 and
+    `?after=` (the last product of the previous page)."""
     return await _list(request, is_home=False)
 
 
@@ -142,7 +144,7 @@ def _is_available(hub: Hub, product_id: str) -> bool:
 
 
 def _select(data: JSON, variant_id: str | None) -> JSON | None:
-    """The variant that was asked for, else the first that there is, else the first."""
+    """Returns the variant that was asked for; else the first that is available; else the first."""
     variants: Sequence[JSON] = data.get("variants", ())
     for each in variants:
         if each["variantId"] == variant_id:
@@ -159,7 +161,7 @@ async def _checkout(request: Request) -> Response:
 
 
 async def _thanks(request: Request) -> Response:
-    """`?reservation=` its token: paid, or on the way."""
+    """Says that `?reservation=` (its token) is paid, or that the payment is on its way."""
     token = inputs.text(request.query_params.get("reservation"), "reservation")
     reservation = await reservations.find(state.pool(request), token)
     lines = priced_lines(loaded_hub(request), reservation)
@@ -168,7 +170,8 @@ async def _thanks(request: Request) -> Response:
 
 
 async def _picture(request: Request) -> Response:
-    """`?finish=` the value of a variant. Any id has a picture, so nothing is looked up."""
+    """Answers with a picture. Takes `?finish=` (the value of a variant). Every id has a picture, so
+    nothing is looked up."""
     product_id = request.path_params["product_id"]
     finish = request.query_params.get("finish", "")
     if len(product_id) > inputs.MAX_ID or len(finish) > inputs.MAX_ID:
@@ -184,8 +187,8 @@ async def _picture(request: Request) -> Response:
 
 
 def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
-    """Its lines with names as they are now and prices as they were when it was made: `total` and
-    `price` are cents."""
+    """Returns the lines of a reservation, with current names and the prices of the reservation:
+    `price` and `total` are in cents."""
     lines = []
     for line in reservation["lines"]:
         product = hub.public(line["productId"])
@@ -219,8 +222,8 @@ def _with_stock(hub: Hub, items: list[Item]) -> dict[str, object]:
 
 
 def _stock(hub: Hub, items: Iterable[Item]) -> str:
-    """What a page's stream need not begin with: its products as JSON by their ids, and the position
-    from which it goes on. As the text of a script element that is data (HTML standard, 4.12.1.3).
+    """Returns the text of a script element that holds data (HTML standard, section 4.12.1.3): the
+    page's products by id, and the position from which a stream continues without repeating them.
     """
     known = b",".join(
         b"%b:%b" % (to_json(item.id), hub.json(item.id))
@@ -228,7 +231,7 @@ def _stock(hub: Hub, items: Iterable[Item]) -> str:
         if hub.public(item.id) is not None
     )
     data = b'{"position":%b,"known":{%b}}' % (to_json(hub.position()), known)
-    return data.decode().replace("<", "\\u003c")  # so that no tag can begin in it
+    return data.decode().replace("<", "\\u003c")  # so that the data cannot contain a tag
 
 
 def _answer(request: Request, template: str, **given: Any) -> Response:  # what templates take
