@@ -23,7 +23,7 @@ def success(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns a success. `data` is JSON already; `beside` holds more fields next to it."""
+    """Returns a successful answer. `data` is JSON; `beside` holds more fields next to it."""
     more = b"".join(
         b",%b:%b" % (to_json(name), to_json(value)) for name, value in (beside or {}).items()
     )
@@ -38,7 +38,7 @@ def failure(
     details: object = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns an error. It has no `details` field if `details` is empty."""
+    """Returns an error answer. It has no `details` field if `details` is empty."""
     error: dict[str, object] = {"code": code, "message": message}
     if details:
         error["details"] = details

@@ -1,4 +1,4 @@
-"""Alerts about payments whose request ended in an error: a shopper paid, but has no order."""
+"""Alerts about payments whose request ended in an error: somebody paid, without any effect."""
 
 import logging
 from contextlib import suppress

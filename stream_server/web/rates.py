@@ -81,7 +81,7 @@ class Window:
 
 
 class Rate:
-    """A rate such as `600/minute;5000/hour`, which is kept if each of its limits is kept."""
+    """A rate such as `600/minute;5000/hour`. A request must be within each of its limits."""
 
     def __init__(self, text: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._windows: list[tuple[RateLimitItem, Window]] = [

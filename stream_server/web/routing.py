@@ -120,7 +120,7 @@ def is_api(path: str) -> bool:
 
 
 def _refuse_unknown(request: Request, taking: Taking) -> None:
-    """Raises InvalidRequest for a parameter that would be ignored, or that is there twice."""
+    """Raises InvalidRequest for an unknown parameter, or for one with several values."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in taking.query:

@@ -56,7 +56,7 @@ class ImportTasks:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # its row has it
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # see its row
         return task
 
     async def stop(self) -> None:
@@ -130,7 +130,7 @@ async def _import(request: Request) -> Response:
 
 
 async def _list(request: Request) -> Response:
-    """Lists imports, the newest first. Takes `?limit=` and `?before=` (`next` of the last page)."""
+    """Lists imports, the newest first. Takes `?limit=` and `?before=` (the last `next`)."""
     require_role(request, "admin")
     limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=500)
     before = inputs.whole_in_query(

@@ -46,8 +46,7 @@ def inventory_routes() -> list[Resource]:
 
 
 async def _get_one(request: Request) -> ASGIApp:
-    """Answers with a product. With `?wait=`, waits until the product differs from the client's
-    tag."""
+    """Answers with a product; with `?wait=`, as soon as it differs from the client's tag."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     known = if_none_match(request)

@@ -95,8 +95,7 @@ def _answer(
 
 
 def _admit(request: Request) -> str:
-    """Returns the actor. Raises HTTPException: 401 for a bad token, 429 for a shopper past the
-    rate."""
+    """Returns the actor. Raises HTTPException: 401 for a bad token, 429 past a shopper's rate."""
     identity = identity_of(request)
     if identity is not None:
         return identity.subject
