@@ -55,7 +55,7 @@ def packed_once() -> Iterator[None]:
     """Packing the browser client is most of the work of making an application, and always gives the
     same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClientFiles, "packaged", cache(ClientFiles.packaged))
+        patch.setattr(ClientFiles, "from_package", cache(ClientFiles.from_package))
         yield
 
 

@@ -1,4 +1,4 @@
-// What every page of the shop does: the cart's count, adding to it, the picture of a variant.
+// For every page of the shop: the count of the cart, adding to the cart, the picture of a variant.
 
 import * as cart from './cart.js';
 

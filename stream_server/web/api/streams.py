@@ -1,6 +1,4 @@
-"""Inventory as Server-Sent Events: of one product, of several, of the catalogue."""
-
-from __future__ import annotations
+"""Inventory as Server-Sent Events: of one product, of several, or of the whole catalogue."""
 
 from collections.abc import Sequence
 
@@ -21,9 +19,11 @@ from stream_server.web.routing import Resource, Taking
 from stream_server.web.state import started_hub
 from stream_server.web.stream_limits import UnknownIds
 
+__all__ = ["stream_routes"]
+
 
 def stream_routes() -> list[Resource]:
-    """The stream routes. They find the hub and the source in `request.app.state`."""
+    """Returns the stream routes. They need the hub and the source in `request.app.state`."""
     return [
         Resource("/api/inventory/stream", GET=Taking(_stream_several, "productIds", "lastEventId")),
         Resource("/api/inventory/{product_id}/stream", GET=Taking(_stream_one, "lastEventId")),
@@ -44,7 +44,7 @@ async def _stream_several(request: Request) -> ASGIApp:
 
 
 async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGIApp:
-    # A page that makes a new EventSource cannot set the header, so the query can carry it.
+    # A page cannot set the header of a new EventSource, so the id may also be in the query.
     last_event_id = inputs.header(request, b"last-event-id")
     if not last_event_id and request.scope["query_string"]:
         last_event_id = request.query_params.get("lastEventId")
@@ -52,7 +52,7 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
     shown = len(hub.entries) if ids is None else len(ids)
     try:
         cost = 1 + shown // IDS_A_REQUEST + (QUERY if is_ahead else 0)
-        limits_of(request).count_request(request.scope, cost)
+        limits_of(request).check_request(request.scope, cost)
     except HTTPException:  # too many requests
         return TurnedAway(STREAM_RETRY_MS)
     if is_ahead:
@@ -74,12 +74,12 @@ async def _stream(request: Request, hub: Hub, ids: Sequence[str] | None) -> ASGI
 
     def enter() -> Place:
         place = crowd.enter(host)
-        return unknown_ids.counted(place, host, unknown) if unknown else place
+        return unknown_ids.count(place, host, unknown) if unknown else place
 
     return StreamResponse(hub, ids, last_event_id, is_packed=is_packed, enter=enter)
 
 
 async def _catch_up(source: Source, hub: Hub) -> None:
-    """The client comes from a process that has read further: read once more before judging."""
+    """Reads the log once more, because the client comes from a process that has read further."""
     if hub.is_live:
         await source.refresh()

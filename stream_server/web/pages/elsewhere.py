@@ -1,6 +1,4 @@
-"""Paths that lead nowhere: a page that was asked for with a slash at its end, or nothing at all."""
-
-from __future__ import annotations
+"""Paths that no route matches: redirects to a page without the final slash, and 404s."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,8 +20,8 @@ JSON: Final = "application/json"
 
 
 class Elsewhere:
-    """What is asked when no route matches. `pages` are those that people type and link; `otherwise`
-    answers programs."""
+    """The answer to a request that no route matches. `pages` are the pages that people type and
+    link; `otherwise` answers programs."""
 
     def __init__(self, pages: Sequence[Resource], otherwise: ASGIApp) -> None:
         self._pages = pages
@@ -35,11 +33,12 @@ class Elsewhere:
             request = Request(scope, receive)
             path = "/".join(segments_of(scope))
             if not is_api(path):
-                answer = self._moved(request, path) or await _missing(request) or answer
+                answer = self._redirect(request, path) or await _find_nothing(request) or answer
         await answer(scope, receive, send)
 
-    def _moved(self, request: Request, path: str) -> Response | None:
-        """To the same page without the slash, with its query (RFC 9110, section 15.4.9)."""
+    def _redirect(self, request: Request, path: str) -> Response | None:
+        """Redirects to the page without the final slash, and keeps the query (RFC 9110, section
+        15.4.9). Returns None if there is no such page."""
         bare = path.rstrip("/")
         segments = bare.split("/")
         if bare == path or all(each.parameters(segments) is None for each in self._pages):
@@ -49,8 +48,8 @@ class Elsewhere:
         return Response(status_code=308, headers={"Location": location})
 
 
-async def _missing(request: Request) -> Response | None:
-    """A page that says so, for whoever reads pages."""
+async def _find_nothing(request: Request) -> Response | None:
+    """Answers with a 404 page if the client prefers HTML; returns None if not."""
     if not prefers_html(request.headers.getlist("accept")):
         return None
     response = await page(_nowhere)(request)
@@ -63,8 +62,8 @@ async def _nowhere(_: Request) -> Response:
 
 
 def prefers_html(lines: Sequence[str]) -> bool:
-    """Whether an Accept (RFC 9110, section 12.5.1) names HTML, and JSON not before it. `*/*`, which
-    programs send, names neither."""
+    """Whether an Accept (RFC 9110, section 12.5.1) names HTML, and does not prefer JSON. Programs
+    send `*/*`, which names neither."""
     given = weights(",".join(lines))
     html = given.get(HTML, 0.0)
     return html > 0 and html >= given.get(JSON, 0.0)

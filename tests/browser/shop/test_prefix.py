@@ -152,7 +152,7 @@ async def test_a_shopper_gets_from_the_search_to_the_thanks(place: str, visitor:
     await visitor.get_by_role("link", name="Cart").click()
     await visitor.get_by_role("link", name="Check out").click()
     await visitor.locator("[data-pay]").click()
-    await visitor.get_by_role("button", name="Have the card declined").click()
+    await visitor.get_by_role("button", name="Decline the card").click()
     await expect(visitor.get_by_role("heading", name="did not go through")).to_be_visible()
     await visitor.get_by_role("button", name="Hold them again").click()
     await visitor.locator("[data-pay]").click()

@@ -247,7 +247,7 @@ async def test_what_somebody_left_in_the_storage_does_not_break_the_cart(
     for kept in ("nonsense", "{}", '[{"productId": 1}, null, {"quantity": -1}]'):
         await page.evaluate("kept => localStorage.setItem('shop-cart', kept)", kept)
         await page.reload()
-        await expect(page.get_by_text("Nothing in it yet.")).to_be_visible()
+        await expect(page.get_by_text("Your cart is empty.")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [320, 800])

@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from stream_server.web.browser.files import ClientFiles, client_routes
-from stream_server.web.browser.minify import joined
+from stream_server.web.browser.minify import bundle
 
 ENTRIES = ["define.js", "stock-stream.js", "hooks.js", "react.js", "stock-indicator.js"]
 
@@ -24,7 +24,7 @@ def client_of(files: ClientFiles) -> httpx.AsyncClient:
 
 @pytest.fixture
 def files() -> ClientFiles:
-    return ClientFiles.packaged()
+    return ClientFiles.from_package()
 
 
 async def test_a_file_under_its_hash_is_kept_for_ever(files: ClientFiles) -> None:
@@ -89,10 +89,8 @@ def test_the_client_with_all_elements_is_small(files: ClientFiles) -> None:
         "client.js"
     }
     assert b"from" not in re.sub(rb"Array\.from|['\"`].*?['\"`]", b"", files.sources["client.js"])
-    sizes = [len(files.compressed(name)) for name in needed]
-    assert [gzip.decompress(files.compressed(n)) for n in needed] == [
-        files.sources[n] for n in needed
-    ]
+    sizes = [len(files.gzip_of(name)) for name in needed]
+    assert [gzip.decompress(files.gzip_of(n)) for n in needed] == [files.sources[n] for n in needed]
     assert sum(sizes) < 8704
 
 
@@ -133,7 +131,7 @@ export function run(flag) {
 
 
 def test_packing_changes_what_a_program_looks_like_and_not_what_it_does() -> None:
-    packed = joined({"far.js": "export const far = [1, 2];\n", "near.js": PROGRAM}, ["near.js"])
+    packed = bundle({"far.js": "export const far = [1, 2];\n", "near.js": PROGRAM}, ["near.js"])
     assert "comment`" in packed, "a template is no comment"
     assert "The first line" not in packed
     assert "Hello,  ${" in packed, "white space in a text is text"

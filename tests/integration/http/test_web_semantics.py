@@ -241,7 +241,7 @@ async def test_who_waits_with_a_tag_that_is_none_of_ours_does_not_spin(
         answer = await client.get("/api/inventory/unit-00000", params=waited)
         assert answer.status_code == 200
         assert answer.elapsed.total_seconds() >= 0.1
-        monkeypatch.setattr(inventory, "_LONGEST_WAIT", 0.1)
+        monkeypatch.setattr(inventory, "_MAX_WAIT", 0.1)
         headers = {"If-None-Match": answer.headers["etag"]}
         answer = await client.get("/api/inventory/unit-00000?wait=60", headers=headers)
         assert answer.status_code == 304
@@ -250,7 +250,7 @@ async def test_who_waits_with_a_tag_that_is_none_of_ours_does_not_spin(
 
 
 def test_a_long_poll_ends_before_proxies_give_up() -> None:
-    assert inventory._LONGEST_WAIT <= 45
+    assert inventory._MAX_WAIT <= 45
 
 
 async def test_options_says_what_may_be_done(server: Server) -> None:
@@ -262,7 +262,7 @@ async def test_options_says_what_may_be_done(server: Server) -> None:
 @pytest.mark.settings(secret_key="k" * 32, jwt_audience="stock")
 async def test_a_token_for_somebody_else_is_a_401_that_says_so(server: Server) -> None:
     now, day = datetime.now(UTC), timedelta(days=1)
-    for audience, reason in (("", "The token lacks aud"), ("shop", "The token is for another")):
+    for audience, reason in (("", "The token has no aud"), ("shop", "The token is for another")):
         token = Tokens("k" * 32, audience=audience).issue("anna", "admin", now=now, lifetime=day)
         async with calling(server.url) as client:
             headers = {"Authorization": f"Bearer {token}"}

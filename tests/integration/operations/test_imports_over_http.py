@@ -235,7 +235,7 @@ async def test_a_form_or_an_encoded_file_is_415_and_no_import(
     [
         ("", {"Content-Type": "application/xml"}, "Content-Type"),
         ("", {}, "Content-Type"),
-        ("?format=yaml", CSV, "Content-Type"),
+        ("?format=yaml", CSV, "format"),
         ("?dryRun=yes", CSV, "dryRun"),
         ("?wait=61", CSV, "wait"),
         ("?wait=nan", CSV, "wait"),

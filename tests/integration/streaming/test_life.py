@@ -182,14 +182,14 @@ async def test_a_stream_too_many_is_told_when_to_come_back(
     assert server.open_streams == 0
 
 
-@pytest.mark.parametrize("most", [{"most_of_one": 5}, {"most": 5}])
+@pytest.mark.parametrize("bounds", [{"max_per_address": 5}, {"max_total": 5}])
 async def test_streams_show_so_many_ids_that_no_product_has(
-    server: Server, connection: Connection, most: dict[str, int]
+    server: Server, connection: Connection, bounds: dict[str, int]
 ) -> None:
     """Else one client could fill the memory with them."""
     await add_products(connection, 1)
     await server.published(connection)
-    server.app.state.unknown_ids = UnknownIds(**most)
+    server.app.state.unknown_ids = UnknownIds(**bounds)
     path = server.url + "/api/inventory/stream?productIds=unit-00000,"
     async with reading(path + "a,b,c") as first:
         assert (await first.next("snapshot"))["unknown"] == ["a", "b", "c"]
