@@ -63,8 +63,8 @@ function makeRow(line) {
     const { quantity, name } = now;
     refresh();
     const stock = stockOf(line);
-    const most = cart.mostOf(now);
-    input.max = String(Math.min(stock?.availableQuantity ?? most, most) || 1);
+    const max = cart.maxOf(now);
+    input.max = String(Math.min(stock?.availableQuantity ?? max, max) || 1);
     input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
     remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
     if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);

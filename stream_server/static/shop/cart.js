@@ -6,7 +6,7 @@
  * @property {string | null} variantId
  * @property {number} quantity
  * @property {string} name of the product when it was added, shown until the current name is known
- * @property {number | null} [most] units of the product that one order may have
+ * @property {number | null} [max] units of the product that one order may have
  */
 
 import * as storage from './storage.js';
@@ -67,15 +67,15 @@ function limitOf(line, all) {
   const count = (/** @type {Line[]} */ some) => some.reduce((sum, { quantity }) => sum + quantity, 0);
   const others = all.filter((each) => !same(line)(each));
   const ofProduct = count(others.filter(({ productId }) => productId === line.productId));
-  const ofLine = Math.min(LIMITS.units, (line.most ?? Infinity) - ofProduct);
+  const ofLine = Math.min(LIMITS.units, (line.max ?? Infinity) - ofProduct);
   const ofCart = LIMITS.cartUnits - count(others);
   return ofCart < ofLine
     ? [ofCart, `One order may have at most ${LIMITS.cartUnits} units in all`]
-    : [ofLine, `One order may have at most ${Math.min(line.most ?? LIMITS.units, LIMITS.units)} of this`];
+    : [ofLine, `One order may have at most ${Math.min(line.max ?? LIMITS.units, LIMITS.units)} of this`];
 }
 
 /** The maximum quantity of a line of the cart. @param {Line} line */
-export const mostOf = (line) => Math.max(1, limitOf(line, lines())[0]);
+export const maxOf = (line) => Math.max(1, limitOf(line, lines())[0]);
 
 /** Adds units to the cart. Throws a RangeError, with a message for the shopper, if one order may not
  * have so many, and an Error if the browser cannot store the cart. @param {Line} line */
@@ -83,8 +83,8 @@ export function add(line) {
   const all = lines();
   const there = all.find(same(line));
   if (!isLine(line)) throw new TypeError('This is not a line of a cart');
-  const [most, why] = limitOf(line, all);
-  if ((there?.quantity ?? 0) + line.quantity > most) throw new RangeError(why);
+  const [max, why] = limitOf(line, all);
+  if ((there?.quantity ?? 0) + line.quantity > max) throw new RangeError(why);
   if (!there && all.length >= LIMITS.lines) {
     throw new RangeError(`One order may have at most ${LIMITS.lines} different products`);
   }
@@ -103,9 +103,9 @@ export function setQuantity(line, quantity) {
   const there = all.find(same(line));
   let why = '';
   if (there) {
-    const [most, reason] = limitOf(there, all);
-    if (quantity > most) why = reason;
-    there.quantity = Math.min(quantity, Math.max(1, most));
+    const [max, reason] = limitOf(there, all);
+    if (quantity > max) why = reason;
+    there.quantity = Math.min(quantity, Math.max(1, max));
   }
   keep(all.filter((each) => each.quantity > 0));
   return why;

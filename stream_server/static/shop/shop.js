@@ -19,9 +19,9 @@ show();
 document.addEventListener('add-to-cart', (event) => {
   const { detail, target } = /** @type {CustomEvent} */ (event);
   const { productId, variantId, quantity, name, waitUntil } = detail;
-  const most = Number(/** @type {HTMLElement} */ (target).getAttribute('max-quantity')) || null;
+  const max = Number(/** @type {HTMLElement} */ (target).getAttribute('max-quantity')) || null;
   waitUntil(
-    (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, most }))(),
+    (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, max }))(),
   );
 });
 
