@@ -10,27 +10,13 @@ as $$
 declare
     product  products;
     variant  variants;
-    others   bigint;
-    is_sum   boolean := false;
-    room     bigint;
+    lowest   bigint;
+    highest  bigint;
 begin
-    select * into product from products where id = of_product;
-    if of_variant is null then
-        room := new_max - product.sold_quantity - product.reserved_quantity;
-    else
+    select * into lowest, highest from max_bounds(of_product, of_variant);
+    if new_max < lowest then
+        select * into product from products where id = of_product;
         select * into variant from variants where id = of_variant;
-        select coalesce(sum(max_quantity), 0),
-               variant.max_quantity is not null and bool_and(max_quantity is not null) is not false
-               and coalesce(sum(max_quantity), 0) + variant.max_quantity = product.max_quantity
-          into others, is_sum
-          from variants where product_id = of_product and id <> of_variant;
-        room := new_max - variant.sold_quantity - variant.reserved_quantity;
-        if is_sum then
-            room := least(room, others + new_max
-                                - product.sold_quantity - product.reserved_quantity);
-        end if;
-    end if;
-    if room < 0 then
         raise exception 'more is sold and reserved than that'
             using errcode = 'SS003',
                   detail = jsonb_build_object('lines', jsonb_build_array(jsonb_build_object(
@@ -40,7 +26,7 @@ begin
                       'available', case when of_variant is null then product.available_quantity
                                         else least(variant.available_quantity,
                                                    product.available_quantity) end)));
-    elsif greatest(new_max, case when is_sum then others + new_max end) > 2147483647 then
+    elsif new_max > highest then
         perform refuse_field('change', 'so small that there are at most 2147483647 units');
     end if;
     if of_variant is null then

@@ -33,7 +33,7 @@ begin
         select sold_quantity::bigint + reserved_quantity into taken
           from variants where id = of_variant;
     end if;
-    most := most_max(of_product, of_variant) - taken;
+    select highest - taken into most from max_bounds(of_product, of_variant);
     if stock > most then
         perform refuse_field('stock', case when most < 0
                              then 'null: more is sold and reserved than a limit could be'

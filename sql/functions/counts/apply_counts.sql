@@ -146,8 +146,7 @@ begin
               from variants v where v.id = line.variant_id;
         end if;
         moved := received - sold;
-        least := least_max(line.product_id, line.variant_id);
-        most := most_max(line.product_id, line.variant_id);
+        select * into least, most from max_bounds(line.product_id, line.variant_id);
         if new_max > most then
             perform refuse_field(line.place || '.count', (most - new_max + line.count) || ' at most');
         end if;
