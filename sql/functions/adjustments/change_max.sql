@@ -1,7 +1,7 @@
--- change_max(of_product, of_variant, new_max): a row's max_quantity (NULL: unlimited). A product
--- whose max is the sum of its variants' goes on being that sum (follow_variants).
--- Wants product and variant locked. Locks nothing more.
--- Raises: SS003 if more is sold and reserved than would be left, SS001 past the largest integer.
+-- change_max(of_product, of_variant, new_max): sets a row's max_quantity (NULL: unlimited). If a
+-- product's max is the sum of its variants', it stays that sum (follow_variants).
+-- The caller has locked the product and the variant. Locks: nothing more.
+-- Raises: SS003 if more units are sold and reserved than would be left; SS001 above the largest integer.
 create or replace function change_max(of_product text, of_variant text, new_max bigint)
 returns void
 language plpgsql
@@ -17,7 +17,7 @@ begin
     if new_max < lowest then
         select * into product from products where id = of_product;
         select * into variant from variants where id = of_variant;
-        raise exception 'more is sold and reserved than that'
+        raise exception 'more units are sold and reserved than would be left'
             using errcode = 'SS003',
                   detail = jsonb_build_object('lines', jsonb_build_array(jsonb_build_object(
                       'productId', of_product, 'variantId', of_variant,
@@ -27,7 +27,7 @@ begin
                                         else least(variant.available_quantity,
                                                    product.available_quantity) end)));
     elsif new_max > highest then
-        perform refuse_field('change', 'so small that there are at most 2147483647 units');
+        perform refuse_field('change', 'one that leaves at most 2147483647 units');
     end if;
     if of_variant is null then
         update products set max_quantity = new_max where id = of_product;

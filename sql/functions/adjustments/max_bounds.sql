@@ -1,7 +1,8 @@
--- max_bounds(of_product, of_variant): the smallest and the largest max_quantity that change_max takes.
--- At least all that is sold and reserved, of the variant, and of the product if its max is the sum of
--- its variants'. At most the largest integer, less the other variants' max in that case.
--- Expects product and variant to be locked. Locks: nothing more.
+-- max_bounds(of_product, of_variant): the smallest and the largest max_quantity that change_max accepts.
+-- The smallest covers all units that are sold and reserved, of the variant and, if the product's max is
+-- the sum of its variants', of the product. The largest is the largest integer, minus the max of the
+-- other variants in that case.
+-- The caller has locked the product and the variant. Locks: nothing more.
 create or replace function max_bounds(
     of_product text, of_variant text, out lowest bigint, out highest bigint
 )
@@ -20,7 +21,7 @@ begin
         return;
     end if;
     select * into variant from variants where id = of_variant;
-    -- NULL if one of them is unlimited, 0 if there are no others.
+    -- NULL if another variant is unlimited, 0 if there is no other variant.
     select case when bool_and(max_quantity is not null) is not false
                 then coalesce(sum(max_quantity), 0) end
       into others
