@@ -123,7 +123,7 @@ begin
             continue;
         end if;
 
-        -- One statement reads the log and the setting: the setting covers all rows that it cannot see.
+        -- One statement reads the log and the setting, so it sees a row or that the row was pruned.
         select coalesce(sum(l.sold_after - l.sold_before), 0),
                coalesce(sum(l.max_after - l.max_before) filter (where l.operation <> 'sync'), 0),
                (select value::timestamptz from stream_settings where name = 'log_pruned_before')
