@@ -14,8 +14,8 @@ create temporary table staged_variants (
     max_quantity_given boolean, sold_quantity integer, low_stock_threshold integer
 ) on commit drop;
 
--- Ids that differ from their skeleton (inventory/imports/looks.py): ids of the file and, if they are needed, ids of
--- the database. `unseen`: an invisible character in the id.
+-- Ids that differ from their skeleton (inventory/imports/looks.py): ids of the file and, if they are
+-- needed, ids of the database. `unseen`: an invisible character in the id.
 create temporary table staged_looks (
     is_variant boolean, id text, skeleton text, unseen text
 ) on commit drop;
