@@ -358,6 +358,54 @@ end $$;
     await seller.close()
 
 
+async def test_a_function_without_a_file_stays_once_and_is_dropped_by_the_next_migrate(
+    empty_database_url: str, empty: Connection, folder: Path
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+    await empty.execute("create function shelves(of_shop date) returns int language sql return 7")
+    (folder / "functions/shelves.sql").unlink()
+    write(folder, "functions/see.sql", SEE + "-- changed\n")
+    await migrate(empty_database_url, folder=folder)
+    assert await signatures(empty, "shelves") == ["shelves()", "shelves(date)"]
+    write(folder, "functions/see.sql", SEE)
+    await migrate(empty_database_url, folder=folder)
+    assert await signatures(empty, "shelves") == ["shelves(date)"]  # the shop's own
+    assert "functions/shelves.sql" not in await rows(empty)
+
+
+async def test_a_function_that_something_of_the_shop_needs_stays(
+    empty_database_url: str, empty: Connection, folder: Path
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+    await empty.execute("create view how_many as select shelves()")
+    (folder / "functions/shelves.sql").unlink()
+    for text in (SEE + "-- changed\n", SEE):
+        write(folder, "functions/see.sql", text)
+        await migrate(empty_database_url, folder=folder)
+    assert await empty.fetchval("select * from how_many") == 1
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+async def test_an_older_release_that_is_put_back_has_its_functions_again(
+    empty_database_url: str, empty: Connection, folder: Path, runs: int
+) -> None:
+    await migrate(empty_database_url, folder=folder)
+
+    async def migrate_without_it(times: int) -> None:
+        (folder / "functions/shelves.sql").unlink()
+        for _ in range(times):
+            with (folder / "functions/see.sql").open("a") as file:
+                file.write("-- changed\n")
+            await migrate(empty_database_url, folder=folder)
+
+    await migrate_without_it(runs)
+    write(folder, "functions/shelves.sql", COUNT)
+    await migrate(empty_database_url, folder=folder)
+    assert await signatures(empty, "shelves") == ["shelves()"]
+    await migrate_without_it(1)
+    assert await signatures(empty, "shelves") == ["shelves()"]  # it stays once again
+
+
 # What is not ours
 
 

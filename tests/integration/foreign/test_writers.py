@@ -405,7 +405,7 @@ async def test_a_new_product_has_an_id_that_an_address_can_have_and_an_old_one_g
     shop: Connection, name: str
 ) -> None:
     insert = "insert into products (id, name, base_price, max_quantity) values ($1, 'A', 1, 1)"
-    with pytest.raises(asyncpg.CheckViolationError, match="cannot be called"):
+    with pytest.raises(asyncpg.CheckViolationError, match="cannot have the id"):
         await shop.execute(insert, name)
     before = shop.transaction()  # it is as if it had never been: its log does not begin with it
     await before.start()

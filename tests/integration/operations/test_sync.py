@@ -235,7 +235,7 @@ class TestCorrection:
         ):
             with pytest.raises(InvalidRequest) as raised:
                 await send(pool, db, *counts)
-            assert (raised.value.field, raised.value.expected) == (name, f"{most} at most")
+            assert (raised.value.field, raised.value.expected) == (name, f"at most {most}")
             fits = Count(counts[-1].product_id, counts[-1].variant_id, most)
             assert [row["outcome"] for row in await send(pool, db, fits)] == ["applied"]
         assert await available(db) == MAX - 10

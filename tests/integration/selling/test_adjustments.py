@@ -64,7 +64,7 @@ async def test_a_stock_that_no_column_holds_beside_what_is_sold_is_named(api: Sh
         answer = await change(api, f"{path}/adjustments", {**body, "stock": most})
         assert answer.json()["error"]["details"] == {
             "field": "stock",
-            "expected": f"{highest} at most",
+            "expected": f"at most {highest}",
         }
         answer = await change(api, f"{path}/adjustments", {**body, "stock": highest})
         assert answer.json()["data"]["availableQuantity"] == highest

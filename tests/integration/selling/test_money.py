@@ -134,11 +134,11 @@ class TestAmounts:
     @pytest.mark.parametrize(
         ("amounts", "words"),
         [
-            ({"amount_total": 1, "currency": "usd"}, "is 80.00 USD, but 0.01 USD were paid"),
-            ({"amount_total": 8000, "currency": "jpy"}, "is 80.00 USD, but 8000 JPY were paid"),
+            ({"amount_total": 1, "currency": "usd"}, "costs 80.00 USD, but 0.01 USD was paid"),
+            ({"amount_total": 8000, "currency": "jpy"}, "costs 80.00 USD, but 8000 JPY was paid"),
             (
                 {"amount_total": 9000, "amount_subtotal": 7000, "currency": "usd"},
-                "is 80.00 USD, but 90.00 USD were paid, 70.00 USD of it for the goods",
+                "costs 80.00 USD, but 90.00 USD was paid, 70.00 USD of it for the goods",
             ),
         ],
     )
@@ -172,7 +172,7 @@ class TestAmounts:
         body = event(COMPLETED, **session(held["token"]), amount_total=80, currency="jpy")
         await outcome(api, body)
         ((_, message),) = await open_alerts(api, "payment")
-        assert message.startswith("Order 1 is 8000 JPY, but 80 JPY were paid")
+        assert message.startswith("Order 1 costs 8000 JPY, but 80 JPY was paid")
 
     async def test_an_intent_without_metadata_is_compared_with_its_order(self, api: Shop) -> None:
         def intent(amount: int) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class TestPartialRefunds:
         too_many = await refund(api, lines=[{**one, "quantity": 3}])
         assert too_many.json()["error"]["details"] == {
             "field": "lines",
-            "expected": "units of the order that are not refunded: 2 of lamp",
+            "expected": "at most the units of the order that are not refunded: 2 of lamp",
         }
         assert (await refund(api, lines=[{"productId": "book", "quantity": 1}])).status_code == 400
         # What is left goes back; what was lost stays sold.
@@ -363,7 +363,7 @@ class TestRefundsOfTheProvider:
             await outcome(api, event(kind, f"evt_{number}", **lost))
             assert await quantities("lamp") == (sold_on + left, 0)
         messages = [message for _, message in await open_alerts(api, "payment")]
-        assert ["1 of them went back on sale" in each for each in messages] == [True] * (2 - left)
+        assert ["are sold or held: 1" in each for each in messages] == [True] * (2 - left)
 
     async def test_a_charge_that_lists_its_refunds_has_the_newest_ones_word(
         self, api: Shop, quantities: Quantities
@@ -476,13 +476,13 @@ class TestDisputes:
         body = event("charge.dispute.created", "evt_2", **dispute("needs_response"))
         assert await outcome(api, body) == "dispute open"
         assert await open_alerts(api, "payment") == [
-            ("dp_1", "80.00 USD (pi_1 of order 1) are disputed, fraudulent")
+            ("dp_1", "80.00 USD (pi_1 of order 1) is disputed, fraudulent")
         ]
         await outcome(api, event("charge.dispute.closed", "evt_3", **dispute(end)))
         messages = [message for _, message in await open_alerts(api, "payment")]
         if end == "lost":
             assert messages == [
-                "80.00 USD (pi_1 of order 1) have gone: the dispute is lost, fraudulent"
+                "80.00 USD (pi_1 of order 1) is gone: the dispute is lost, fraudulent"
             ]
         else:
             assert messages == []

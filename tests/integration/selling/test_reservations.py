@@ -217,7 +217,7 @@ async def test_a_hold_that_another_one_is_ending_is_not_waited_for(
             " where not granted and a.datname = current_database()"
         ):
             pass
-        with pytest.raises(asyncpg.LockNotAvailableError, match="just being ended"):
+        with pytest.raises(asyncpg.LockNotAvailableError, match="is ending overdue holds"):
             await shop.execute(reserve_lamps, "mine", lines % 3, partial)
     await transaction.rollback()
     await release
