@@ -43,12 +43,12 @@ from stream_server.web.auth import Tokens
 from stream_server.web.browser.files import ClientFiles, client_routes
 from stream_server.web.errors import EXCEPTION_HANDLERS
 from stream_server.web.limits import Limits
-from stream_server.web.links import Unprefixed
-from stream_server.web.middleware import Admission, Ending, Measured, Shortcut
+from stream_server.web.links import PrefixRemover
+from stream_server.web.middleware import Admission, ConnectionCloser, RequestTimer, Shortcut
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from stream_server.web.pages.elsewhere import Elsewhere
 from stream_server.web.pages.rendering import Pages, static_routes
 from stream_server.web.pages.shop import page_routes
+from stream_server.web.pages.unknown import UnknownPages
 from stream_server.web.product_json import PublicEncoder
 from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
@@ -188,7 +188,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
-    app.router.default = Elsewhere(pages, app.router.default)
+    app.router.default = UnknownPages(pages, app.router.default)
     app.state.settings = settings
     app.state.metrics = metrics
     app.state.client = ClientFiles.from_package()
@@ -252,12 +252,12 @@ def _middleware(settings: Settings, limits: Limits, metrics: Metrics) -> list[Mi
         max_age=86_400,
     )
     shortcut = Middleware(Shortcut, resources=[*stream_routes(), *inventory_routes()])
-    unprefixed = Middleware(Unprefixed, prefix=settings.public_path)
+    unprefixed = Middleware(PrefixRemover, prefix=settings.public_path)
     return [
-        Middleware(Ending),
+        Middleware(ConnectionCloser),
         *([unprefixed] if settings.public_path else ()),
         *([cors] if settings.allowed_origins else ()),
         Middleware(Admission, limits=limits),
         shortcut,
-        Middleware(Measured, metrics=metrics),  # behind what must cost least
+        Middleware(RequestTimer, metrics=metrics),  # behind what must cost least
     ]

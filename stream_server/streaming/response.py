@@ -26,8 +26,8 @@ __all__ = [
     "BodySubscriber",
     "GzipBody",
     "RawHeaders",
+    "RetryLater",
     "StreamResponse",
-    "TurnedAway",
 ]
 
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
@@ -131,7 +131,7 @@ class StreamResponse:
             self._hub.unsubscribe(subscriber)
 
 
-class TurnedAway:
+class RetryLater:
     """An ASGI application that asks a stream's client to come back in some seconds.
 
     Its status is 200. Any other status ends an EventSource for good, and if the connection is

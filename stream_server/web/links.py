@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_server.web import state
 
-__all__ = ["Unprefixed", "link", "prefix_of"]
+__all__ = ["PrefixRemover", "link", "prefix_of"]
 
 
 def link(request: Request, path: str) -> str:
@@ -28,7 +28,7 @@ def prefix_of(request: Request) -> str:
     return quote(request.scope.get("root_path", "").rstrip("/"))
 
 
-class Unprefixed:
+class PrefixRemover:
     """Middleware for proxies that pass the prefix on. It moves the prefix to `root_path`, which
     routes ignore. A prefix never begins like one of our own paths, so the two cannot be
     confused."""

@@ -8,15 +8,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_server.metrics import Metrics
-from stream_server.streaming.response import TurnedAway
+from stream_server.streaming.response import RetryLater
 from stream_server.web.errors import explain
 from stream_server.web.limits import STREAM_RETRY_MS, Limits
 from stream_server.web.routing import METHODS, ROUTE, Resource, segments_of
 
-__all__ = ["Admission", "Ending", "Measured", "Shortcut"]
+__all__ = ["Admission", "ConnectionCloser", "RequestTimer", "Shortcut"]
 
 
-class Measured:
+class RequestTimer:
     """Middleware that counts requests and measures the time of their answers, by route, method and
     status. Unknown routes and methods count as `other`, so clients cannot add series."""
 
@@ -45,7 +45,7 @@ class Measured:
             self._requests.labels(*labels).observe(time.perf_counter() - began)
 
 
-class Ending:
+class ConnectionCloser:
     """Middleware that closes each connection after its next answer while the server drains, so that
     the client's next request reaches another server. HTTP/2 has no Connection field (RFC 9113,
     section 8.2.2)."""
@@ -123,7 +123,7 @@ class Admission:
 
     def _refusal(self, scope: Scope, error: HTTPException) -> ASGIApp:
         if scope["path"].endswith("/stream"):
-            return TurnedAway(STREAM_RETRY_MS)
+            return RetryLater(STREAM_RETRY_MS)
         refusal = explain(error)
         assert refusal is not None
         return refusal

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest
 from stream_server.web import writes
 
-__all__ = ["METHODS", "ROUTE", "SAFE", "Endpoint", "Resource", "Taking", "is_api", "segments_of"]
+__all__ = ["METHODS", "ROUTE", "SAFE", "Endpoint", "Operation", "Resource", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
@@ -30,8 +30,9 @@ Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 Guard = Callable[[Request], None]
 
 
-class Taking:
-    """An endpoint with the query parameters that it knows and the guard that checks its writes.
+class Operation:
+    """A method of a resource: its endpoint, its query parameters and the guard of its writes.
+
     With `is_fixed`, it ignores unknown parameters: its caller has a URL that somebody configured,
     which may contain parameters for a proxy."""
 
@@ -58,10 +59,10 @@ class Resource(BaseRoute):
     link to them.
     """
 
-    def __init__(self, path: str, **endpoints: Endpoint | Taking) -> None:
+    def __init__(self, path: str, **endpoints: Endpoint | Operation) -> None:
         self.path = path
         self.endpoints = {
-            method: each if isinstance(each, Taking) else Taking(each)
+            method: each if isinstance(each, Operation) else Operation(each)
             for method, each in endpoints.items()
         }
         if "GET" in endpoints:
@@ -91,16 +92,16 @@ class Resource(BaseRoute):
     async def respond(self, request: Request) -> ASGIApp:
         """Returns the answer to a request for this path."""
         method = request.scope["method"]
-        taking = self.endpoints.get(method)
-        if taking is None:
+        operation = self.endpoints.get(method)
+        if operation is None:
             if method == "OPTIONS":
                 return Response(status_code=204, headers=self._allow)
             raise HTTPException(405, headers=self._allow)
-        if taking.guard is not None and method not in SAFE:
-            taking.guard(request)
-        if self._is_api and request.scope["query_string"] and not taking.is_fixed:
-            _refuse_unknown(request, taking)
-        return await taking.endpoint(request)
+        if operation.guard is not None and method not in SAFE:
+            operation.guard(request)
+        if self._is_api and request.scope["query_string"] and not operation.is_fixed:
+            _refuse_unknown(request, operation)
+        return await operation.endpoint(request)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
@@ -119,15 +120,15 @@ def is_api(path: str) -> bool:
     return path == API or path.startswith(f"{API}/")
 
 
-def _refuse_unknown(request: Request, taking: Taking) -> None:
+def _refuse_unknown(request: Request, operation: Operation) -> None:
     """Raises InvalidRequest for an unknown parameter, or for one with several values."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name in taking.query:
+        if name in operation.query:
             if name not in LISTS and given.setdefault(name, value) != value:
                 raise InvalidRequest(name, "given only once")
-        elif name != CACHE_BUSTER and name.removesuffix("[]") not in LISTS & taking.query:
-            known = ", ".join(taking.names)
+        elif name != CACHE_BUSTER and name.removesuffix("[]") not in LISTS & operation.query:
+            known = ", ".join(operation.names)
             raise InvalidRequest(
                 name[:50], f"left out; the known parameters are {known}" if known else "left out"
             )

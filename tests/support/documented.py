@@ -25,9 +25,9 @@ def all_routes(app: Starlette) -> list[Resource]:
 def routes_there_are(app: Starlette) -> Routes:
     """Method and path of each, and the query parameters that it knows."""
     return {
-        (method, each.path): taking.query
+        (method, each.path): operation.query
         for each in all_routes(app)
-        for method, taking in each.endpoints.items()
+        for method, operation in each.endpoints.items()
         if method != "HEAD"
     }
 

@@ -15,7 +15,7 @@ from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
 from stream_server.web.product_json import optional_timestamp, timestamp
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 
 __all__ = ["alert_routes"]
 
@@ -25,7 +25,7 @@ _PRIVATE: Final = {"Cache-Control": "no-store"}
 def alert_routes() -> list[Resource]:
     """Returns the routes of alerts. They need the pool in `request.app.state`."""
     return [
-        Resource("/api/admin/alerts", GET=Taking(_list, "state", "level", "limit", "before")),
+        Resource("/api/admin/alerts", GET=Operation(_list, "state", "level", "limit", "before")),
         Resource("/api/admin/alerts/{alert_id}/acknowledge", POST=_acknowledge),
     ]
 

@@ -26,7 +26,7 @@ from stream_server.web.answers import success
 from stream_server.web.auth import require_role
 from stream_server.web.links import link
 from stream_server.web.product_json import optional_timestamp, timestamp
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.writes import refuse_foreign
 
 __all__ = ["ImportTasks", "import_routes"]
@@ -69,9 +69,9 @@ class ImportTasks:
 def import_routes() -> list[Resource]:
     """Returns the routes of imports. They need the pool and the tasks in `request.app.state`."""
     names = ("dryRun", "name", "format", "reason", "wait")
-    receiving = Taking(_import, *names, guard=refuse_foreign)
+    receiving = Operation(_import, *names, guard=refuse_foreign)
     return [
-        Resource("/api/admin/imports", GET=Taking(_list, "limit", "before"), POST=receiving),
+        Resource("/api/admin/imports", GET=Operation(_list, "limit", "before"), POST=receiving),
         Resource("/api/admin/imports/{import_id}", GET=_show),
     ]
 

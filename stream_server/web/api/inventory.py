@@ -17,7 +17,7 @@ from stream_server.web.addresses import client_host
 from stream_server.web.answers import success
 from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, limits_of
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.state import loaded_hub
 from stream_server.web.validators import MAX_TAG, if_none_match, is_among, opaque
 
@@ -36,11 +36,11 @@ def inventory_routes() -> list[Resource]:
     return [
         Resource(
             "/api/inventory",
-            GET=Taking(compress_answers(_get_several), "productIds", "limit", "after"),
+            GET=Operation(compress_answers(_get_several), "productIds", "limit", "after"),
         ),
-        Resource("/api/inventory/batch", POST=Taking(compress_answers(_post_batch), guard=None)),
+        Resource("/api/inventory/batch", POST=Operation(compress_answers(_post_batch), guard=None)),
         Resource(
-            "/api/inventory/{product_id}", GET=Taking(compress_answers(_get_one), "wait", "etag")
+            "/api/inventory/{product_id}", GET=Operation(compress_answers(_get_one), "wait", "etag")
         ),
     ]
 

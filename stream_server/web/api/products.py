@@ -17,7 +17,7 @@ from stream_server.web.answers import success
 from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, QUERY, limits_of
 from stream_server.web.product_json import JSON, product_data
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.state import loaded_hub
 
 __all__ = ["product_routes", "with_alternatives"]
@@ -32,7 +32,7 @@ def product_routes() -> list[Resource]:
     return [
         Resource(
             "/api/products",
-            GET=Taking(compress_answers(_find_several), "q", "category", "limit", "after"),
+            GET=Operation(compress_answers(_find_several), "q", "category", "limit", "after"),
         ),
         Resource("/api/products/{product_id}", GET=compress_answers(_get_one)),
         Resource(

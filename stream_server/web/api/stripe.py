@@ -19,7 +19,7 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 
 __all__ = ["stripe_routes", "verify"]
 
@@ -28,7 +28,7 @@ TOLERANCE: Final = 300  # seconds since an event was signed
 
 def stripe_routes() -> list[Resource]:
     """Returns the route of the webhook."""
-    return [Resource("/api/webhooks/stripe", POST=Taking(_receive, guard=None, is_fixed=True))]
+    return [Resource("/api/webhooks/stripe", POST=Operation(_receive, guard=None, is_fixed=True))]
 
 
 async def _receive(request: Request) -> Response:

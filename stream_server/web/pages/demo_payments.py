@@ -23,7 +23,7 @@ from stream_server.web import inputs, state
 from stream_server.web.links import link
 from stream_server.web.pages.rendering import Pages, page
 from stream_server.web.pages.shop import priced_lines
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.state import loaded_hub
 from stream_server.web.writes import refuse_foreign
 
@@ -37,7 +37,9 @@ EVENTS: Final = {"pay": "checkout.session.completed", "decline": "checkout.sessi
 def demo_payment_routes() -> list[Resource]:
     """Returns the route of the payment page. It needs pool, hub and settings in
     `request.app.state`."""
-    return [Resource("/demo/pay", GET=page(_show), POST=Taking(page(_pay), guard=refuse_foreign))]
+    return [
+        Resource("/demo/pay", GET=page(_show), POST=Operation(page(_pay), guard=refuse_foreign))
+    ]
 
 
 async def _show(request: Request) -> Response:

@@ -8,7 +8,7 @@ import pytest
 from stream_server.inventory import rules
 from stream_server.web.api import inventory
 from stream_server.web.auth import Tokens
-from stream_server.web.pages.elsewhere import prefers_html
+from stream_server.web.pages.unknown import prefers_html
 from stream_server.web.validators import is_among
 from tests.support.clients import calling
 from tests.support.documented import documented_routes, routes_there_are

@@ -13,13 +13,13 @@ from stream_server.web.pages.rendering import page
 from stream_server.web.routing import SAFE, Resource, is_api, segments_of
 from stream_server.web.weights import weights
 
-__all__ = ["Elsewhere", "prefers_html"]
+__all__ = ["UnknownPages", "prefers_html"]
 
 HTML: Final = "text/html"
 JSON: Final = "application/json"
 
 
-class Elsewhere:
+class UnknownPages:
     """The answer to a request that no route matches. `pages` are the pages that people type and
     link; `otherwise` answers programs."""
 
