@@ -5,9 +5,9 @@
 // asks the server before it says anything.
 
 import * as cart from './cart.js';
+import * as stored from './hold.js';
 import { follow, make, money, shown } from './lines.js';
 import { link, pageOf, pictureOf } from './links.js';
-import * as storage from './storage.js';
 
 /** @import {Wanted} from './lines.js' */
 
@@ -29,12 +29,15 @@ import * as storage from './storage.js';
  * @property {{code: string, message: string, details?: any}} error
  */
 
-const HOLD = 'shop-hold';
 const SPOKEN = [300, 120, 60, 30, 10]; // seconds left at which screen readers announce the time
 const URGENT = 120; // seconds
 const TIME_IS_UP = 'Your time is up';
 const BACK_ON_THE_SHELF =
   'We held your items for you until now. They are back on the shelf, and still in your cart.';
+const NOT_PAID = 'The payment did not go through';
+const RELEASED =
+  'Nothing was paid, so your items went back on the shelf. They are still in your cart.';
+const ENDED_ELSEWHERE = 'Your items are not held any more';
 
 /** @param {string} selector @returns {any} */
 const find = (selector) => document.querySelector(selector);
@@ -95,25 +98,28 @@ const wanted = () =>
 /** Equal for equal carts only. */
 const cartKey = () => JSON.stringify(wanted());
 
-/** The token of the reservation that this tab holds for the current cart. @returns {string | undefined} */
-function kept() {
-  try {
-    const { token, cart } = JSON.parse(storage.read('sessionStorage', HOLD) ?? '{}');
-    return cart === cartKey() ? token : undefined;
-  } catch {
-    return undefined;
+/** Shows the hold of this browser, if it is of this cart, or holds the items of the cart. The server
+ * decides what is said of an earlier hold. `isDeclined`: a payment page says that nothing was paid. */
+async function start(isDeclined = false) {
+  const earlier = stored.read();
+  if (earlier) {
+    show('asking');
+    const answer = await ask(`/${encodeURIComponent(earlier.token)}`);
+    if (answer.data?.status === 'converted') return goToThanks(earlier.token);
+    if (answer.data?.status === 'active' && earlier.cart === cartKey()) {
+      hold(answer.data);
+      if (isDeclined) tell(NOT_PAID);
+      return;
+    }
+    if (isDeclined && answer.error?.code === 'reservation_released') return end(NOT_PAID, RELEASED);
   }
+  await reserve();
 }
 
 /** Holds the items of the cart; with `allowPartial`, those that are in stock. */
 async function reserve(allowPartial = false) {
   if (!cart.lines().length) return show('empty');
   show('asking');
-  const token = kept();
-  if (token && !allowPartial) {
-    const answer = await ask(`/${encodeURIComponent(token)}`);
-    if (answer.data?.status === 'active') return hold(answer.data);
-  }
   const body = { checkoutToken: cart.checkoutToken(), lines: wanted(), allowPartial };
   const { ok, data, error } = await ask('', 'POST', body);
   if (ok) return hold(data);
@@ -143,7 +149,8 @@ function hold(given) {
     }
   }
   if (isPartial) find('[data-partial]').hidden = false;
-  storage.write('sessionStorage', HOLD, JSON.stringify({ token: given.token, cart: cartKey() }));
+  const { token } = given;
+  stored.keep({ token, cart: cartKey(), until: endOf(given), lines: given.lines });
   const lines = given.lines.filter(({ quantity }) => quantity > 0);
   const names = new Map(cart.lines().map(({ productId, name }) => [productId, name]));
   const rows = lines.map((line) => heldRow({ ...line, name: names.get(line.productId) }));
@@ -194,9 +201,12 @@ function heldRow(line) {
   };
 }
 
+/** When a hold ends, in ms since 1970 by this browser's clock. @param {Reservation} hold */
+const endOf = ({ expiresAt }) => Date.parse(expiresAt) - skew;
+
 function tick() {
   if (!reservation) return;
-  const left = (Date.parse(reservation.expiresAt) - Date.now() - skew) / 1_000;
+  const left = (endOf(reservation) - Date.now()) / 1_000;
   const seconds = Math.max(0, Math.ceil(left));
   const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
   const timer = find('[data-left]');
@@ -221,16 +231,14 @@ async function check() {
   clearInterval(ticking);
   const { ok, status, data, error } = await ask(`/${encodeURIComponent(token)}`);
   if (reservation?.token !== token) return;
-  if (ok && data.status === 'converted') {
-    return goTo(link(`/thanks?${new URLSearchParams({ reservation: token })}`));
-  }
+  if (ok && data.status === 'converted') return goToThanks(token);
   if (ok && data.status === 'active') {
     reservation = { ...reservation, expiresAt: data.expiresAt, isExtendable: data.isExtendable };
     find('[data-extend]').hidden = !data.isExtendable;
     ticking = setInterval(tick, 250);
   } else if (status === 404 || status === 410 || data?.status === 'expired') end();
   else {
-    find('[data-panel=held] [data-problem]').textContent = error.message;
+    tell(error.message);
     ticking = setInterval(tick, 5_000);
   }
 }
@@ -238,7 +246,7 @@ async function check() {
 /** @param {string} [title] @param {string} [why] */
 function end(title = TIME_IS_UP, why = BACK_ON_THE_SHELF) {
   reservation = undefined;
-  storage.remove('sessionStorage', HOLD);
+  stored.forget();
   find('[data-panel=ended] h2').textContent = title;
   find('[data-panel=ended] [data-why]').textContent = why;
   say(title);
@@ -247,6 +255,12 @@ function end(title = TIME_IS_UP, why = BACK_ON_THE_SHELF) {
 
 /** @param {string} url */
 const goTo = (url) => location.assign(url);
+
+/** @param {string} token */
+const goToThanks = (token) => goTo(link(`/thanks?${new URLSearchParams({ reservation: token })}`));
+
+/** Says something beside the time. @param {string} text */
+const tell = (text) => (find('[data-panel=held] [data-problem]').textContent = text);
 
 async function extend() {
   if (!reservation) return;
@@ -259,21 +273,20 @@ async function extend() {
     button.hidden = !data.isExtendable;
     spoken = Infinity;
     tick();
-    const left = Math.round((Date.parse(data.expiresAt) - Date.now() - skew) / 60_000);
-    const text = `You have ${left} minutes now. You cannot extend the time again.`;
-    find('[data-panel=held] [data-problem]').textContent = text;
+    const minutes = Math.round((endOf(reservation) - Date.now()) / 60_000);
+    tell(`You have ${minutes} minutes now. You cannot extend the time again.`);
     find('[data-pay]')?.focus();
   } else if (status === 404 || status === 410) end();
   else {
     button.hidden = error.code === 'already_extended';
-    find('[data-panel=held] [data-problem]').textContent = error.message;
+    tell(error.message);
   }
 }
 
 async function cancel() {
   const token = reservation?.token;
   reservation = undefined;
-  storage.remove('sessionStorage', HOLD);
+  stored.forget();
   if (token) await ask(`/${encodeURIComponent(token)}`, 'DELETE');
   goTo(link('/cart'));
 }
@@ -350,13 +363,26 @@ for (const again of document.querySelectorAll('[data-again]')) {
 document.addEventListener('visibilitychange', () => {
   if (!document.hidden) watched(check());
 });
+// The browser's back button may show this page as it was: ask the server again.
 addEventListener('pageshow', (event) => {
-  if (event.persisted) watched(check());
+  if (event.persisted) watched(reservation ? check() : start());
+});
+stored.watch(() => {
+  if (stored.read()?.token !== reservation?.token) watched(followOtherTab());
 });
 
-if (new URLSearchParams(location.search).has('declined')) {
-  end(
-    'The payment did not go through',
-    'Nothing was paid, so your items went back on the shelf. They are still in your cart.',
-  );
-} else watched(reserve());
+/** Another tab has ended the hold, paid, or made a new one. */
+async function followOtherTab() {
+  if (stored.read()) return start();
+  if (!reservation) return;
+  const { token } = reservation;
+  const { data } = await ask(`/${encodeURIComponent(token)}`);
+  if (data?.status === 'converted') return goToThanks(token);
+  end(ENDED_ELSEWHERE, 'Another tab ended the checkout. Your items are still in your cart.');
+}
+
+const query = new URLSearchParams(location.search);
+const isDeclined = query.has('declined');
+query.delete('declined'); // said once: later only the server knows what became of the payment
+if (isDeclined) history.replaceState(history.state, '', `${location.pathname}${query.size ? `?${query}` : ''}`);
+watched(start(isDeclined));

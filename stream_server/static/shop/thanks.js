@@ -1,8 +1,8 @@
 // After payment: waits until the shop has the payment, then empties the cart.
 
 import * as cart from './cart.js';
+import * as hold from './hold.js';
 import { link } from './links.js';
-import * as storage from './storage.js';
 
 const WAIT = 2_000; // ms between two requests
 const section = /** @type {HTMLElement} */ (document.querySelector('[data-reservation]'));
@@ -20,9 +20,8 @@ async function ask() {
 }
 
 if (section.hasAttribute('data-paid')) {
-  const kept = storage.read('sessionStorage', 'shop-hold') ?? '';
-  if (kept.includes(JSON.stringify(section.dataset.reservation ?? ''))) {
-    storage.remove('sessionStorage', 'shop-hold');
+  if (hold.read()?.token === section.dataset.reservation) {
+    hold.forget();
     cart.clear();
   }
 } else {

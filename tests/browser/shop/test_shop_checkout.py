@@ -22,7 +22,7 @@ async def held(connection: Connection, product_id: str) -> int:
 
 
 async def token_of(page: Page) -> str:
-    kept = await page.evaluate("sessionStorage.getItem('shop-hold')")
+    kept = await page.evaluate("localStorage.getItem('shop-hold')")
     return str(json.loads(kept)["token"])
 
 
@@ -188,6 +188,69 @@ async def test_a_declined_payment_gives_back_the_goods_and_keeps_the_cart(
     await expect(page.get_by_role("heading", name="The payment did not go through")).to_be_visible()
     assert await held(stock.connection, "Set-Starter") == 0
     await expect(page.locator("[data-cart-count]")).to_have_text("2")
+
+
+async def test_after_a_declined_payment_the_server_says_what_became_of_the_hold(
+    shop: Site, checkout: Checkout, stock: Stock
+) -> None:
+    """S2: not the page's address, which stays when the shopper goes on, reloads or goes back."""
+    page = await checkout({"Set-Starter": 2})
+    await page.get_by_role("link", name="Pay $").click()
+    await page.get_by_role("button", name="Decline the card").click()
+    declined = page.get_by_role("heading", name="The payment did not go through")
+    await expect(declined).to_be_visible()
+    await page.get_by_role("button", name="Hold them again").click()
+    await expect(page.locator("[data-panel=held]")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("[data-panel=held]")).to_be_visible()
+    assert await held(stock.connection, "Set-Starter") == 2
+
+    await page.get_by_role("link", name="Pay $").click()
+    await page.get_by_role("button", name="Pay $").click()
+    await expect(page.get_by_role("heading", name="Thank you!")).to_be_visible()
+    await page.evaluate("setTimeout(() => history.go(-2))")  # to the checkout
+    settled = page.get_by_role("heading", name=re.compile("Your cart is empty|Thank you!"))
+    await expect(settled).to_be_visible()
+    await expect(declined).to_be_hidden()
+    page = await page.context.new_page()
+    await page.goto("/checkout?declined")
+    await expect(page.get_by_role("heading", name="Your cart is empty")).to_be_visible()
+
+
+async def test_a_payment_page_that_was_left_leads_back_to_the_hold(
+    shop: Site, checkout: Checkout, stock: Stock
+) -> None:
+    """S2: a hold that is still there is not said to be gone."""
+    page = await checkout({"Set-Starter": 2})
+    first = await token_of(page)
+    await page.goto("/checkout?declined")
+    await expect(page.locator("[data-panel=held]")).to_be_visible()
+    await expect(page.get_by_text("The payment did not go through")).to_be_visible()
+    assert await token_of(page) == first
+    assert not page.url.endswith("declined")
+
+
+async def test_two_tabs_show_one_hold(shop: Site, checkout: Checkout, stock: Stock) -> None:
+    """S5: the second tab neither takes the first one's hold nor leaves it counting down."""
+    first = await checkout({"Set-Starter": 2})
+    token = await token_of(first)
+    second = await first.context.new_page()
+    await second.goto("/checkout")
+    await expect(second.locator("[data-panel=held]")).to_be_visible()
+    assert await token_of(second) == token
+    assert await held(stock.connection, "Set-Starter") == 2
+    await second.get_by_role("button", name="Cancel and release my items").click()
+    await expect(
+        first.get_by_role("heading", name="Your items are not held any more")
+    ).to_be_visible()
+    await expect(first.locator("[data-panel=held]")).to_be_hidden()
+
+    await first.get_by_role("button", name="Hold them again").click()
+    await expect(first.locator("[data-panel=held]")).to_be_visible()
+    await second.goto("/checkout")
+    await second.get_by_role("link", name="Pay $").click()
+    await second.get_by_role("button", name="Pay $").click()
+    await expect(first.get_by_role("heading", name="Thank you!")).to_be_visible()
 
 
 async def test_a_payment_that_is_not_confirmed_yet_is_waited_for(
