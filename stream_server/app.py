@@ -94,7 +94,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.waits_because = reason
 
     async def follow() -> None:
-        await migrations.until_current(url, tell=waits)
+        await migrations.wait_until_current(url, tell=waits)
         waits("")
         await source.run()
 
@@ -187,7 +187,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.source = source
     app.state.pool = pool
     app.state.reserver = Reserver(
-        pool.doing(Work.CHANGING),
+        pool.share_for(Work.CHANGING),
         timedelta(minutes=settings.reservation_minutes),
         turns=max(1, settings.database_pool_size * 3 // 10),
         patience=settings.database_wait_seconds,

@@ -236,7 +236,7 @@ class WebhookRejected(StreamServerError):
         super().__init__(f"The event is not accepted: {reason}")
 
 
-SHOWN_REJECTIONS = 1000  # in an answer; whoever runs the import gets all
+MAX_SHOWN_ROWS = 1000  # in an answer; whoever runs the import gets all
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class ImportRejected(StreamServerError):
         noun = "mistake" if self.count == 1 else "mistakes"
         details: dict[str, object] = {} if import_id is None else {"importId": import_id}
         details["count"] = self.count
-        details["rows"] = [asdict(row) for row in rows[:SHOWN_REJECTIONS]]
+        details["rows"] = [asdict(row) for row in rows[:MAX_SHOWN_ROWS]]
         super().__init__(f"{self.count} {noun} found; nothing was changed", details)
 
 

@@ -187,9 +187,9 @@ class Metrics:
             self.payment_troubles.labels(what)
         for what in LIMITED:
             self.limited.labels(what)
-        self.enter("lost")
+        self.set_source_state("lost")
 
-    def enter(self, state: str) -> None:
+    def set_source_state(self, state: str) -> None:
         """Notes the source's state, one of SOURCE_STATES."""
         for each in SOURCE_STATES:
             self.source_state.labels(each).set(each == state)

@@ -17,11 +17,11 @@ from starlette.applications import Starlette
 
 from stream_server.http.protocol import WatchedState
 from stream_server.http.proxies import Proxies
-from stream_server.http.watch import Patience, Watch, backlog
+from stream_server.http.watch import Timeouts, Watch, backlog
 from stream_server.settings import Settings
 from stream_server.web.crowd import Crowd
 
-__all__ = ["Server", "allow_most_files", "notice_lost_clients", "server"]
+__all__ = ["Server", "create_server", "notice_lost_clients", "raise_file_limit"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         app.state.hears_signals = False
         self._drain_delay = drain_delay
         settings: Settings = app.state.settings
-        patience = Patience(
+        timeouts = Timeouts(
             head=settings.http_head_seconds,
             body=settings.http_body_seconds,
             answer=settings.http_answer_seconds,
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
         state = WatchedState()
         state.watch = self._watch = Watch(
             state.connections,  # type: ignore[arg-type]  # they are `HttpProtocol`s
-            patience,
+            timeouts,
             app.state.metrics,
             app.state.hub.open_streams.total,
             proxies=Proxies(settings.forwarded_allow_ips),
@@ -104,19 +104,19 @@ def _is_fault(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def allow_most_files() -> None:
+def raise_file_limit() -> None:
     """Raises the process's limit of open files as far as it may be."""
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return
     # macOS says that there is no limit, but its setrlimit(2) refuses just that, and on some
     # releases all above OPEN_MAX.
     for files in (1_048_576, 65_536, 10_240):
-        if files <= now:
+        if files <= soft:
             return
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
             return
 
 
@@ -135,7 +135,7 @@ def notice_lost_clients(listener: socket.socket, seconds: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 
 
-def server(app: Starlette, settings: Settings) -> Server:
+def create_server(app: Starlette, settings: Settings) -> Server:
     """A server for the application, where the settings say.
 
     Streams are written straight on their connections (`StreamProtocol`); uvloop is used where
@@ -145,7 +145,7 @@ def server(app: Starlette, settings: Settings) -> Server:
     """
     # Server.shutdown does it, and says when to come back.
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's
-    allow_most_files()
+    raise_file_limit()
     gc.set_threshold(20_000, 20, 100)
     config = uvicorn.Config(
         app,

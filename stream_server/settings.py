@@ -41,12 +41,12 @@ _UNSEEN: Final = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")  # Unicode's categories
 _SERVICE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
-def _tidied(value: str) -> str:
+def _strip_wrapping(value: str) -> str:
     """Without what a file or a console left around it. Raises ValueError, which quotes nothing."""
     while (tidy := value.strip().strip("\ufeff\u200b\x00")) != value:
         value = tidy
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return _tidied(value[1:-1])
+        return _strip_wrapping(value[1:-1])
     if value and (value[0] in _QUOTES or value[-1] in _QUOTES):
         raise ValueError(
             "begins or ends with a quote that has no other one; give it without quotes"
@@ -54,7 +54,7 @@ def _tidied(value: str) -> str:
     return value
 
 
-def _readable(value: str) -> str:
+def _refuse_invisible(value: str) -> str:
     """Refuses what nobody can see in a value of one line."""
     for place, character in enumerate(value):
         if category(character) in _UNSEEN:
@@ -481,7 +481,7 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if secret else value
         if not isinstance(text, str):
             return value
-        tidy = _tidied(text)
+        tidy = _strip_wrapping(text)
         if not tidy and text:
             return field.default
         if field.annotation in (int, float) and _SERVICE.fullmatch(tidy):
@@ -492,7 +492,7 @@ class Settings(BaseSettings):
             )
             return field.default
         if name != "jwt_public_key":  # the only one of several lines
-            _readable(tidy)
+            _refuse_invisible(tidy)
         return SecretStr(tidy) if secret else tidy
 
     @classmethod

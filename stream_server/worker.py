@@ -87,7 +87,7 @@ class Worker:
         return total
 
     async def _expire(self) -> int:
-        return await reservations.expire(self.pool, most=SWEPT_AT_ONCE)
+        return await reservations.expire(self.pool, max_count=SWEPT_AT_ONCE)
 
     async def check_lag(self) -> None:
         """Measure the lag of each source; alert, unless another worker is just doing that."""
@@ -148,13 +148,13 @@ class Worker:
 
     async def _prune_reservations(self) -> int:
         return await reservations.prune(
-            self.pool, older_than=KEEP_RESERVATIONS, most=PRUNED_AT_ONCE
+            self.pool, older_than=KEEP_RESERVATIONS, max_count=PRUNED_AT_ONCE
         )
 
     async def _prune_orders(self) -> int:
         if self.keep_orders is None:
             return 0
-        return await orders.prune(self.pool, older_than=self.keep_orders, most=ORDERS_AT_ONCE)
+        return await orders.prune(self.pool, older_than=self.keep_orders, max_count=ORDERS_AT_ONCE)
 
     async def _prune_log(self) -> int:
         """One portion; 0 if another worker is at it, for it would only wait for its rows."""
@@ -165,8 +165,8 @@ class Worker:
         async def work(connection: Queries) -> None:
             nonlocal pruned
             pruned = await connection.fetch_val(
-                "select prune_inventory_log(:older_than, :most)",
-                {"older_than": self.keep_log, "most": PRUNED_AT_ONCE},
+                "select prune_inventory_log(:older_than, :max_count)",
+                {"older_than": self.keep_log, "max_count": PRUNED_AT_ONCE},
             )
 
         await self._alone(3, work)
@@ -200,7 +200,7 @@ async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) 
     url = session_url(settings)
 
     async def work() -> None:
-        await migrations.until_current(url)
+        await migrations.wait_until_current(url)
         async with Pool.of(settings, max_size=4) as pool:
             worker = Worker(
                 pool,

@@ -34,7 +34,7 @@ from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
 from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import DATABASE, WORKER, WORKERS_OWN, Settings
 from stream_server.web.auth import Tokens
@@ -101,7 +101,7 @@ Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Serve the API and the streams. Waits for the database as long as it takes."""
     _log(logging.INFO)
-    with _database(data_dir, SERVER, _given(host=host, port=port)) as settings:
+    with _database(data_dir, SERVER, _without_none(host=host, port=port)) as settings:
         if data_dir is not None:
             asyncio.run(migrations.migrate(session_url(settings)))
         listening = web_process.listen(settings.host, settings.port)
@@ -134,7 +134,7 @@ def demo(
 ) -> None:
     """Try it: a Postgres, a catalogue and shoppers of its own. Ctrl-C ends all of it."""
     _log(logging.WARNING)
-    given = _given(host=host, port=port)
+    given = _without_none(host=host, port=port)
     settings = Settings.load(given, only=DEMO)
     listening = web_process.listen(settings.host, settings.port)
     typer.echo("Starting Postgres …")
@@ -185,7 +185,7 @@ def import_(
     name = Path(file.name).name
     by_name = "csv" if name.lower().endswith((".csv", ".tsv", ".txt")) else "json"
 
-    async def work(settings: Settings) -> Imported:
+    async def work(settings: Settings) -> ImportResult:
         await migrations.check(session_url(settings))
         async with Pool.of(settings, max_size=2) as pool:
             with ProgressLine(sys.stderr) as line:
@@ -269,7 +269,7 @@ def new_epoch(data_dir: DataDir = None) -> None:
     )
 
 
-def _given(**options: object) -> dict[str, object]:
+def _without_none(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 from starlette.applications import Starlette
 
 from stream_server.errors import InvalidSettings
-from stream_server.server import Server, server
+from stream_server.server import Server, create_server
 from stream_server.settings import Settings
 
 __all__ = ["at_signals", "listen", "run", "url_of"]
@@ -129,7 +129,7 @@ def run(
 
     `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
     """
-    config = server(app, settings).config
+    config = create_server(app, settings).config
     web = _Server(config, app, drain_delay=settings.drain_delay_seconds)
 
     async def accompany() -> None:

@@ -83,7 +83,7 @@ async def connect(
     elif statement_cache_size is None:
         statement_cache_size = CACHED_STATEMENTS
 
-    async def opened(dsn: str) -> Connection:
+    async def open_host(dsn: str) -> Connection:
         async with asyncio.timeout(timeout):
             connection = await _open(
                 dsn,
@@ -106,10 +106,10 @@ async def connect(
     *others, last = address.hosts
     for dsn in others:
         try:
-            return await opened(dsn)
+            return await open_host(dsn)
         except TRY_THE_NEXT as error:
             logger.info("%s: %s; trying the next host", address.place, error or "no answer")
-    return await opened(last)
+    return await open_host(last)
 
 
 async def _open(

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT = 60  # seconds
 SOCKET = ".s.PGSQL.5432"
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the 0 at its end (unix(7)).
-SOCKET_PATH_MAX = 103
+MAX_SOCKET_PATH = 103
 
 # For data that may be lost with the machine's power: tests.
 THROWAWAY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -210,7 +210,7 @@ class _Cluster:
         """The data's own folder. Where its path is too long, or holds a comma, at which clients
         split a list of hosts, a short one for it alone."""
         path = os.fsencode(self.folder / SOCKET)
-        if len(path) <= SOCKET_PATH_MAX and b"," not in path:
+        if len(path) <= MAX_SOCKET_PATH and b"," not in path:
             return self.folder
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"stream-server-{digest}"

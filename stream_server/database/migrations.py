@@ -55,7 +55,7 @@ from stream_server.errors import (
     UnsupportedPostgres,
 )
 
-__all__ = ["check", "migrate", "sql_folder", "until_current"]
+__all__ = ["check", "migrate", "sql_folder", "wait_until_current"]
 
 logger = logging.getLogger(__name__)
 
@@ -251,7 +251,7 @@ async def migrate(
     is missing.
     """
     migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
-    async with _Connected(url) as connection:
+    async with _Session(url) as connection:
         await connection.execute(LIMIT_WAITS)
         await migrator.lock(connection)
         return await migrator.run(connection)
@@ -264,14 +264,14 @@ async def check(url: str, *, folder: Path | None = None) -> None:
     DatabaseUnavailable.
     """
     schema = urls.parse(url).schema or "public"
-    async with _Connected(url) as connection:
-        applied = await _applied(connection, schema, await _bookkeeping(connection, schema))
+    async with _Session(url) as connection:
+        applied = await _read_applied(connection, schema, await _find_table(connection, schema))
     plan = _Plan.of(folder or sql_folder(), schema, applied)
     if plan.files:
         raise SchemaBehind([file.name for file in plan.files], schema, is_empty=plan.is_first)
 
 
-async def until_current(
+async def wait_until_current(
     url: str,
     *,
     folder: Path | None = None,
@@ -290,7 +290,7 @@ async def until_current(
         pause = min(5.0, pause * 2)
 
 
-class _Connected:
+class _Session:
     """A connection; what the driver raises while it is used comes out as an error of ours."""
 
     def __init__(self, url: str) -> None:
@@ -347,17 +347,17 @@ class _Migrator:
         if connection.get_server_version().major < OLDEST_POSTGRES:
             version = await connection.fetchval("show server_version")
             raise UnsupportedPostgres(version, OLDEST_POSTGRES)
-        table = await _bookkeeping(connection, self.schema)
-        applied = await _applied(connection, self.schema, table)
+        table = await _find_table(connection, self.schema)
+        applied = await _read_applied(connection, self.schema, table)
         plan = _Plan.of(self.folder, self.schema, applied)
-        await self._refuse_strangers_things(connection, plan, applied)
+        await self._refuse_foreign_objects(connection, plan, applied)
         names: list[str] = []
         for files in plan.transactions:
             if files:
                 names += await self._apply(connection, files, is_first=plan.is_first)
         return names
 
-    async def _refuse_strangers_things(
+    async def _refuse_foreign_objects(
         self, connection: Connection, plan: _Plan, applied: Mapping[str, str]
     ) -> None:
         """Raises SchemaOccupied if something is there that the files make for the first time."""
@@ -394,11 +394,11 @@ class _Migrator:
             *steps, last = first.steps
             for step in steps:
                 run = self._build if step.is_concurrent else _execute
-                await self._patiently(first.name, partial(run, connection, step))
+                await self._retry_locked(first.name, partial(run, connection, step))
             work = [(first, last)]
         else:
             work = [(file, file.at_once if is_first else file.whole) for file in files]
-        return await self._patiently(first.name, partial(self._together, connection, work))
+        return await self._retry_locked(first.name, partial(self._apply_together, connection, work))
 
     async def _build(self, connection: Connection, step: _Step) -> None:
         """Waits for whoever began before it, and nobody waits for it. It is not tried again: what a
@@ -411,7 +411,7 @@ class _Migrator:
             raise MigrationLocked(PATIENCE) from error
         await connection.execute(f"set lock_timeout = '{limit}'")
 
-    async def _patiently(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_locked(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         """Again and again while others have the locks: they work on."""
         waited = 0.0
         while True:
@@ -425,7 +425,7 @@ class _Migrator:
             await self.sleep(pause)
             waited += pause + 0.2
 
-    async def _together(
+    async def _apply_together(
         self, connection: Connection, work: Sequence[tuple[_File, _Step]]
     ) -> list[str]:
         names = []
@@ -453,18 +453,18 @@ class _Migrator:
             try:
                 await connection.execute(f"create schema {schema}")
             except asyncpg.InsufficientPrivilegeError as error:
-                raise self._no_right(user, f"create on database {database}") from error
+                raise self._missing_right(user, f"create on database {database}") from error
         # Without both, Postgres passes the schema by, and would make our tables in pg_temp.
         rights = "has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage')"
         if not await connection.fetchval(f"select {rights}", self.schema):
-            raise self._no_right(user, f"create, usage on schema {schema}")
-        table = await _bookkeeping(connection, self.schema)
+            raise self._missing_right(user, f"create, usage on schema {schema}")
+        table = await _find_table(connection, self.schema)
         if table is None:
             await connection.execute(TABLE)
         elif table == "schema_migrations":
             await _execute(connection, _Step("taking over schema_migrations", ADOPT))
 
-    def _no_right(self, user: str, right: str) -> DatabaseUnavailable:
+    def _missing_right(self, user: str, right: str) -> DatabaseUnavailable:
         return DatabaseUnavailable(
             f"{user} may not make our tables in the schema {self.schema}. Either let an owner say:"
             f" grant {right} to {user}; or set DATABASE_SCHEMA to a schema that {user} owns"
@@ -507,10 +507,10 @@ async def _execute(connection: Connection, step: _Step) -> None:
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise
     except asyncpg.PostgresError as error:
-        raise _failure(step, error) from error
+        raise _explain(step, error) from error
 
 
-async def _bookkeeping(connection: Connection, schema: str) -> str | None:
+async def _find_table(connection: Connection, schema: str) -> str | None:
     """The table that says what was applied: ours, or ours of before 0.1; None if there is none."""
     found = await connection.fetch(
         """
@@ -532,7 +532,7 @@ async def _bookkeeping(connection: Connection, schema: str) -> str | None:
     return None
 
 
-async def _applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
+async def _read_applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
     if table is None:
         return {}
     place = f"{connections.quote_identifier(schema)}.{table}"
@@ -557,7 +557,7 @@ async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
     return made_before
 
 
-def _failure(step: _Step, error: asyncpg.PostgresError) -> Exception:
+def _explain(step: _Step, error: asyncpg.PostgresError) -> Exception:
     if (error.sqlstate or "").startswith(NOT_THE_FILE):
         return translate(error)
     position = getattr(error, "position", None)

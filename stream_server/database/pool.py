@@ -175,7 +175,7 @@ class Share(AnyPool):
 class Pool(AnyPool):
     """At most `max_size` connections to the database at `url` (see `urls.py`). Opened by `connect`,
     closed by `disconnect`. Times are seconds. With `shared` no kind of work can take all of them
-    (`doing`); what is asked of the pool itself is reading.
+    (`share_for`); what is asked of the pool itself is reading.
 
     `pooled`: whether the URL leads through a pooler; None: `connect` finds out.
     """
@@ -230,7 +230,7 @@ class Pool(AnyPool):
             pooled=True if session_url(settings) != url else None,
         )
 
-    def doing(self, work: Work) -> Share:
+    def share_for(self, work: Work) -> Share:
         """The pool for one kind of work."""
         return Share(self, work)
 
@@ -322,7 +322,7 @@ class Pool(AnyPool):
     async def __aexit__(self, *_: object) -> None:
         await self.disconnect()
 
-    async def trouble(self) -> str | None:
+    async def find_trouble(self) -> str | None:
         """Why Postgres takes no changes now, as far as it says so; None if it does.
 
         Raises DatabaseUnavailable.

@@ -44,9 +44,9 @@ async def is_pooled(address: Address) -> bool:
     own. Raises what `connect` raises."""
     if address.is_pooled:
         return True
-    connection = await _untouched(address)
+    connection = await _connect_untouched(address)
     try:
-        return await _backend(connection) != connection.get_server_pid()
+        return await _backend_pid(connection) != connection.get_server_pid()
     finally:
         connection.terminate()
 
@@ -86,21 +86,21 @@ async def connect_for_session(
 async def _gives_sessions_away(connection: Connection, address: Address) -> bool:
     """Whether it is a pooler that hands a session to the next one who comes, while its owner is
     idle. Then ours changes, or another connection gets it."""
-    backend = await _backend(connection)
+    backend = await _backend_pid(connection)
     if backend == connection.get_server_pid():
         return False
-    other = await _untouched(address)
+    other = await _connect_untouched(address)
     try:
         # More than once: a third one may just have taken what we would have got.
         for _ in range(PROBES):
-            if await _backend(other) == backend or await _backend(connection) != backend:
+            if await _backend_pid(other) == backend or await _backend_pid(connection) != backend:
                 return True
         return False
     finally:
         other.terminate()
 
 
-async def _untouched(address: Address) -> Connection:
+async def _connect_untouched(address: Address) -> Connection:
     """A connection whose session is left as it was found."""
     return await connect(
         replace(address, is_pooled=True),
@@ -109,7 +109,7 @@ async def _untouched(address: Address) -> Connection:
     )
 
 
-async def _backend(connection: Connection) -> int:
+async def _backend_pid(connection: Connection) -> int:
     """The process that runs what is asked now. By COPY: for a SELECT, asyncpg may prepare a
     statement, which stays in the session."""
     answer = bytearray()

@@ -151,7 +151,7 @@ KNOWN = (
     | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
     | {"tcp_user_timeout", "database"}
 )
-LONGEST_NAME = 63  # bytes; Postgres cuts longer names off
+MAX_NAME_BYTES = 63  # bytes; Postgres cuts longer names off
 
 
 def parse(
@@ -217,9 +217,9 @@ class _Reader:
         options = {key: value for key, value in given.items() if value}
         take = options.pop
 
-        user = take("user", "") or self._decoded(parts.user, "the user's name")
-        password = take("password", "") or self._decoded(parts.password, "the password")
-        database = self._decoded(parts.database, "the name of the database")
+        user = take("user", "") or self._decode(parts.user, "the user's name")
+        password = take("password", "") or self._decode(parts.password, "the password")
+        database = self._decode(parts.database, "the name of the database")
         database = take("dbname", "") or take("database", "") or database
         places = self._places(parts.hosts, options)
         tls = self._tls(options)
@@ -238,7 +238,7 @@ class _Reader:
         is_pooled = take("pgbouncer", "false")
         if is_pooled not in ("true", "false"):
             self._refuse("pgbouncer must be true or false")
-        pool_size = self._whole(options, "connection_limit", least=1)
+        pool_size = self._whole(options, "connection_limit", minimum=1)
         pool_timeout = self._seconds(options, "pool_timeout")
         connect_timeout = self._seconds(options, "connect_timeout")
         caches = ("statement_cache_size", "prepared_statement_cache_size")
@@ -277,7 +277,7 @@ class _Reader:
             ignored=tuple(sorted(set(ignored))),
         )
 
-    def _decoded(self, text: str, what: str) -> str:
+    def _decode(self, text: str, what: str) -> str:
         if re.search(r"%(?![0-9A-Fa-f]{2})", text):
             self._refuse(
                 f"{what}: after a % there must be two hexadecimal digits (a % itself is %25)"
@@ -299,9 +299,9 @@ class _Reader:
                     "after the ? there must be name=value, joined by & (in a password, & is %26,"
                     " ? is %3F and / is %2F)"
                 )
-            name = self._decoded(encoded, "the name of an option")
+            name = self._decode(encoded, "the name of an option")
             what = f"the option {name}" if name in KNOWN else "an option's value"
-            value = self._decoded(value, what)
+            value = self._decode(value, what)
             if name in ("host", "port") and name in options:
                 value = f"{options[name]},{value}"
             elif options.get(name, value) != value:
@@ -313,11 +313,11 @@ class _Reader:
         """The option's value, else its variable's."""
         return options.pop(name, "") or self._environ.get(VARIABLES.get(name, ""), "")
 
-    def _whole(self, options: dict[str, str], name: str, least: int = 0) -> int | None:
+    def _whole(self, options: dict[str, str], name: str, minimum: int = 0) -> int | None:
         if not (value := options.pop(name, "")):
             return None
-        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least:
-            self._refuse(f"{name} must be a whole number, {least} or more")
+        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < minimum:
+            self._refuse(f"{name} must be a whole number, {minimum} or more")
         return int(value)
 
     def _seconds(self, options: dict[str, str], name: str) -> float | None:
@@ -343,8 +343,8 @@ class _Reader:
             )
             if parts is None:
                 self._refuse("host: an IPv6 address must stand in [ ]")
-            host = self._decoded(parts["v6"] or parts["host"] or "", "host")
-            port = self._decoded(parts["port"] or "", "port")
+            host = self._decode(parts["v6"] or parts["host"] or "", "host")
+            port = self._decode(parts["port"] or "", "port")
             places.append((host, self._port(port) if port else ""))
         if listed := options.pop("host", ""):
             # A socket's folder may hold colons (Cloud SQL's do), and so does an IPv6 address.
@@ -447,8 +447,8 @@ class _Reader:
             own = next((name for name in names if name not in ("$user", "pg_temp")), "")
         if own.startswith("pg_"):
             self._refuse("schema must not begin with pg_: these are Postgres's own")
-        if len(own.encode()) > LONGEST_NAME:
-            self._refuse(f"schema must have {LONGEST_NAME} bytes at most")
+        if len(own.encode()) > MAX_NAME_BYTES:
+            self._refuse(f"schema must have {MAX_NAME_BYTES} bytes at most")
         return own or None
 
 
@@ -515,7 +515,7 @@ def format_names(*names: str) -> str:
 
 def with_schema(url: str, schema: str) -> str:
     """The URL whose option `schema` is this one, so that one URL describes a database whole."""
-    place, options = _before_options(url)
+    place, options = _split_options(url)
     kept = [
         item
         for item in options.split("&")
@@ -525,7 +525,7 @@ def with_schema(url: str, schema: str) -> str:
     return f"{place}?{'&'.join([*kept, 'schema=' + quote(schema, safe='')])}"
 
 
-def _before_options(url: str) -> tuple[str, str]:
+def _split_options(url: str) -> tuple[str, str]:
     scheme = SCHEME.match(url)
     start = scheme.end() if scheme else 0
     before, at, _ = url[start:].partition("@")

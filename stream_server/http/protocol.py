@@ -27,17 +27,17 @@ from stream_server.http.refusals import (
     MAX_HEADERS,
     Refusal,
     check_head,
-    in_origin_form,
     is_host,
+    to_origin_form,
 )
-from stream_server.http.watch import Patience, Place, Watch
+from stream_server.http.watch import Place, Timeouts, Watch
 from stream_server.metrics import Metrics
 
 __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 
 logger = logging.getLogger(__name__)
 
-_LEAST_PROGRESS = 1024  # bytes of a body or an answer, in the time that is given for them
+_MIN_PROGRESS = 1024  # bytes of a body or an answer, in the time that is given for them
 _FAREWELL_SECONDS = 2.0  # for a client to read why it is refused, while it may still be sending
 _HALF_CLOSED_SECONDS = 5.0  # for the answer to a client that said it will send no more
 _CHECKED = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
@@ -125,7 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if not self._in_head:
             self._part_size += len(data)
-            if self._part_size >= _LEAST_PROGRESS:
+            if self._part_size >= _MIN_PROGRESS:
                 self.since, self._part_size = self.loop.time(), 0
         elif not self._head_size and not self._has_begun:
             self.since = self.loop.time()
@@ -173,7 +173,7 @@ class HttpProtocol(HttpToolsProtocol):
                 piece = memoryview(piece)[offer.args[0] :]
                 self._read_without_upgrade()
             except httptools.HttpParserError as error:
-                raise _explained(error) from None
+                raise _explain(error) from None
         if self._in_head:
             # Of a head that began behind another message, what came in this piece is not counted.
             if not self._has_turned:
@@ -198,7 +198,7 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
         except httptools.HttpParserError as error:
-            raise _explained(error) from None
+            raise _explain(error) from None
 
     def _make_tolerant(self) -> None:
         self.parser.set_dangerous_leniencies(
@@ -249,7 +249,7 @@ class HttpProtocol(HttpToolsProtocol):
         if version != "1.1" or self._hosts != 1 or self._transfer_codings:
             check_head(version, self._hosts, self._transfer_codings)
         if not self.url.startswith(b"/"):
-            self.url = in_origin_form(self.url)
+            self.url = to_origin_form(self.url)
         self._in_head = False
         self._head_size = self._silent_size = self._part_size = 0
         self.since = self.loop.time()
@@ -303,7 +303,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Ends the connection with an error, after the answers to all earlier requests."""
         self._is_refused = True
-        self._watch.refused(refusal.status)
+        self._watch.count_refused(refusal.status)
         cycle = self.cycle
         if not self._in_head and cycle is not None:  # it is the body that is wrong
             if self.pipeline:
@@ -341,7 +341,7 @@ class HttpProtocol(HttpToolsProtocol):
     # The watch
 
     def waits_for(self) -> str | None:
-        """What the client has to do next (see `Guest`)."""
+        """What the client has to do next (see `WatchedConnection`)."""
         cycle = self.cycle
         if self.flow.write_paused or self.transport.is_closing():
             return "answer"
@@ -360,16 +360,16 @@ class HttpProtocol(HttpToolsProtocol):
         match self.waits_for():
             case "answer":
                 self._look_at_answer(now)
-            case "head" if now - self.since >= self._watch.patience.head:
+            case "head" if now - self.since >= self._watch.timeouts.head:
                 self._give_up("head", "The head of the request did not come in time")
-            case "body" if now - self.since >= self._watch.patience.body:
+            case "body" if now - self.since >= self._watch.timeouts.body:
                 self._give_up("body", "The body of the request did not come in time")
-            case "idle" if now - self.since >= self._watch.patience.idle:
-                self._watch.ended("idle")
+            case "idle" if now - self.since >= self._watch.timeouts.idle:
+                self._watch.count_ended("idle")
                 self.transport.close()
                 self.since = now
             case None if not self._is_half_closed:
-                self.since = now  # so that patience begins when it is the client's turn again
+                self.since = now  # so that timeouts begins when it is the client's turn again
             case None if now - self.since >= _HALF_CLOSED_SECONDS:
                 self.leave()  # most clients that close their side have gone
 
@@ -382,7 +382,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _give_up(self, reason: str, message: str) -> None:
         """Answers 408 if there is a request to answer (RFC 9110, section 15.5.9)."""
-        self._watch.ended(reason)
+        self._watch.count_ended(reason)
         cycle = self.cycle
         has_request = self._has_begun if self._in_head else not cycle.response_complete
         if has_request:
@@ -392,23 +392,23 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _look_at_answer(self, now: float) -> None:
         unread = unread_by_client(self.transport)
-        if not self._unread - _LEAST_PROGRESS < unread <= self._unread:
+        if not self._unread - _MIN_PROGRESS < unread <= self._unread:
             self._unread, self.since = unread, now  # it reads, or there is more to read
-        elif now - self.since >= self._watch.patience.answer:
-            self._watch.ended("answer")
+        elif now - self.since >= self._watch.timeouts.answer:
+            self._watch.count_ended("answer")
             self.transport.abort()
 
 
 def _watch_of(server_state: ServerState) -> Watch:
     watch: Watch | None = getattr(server_state, "watch", None)
     if watch is None:  # a server that is not ours, with a protocol that is
-        watch = Watch(server_state.connections, Patience(), Metrics())  # type: ignore[arg-type]
+        watch = Watch(server_state.connections, Timeouts(), Metrics())  # type: ignore[arg-type]
         server_state.watch = watch  # type: ignore[attr-defined]
     watch.start()
     return watch
 
 
-def _explained(error: httptools.HttpParserError) -> Refusal:
+def _explain(error: httptools.HttpParserError) -> Refusal:
     """What is wrong with a request that the parser or a callback gave up on."""
     cause = error.__context__
     if isinstance(cause, Refusal):

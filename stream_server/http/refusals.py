@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-__all__ = ["MAX_HEAD", "MAX_HEADERS", "Refusal", "check_head", "in_origin_form", "is_host"]
+__all__ = ["MAX_HEAD", "MAX_HEADERS", "Refusal", "check_head", "is_host", "to_origin_form"]
 
 MAX_HEAD = 65_536  # bytes, of the request line and all headers
 MAX_HEADERS = 128
@@ -77,7 +77,7 @@ def check_head(version: str, hosts: int, transfer_codings: list[bytes]) -> None:
         raise Refusal(400, "A body is chunked once at most")
 
 
-def in_origin_form(target: bytes) -> bytes:
+def to_origin_form(target: bytes) -> bytes:
     """A request's target without scheme and authority (RFC 9112, section 3.2.2)."""
     absolute = _ABSOLUTE.match(target)
     if absolute is None:

@@ -20,7 +20,7 @@ from typing import Protocol
 from stream_server.http.proxies import Proxies
 from stream_server.metrics import Metrics
 
-__all__ = ["Guest", "Patience", "Watch", "backlog", "spare_files"]
+__all__ = ["Timeouts", "Watch", "WatchedConnection", "backlog", "spare_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds that a client may take."""
 
     head: float = 30  # from connecting, or from a head's first byte, to its end
@@ -48,7 +48,7 @@ class Patience:
     idle: float = 75  # for the next request
 
 
-class Guest(Protocol):
+class WatchedConnection(Protocol):
     """A connection, as the watch sees it."""
 
     since: float
@@ -89,7 +89,7 @@ def spare_files(files: int) -> int:
 def backlog() -> int:
     """Connections that may wait to be accepted. An event loop accepts all of them at once, so there
     must be files for that many; those beyond wait in their clients' systems."""
-    return min(4096, max(16, _most_files() // 8))
+    return min(4096, max(16, _max_files() // 8))
 
 
 class Watch:
@@ -97,8 +97,8 @@ class Watch:
 
     def __init__(
         self,
-        connections: Iterable[Guest],
-        patience: Patience,
+        connections: Iterable[WatchedConnection],
+        timeouts: Timeouts,
         metrics: Metrics,
         streams: Callable[[], int] = lambda: 0,
         *,
@@ -108,7 +108,7 @@ class Watch:
         """`connections` are those that HTTP is spoken on, as they are at any time; `streams`
         counts those that streams have taken over. `crowd` counts those of each address, but not of
         `proxies`, which have many clients."""
-        self.patience = patience
+        self.timeouts = timeouts
         self.proxies = proxies or Proxies()
         self._crowd = crowd
         self.streams = streams
@@ -116,13 +116,13 @@ class Watch:
         self._metrics = metrics
         self._files = 0
         self._is_short_until = float("-inf")
-        self._leavers: deque[Guest] = deque()  # who makes room next, for a moment
-        self._leaving: set[Guest] = set()  # who has been ended, and has not closed its file yet
+        self._leavers: deque[WatchedConnection] = deque()  # who makes room next, for a moment
+        self._leaving: set[WatchedConnection] = set()  # ended, file not closed yet
         self._reports: Counter[str] = Counter()
         self._bad_requests: Counter[int] = Counter()
         self._reported_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
-        shortest = min(patience.head, patience.body, patience.answer, patience.idle)
+        shortest = min(timeouts.head, timeouts.body, timeouts.answer, timeouts.idle)
         self._interval = min(1.0, max(0.02, shortest / 4))
         metrics.open_connections.set_function(self.count)
 
@@ -133,7 +133,7 @@ class Watch:
     def start(self) -> None:
         """From now on it looks. Call it in the event loop, as often as you like."""
         if self._timer is None:
-            self._files = _most_files()
+            self._files = _max_files()
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
 
     def stop(self) -> None:
@@ -154,7 +154,7 @@ class Watch:
             return True
         if self._make_room() or file < self._files - spare // 4:
             return True
-        self.ended("refused")
+        self.count_ended("refused")
         return False
 
     def place_of(self, host: str) -> Place | None:
@@ -162,17 +162,17 @@ class Watch:
         if self._crowd is None:
             return _NOWHERE
         if self._crowd.is_full(host):
-            self.ended("crowd")
+            self.count_ended("crowd")
             return None
         return self._crowd.enter(host)
 
-    def ended(self, reason: str) -> None:
+    def count_ended(self, reason: str) -> None:
         """Notes that a connection was ended, and why."""
         self._metrics.ended_connections.labels(reason).inc()
         if reason in _REASONS:
             self._reports[reason] += 1
 
-    def refused(self, status: int) -> None:
+    def count_refused(self, status: int) -> None:
         """Notes that a request was refused before the application saw it."""
         self._metrics.bad_requests.labels(str(status)).inc()
         self._bad_requests[status] += 1
@@ -186,8 +186,8 @@ class Watch:
                 for each in self._connections
                 if each not in self._leaving and each.waits_for() is not None
             ]
-            most = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
-            self._leavers.extend(heapq.nsmallest(most, waiting, key=_worth))
+            count = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
+            self._leavers.extend(heapq.nsmallest(count, waiting, key=_worth))
             # Who is worth least is known for a moment only.
             asyncio.get_running_loop().call_later(0.005, self._leavers.clear)
         while self._leavers:
@@ -195,7 +195,7 @@ class Watch:
             if leaver.waits_for() is not None:
                 self._leaving.add(leaver)
                 leaver.leave()
-                self.ended("room")
+                self.count_ended("room")
                 return True
         return False
 
@@ -206,7 +206,7 @@ class Watch:
         for each in list(self._connections):
             each.look(now)
         self._leaving.intersection_update(self._connections)
-        self._files = _most_files()
+        self._files = _max_files()
         self._try_a_file()
         if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
             self._report(now)
@@ -249,10 +249,10 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-def _worth(guest: Guest) -> tuple[bool, float]:
-    return guest.waits_for() != "idle", guest.since
+def _worth(connection: WatchedConnection) -> tuple[bool, float]:
+    return connection.waits_for() != "idle", connection.since
 
 
-def _most_files() -> int:
+def _max_files() -> int:
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if files == resource.RLIM_INFINITY else files

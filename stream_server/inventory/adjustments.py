@@ -13,7 +13,7 @@ from stream_server.database.transactions import Queries
 
 __all__ = [
     "REASONS",
-    "Change",
+    "Adjustment",
     "adjust",
     "change_price",
     "change_status",
@@ -31,11 +31,11 @@ REASONS: Final = (
     "promotion",
     "other",
 )
-Row = dict[str, Any]  # as JSON
+StockRow = dict[str, Any]  # as JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Adjustment:
     """What is changed, why, and by whom. `reason` is one of REASONS; `other` wants a note.
     `expected_version` is the product's; None: whatever it is."""
 
@@ -46,8 +46,8 @@ class Change:
     expected_version: int | None = None
     actor: str | None = None
 
-    async def _call(self, queries: Queries, function: str, value: object) -> Row:
-        row: Row = json.loads(
+    async def _call(self, queries: Queries, function: str, value: object) -> StockRow:
+        row: StockRow = json.loads(
             await queries.fetch_val(
                 f"select {function}(:product, :variant, :value, :reason, :note, :version, :actor)",
                 {
@@ -68,27 +68,27 @@ class Change:
 # is; nothing has changed then.
 
 
-async def adjust(queries: Queries, change: Change, units: int) -> Row:
+async def adjust(queries: Queries, adjustment: Adjustment, units: int) -> StockRow:
     """Add units to what is in stock, or take some away. A product whose maximum is the sum of its
     variants' follows its variants. Raises InsufficientStock if so much is not there."""
-    return await change._call(queries, "adjust_stock", units)
+    return await adjustment._call(queries, "adjust_stock", units)
 
 
-async def set_stock(queries: Queries, change: Change, stock: int | None) -> Row:
+async def set_stock(queries: Queries, adjustment: Adjustment, stock: int | None) -> StockRow:
     """Make so many units available, whatever is sold and reserved; None: unlimited."""
-    return await change._call(queries, "set_stock", stock)
+    return await adjustment._call(queries, "set_stock", stock)
 
 
-async def change_price(queries: Queries, change: Change, price: int | None) -> Row:
+async def change_price(queries: Queries, adjustment: Adjustment, price: int | None) -> StockRow:
     """In cents; None: a variant has its product's."""
-    return await change._call(queries, "change_price", price)
+    return await adjustment._call(queries, "change_price", price)
 
 
-async def change_status(queries: Queries, change: Change, status: str) -> Row:
+async def change_status(queries: Queries, adjustment: Adjustment, status: str) -> StockRow:
     """active, draft or discontinued."""
-    return await change._call(queries, "change_status", status)
+    return await adjustment._call(queries, "change_status", status)
 
 
-async def change_threshold(queries: Queries, change: Change, threshold: int) -> Row:
+async def change_threshold(queries: Queries, adjustment: Adjustment, threshold: int) -> StockRow:
     """Stock of so many units or fewer is low."""
-    return await change._call(queries, "change_threshold", threshold)
+    return await adjustment._call(queries, "change_threshold", threshold)

@@ -17,10 +17,10 @@ __all__ = [
     "LEVELS",
     "STATES",
     "acknowledge",
+    "close_payment",
     "list_alerts",
-    "payment_closed",
-    "payment_failed",
-    "payment_unplaced",
+    "open_failed_payment",
+    "open_unplaced_payment",
 ]
 
 LEVELS: Final = ("low", "out", "back", "shortfall", "payment", "sync", "lag")
@@ -62,7 +62,7 @@ async def list_alerts(
     )
 
 
-async def payment_unplaced(queries: Queries, reference: str, reason: str) -> None:
+async def open_unplaced_payment(queries: Queries, reference: str, reason: str) -> None:
     """Open the alert of a payment that became no order, or give it this reason."""
     await queries.execute(
         "select raise_alert(null, null, 'payment', :message, :reference)",
@@ -70,7 +70,7 @@ async def payment_unplaced(queries: Queries, reference: str, reason: str) -> Non
     )
 
 
-async def payment_failed(queries: Queries, source: str, message: str) -> None:
+async def open_failed_payment(queries: Queries, source: str, message: str) -> None:
     """Open the alert of a report of a payment that ended in an error: `source` is the event, or the
     payment of an order that could not be made."""
     await queries.execute(
@@ -79,7 +79,7 @@ async def payment_failed(queries: Queries, source: str, message: str) -> None:
     )
 
 
-async def payment_closed(queries: Queries, source: str) -> None:
+async def close_payment(queries: Queries, source: str) -> None:
     """Close the alert of a payment, if there is one."""
     await queries.execute("select close_alert(null, null, 'payment', :source)", {"source": source})
 

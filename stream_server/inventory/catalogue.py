@@ -10,23 +10,23 @@ from typing import Final
 from stream_server.database.transactions import Queries, Row
 
 __all__ = [
-    "MOST_ALTERNATIVES",
-    "Facts",
+    "MAX_ALTERNATIVES",
+    "ProductDetails",
     "find_alternatives",
     "find_categories",
     "find_product",
     "find_products",
 ]
 
-MOST_ALTERNATIVES: Final = 3
+MAX_ALTERNATIVES: Final = 3
 SPARE_ALTERNATIVES: Final = 5  # for those that are sold out by now, or in the same cart
-MOST_WORDS: Final = 8  # of a search; each costs a look at all products that have it
-LEAST_OF_A_WORD: Final = 3  # bytes; shorter ones begin so many words that only whole ones count
+MAX_WORDS: Final = 8  # of a search; each costs a look at all products that have it
+MIN_PREFIX_BYTES: Final = 3  # bytes; shorter ones begin so many words that only whole ones count
 SIGNS: Final = str.maketrans("-_./@:<>&+~'\\", " " * 13)  # as in the index; and those of a tsquery
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ProductDetails:
     """What seldom changes about a product that is no draft. `max_per_order` None: any number."""
 
     id: str
@@ -44,29 +44,29 @@ async def find_products(
     words: str | None = None,
     category: str | None = None,
     after: str | None = None,
-    most: int,
-) -> Sequence[Facts]:
+    max_count: int,
+) -> Sequence[ProductDetails]:
     """Products by name, then id, after the one with the id `after`. The words stand in their id,
     name, category or description, whole or as the beginning of one; the first eight count."""
     rows = await queries.fetch_all(
-        "select * from find_products(:words, :category, :after, :most)",
+        "select * from find_products(:words, :category, :after, :max_count)",
         {
             "words": None if words is None else tsquery(words),
             "category": category,
             "after": after,
-            "most": most,
+            "max_count": max_count,
         },
     )
-    return [Facts(**row) for row in rows]
+    return [ProductDetails(**row) for row in rows]
 
 
-async def find_product(queries: Queries, product_id: str) -> Facts | None:
+async def find_product(queries: Queries, product_id: str) -> ProductDetails | None:
     row: Row | None = await queries.fetch_one(
         "select id, name, description, category, requires_assembly, has_variants, max_per_order"
         " from products where id = :id and status <> 'draft'",
         {"id": product_id},
     )
-    return None if row is None else Facts(**row)
+    return None if row is None else ProductDetails(**row)
 
 
 async def find_categories(queries: Queries) -> list[str]:
@@ -82,8 +82,8 @@ async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dic
     """For each product, some others that can be bought: of the same category first, then those
     nearest in price."""
     rows = await queries.fetch_all(
-        "select * from find_alternatives(cast(:ids as text[]), :most)",
-        {"ids": sorted(set(product_ids)), "most": MOST_ALTERNATIVES + SPARE_ALTERNATIVES},
+        "select * from find_alternatives(cast(:ids as text[]), :max_count)",
+        {"ids": sorted(set(product_ids)), "max_count": MAX_ALTERNATIVES + SPARE_ALTERNATIVES},
     )
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -94,7 +94,7 @@ async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dic
 def tsquery(words: str) -> str:
     """All of the words, in the syntax of `to_tsquery`; one without any finds nothing."""
     terms = [
-        f"'{word}':*" if len(word.encode()) >= LEAST_OF_A_WORD else f"'{word}'"
-        for word in words.translate(SIGNS).split()[:MOST_WORDS]
+        f"'{word}':*" if len(word.encode()) >= MIN_PREFIX_BYTES else f"'{word}'"
+        for word in words.translate(SIGNS).split()[:MAX_WORDS]
     ]
     return " & ".join(terms)

@@ -17,7 +17,7 @@ from stream_server.inventory.reservations import CartLine
 __all__ = [
     "Order",
     "OrderLine",
-    "Paid",
+    "Payment",
     "Reversal",
     "cancel",
     "complete",
@@ -59,7 +59,7 @@ class Order(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
+class Payment:
     """What was paid, all in all, in the smallest unit of a currency (ISO 4217). `goods` are for the
     order's units, before discounts: None where they are all."""
 
@@ -86,7 +86,7 @@ class Reversal:
     reason: str | None = None
 
 
-class Settled(TypedDict):
+class Settlement(TypedDict):
     """The order of a payment, if there is one; whether the payment is known at all; and what
     somebody has been alerted of: refund_failed, dispute, dispute_lost."""
 
@@ -165,7 +165,7 @@ async def refund(
     return order
 
 
-async def record_payment(queries: Queries, order_id: int, paid: Paid, *, currency: str) -> bool:
+async def record_payment(queries: Queries, order_id: int, paid: Payment, *, currency: str) -> bool:
     """Note what was paid for an order; whether it is another sum, or in another currency than the
     shop's, `currency`. That opens an alert. Raises OrderNotFound."""
     differs: bool = await queries.fetch_val(
@@ -181,10 +181,10 @@ async def record_payment(queries: Queries, order_id: int, paid: Paid, *, currenc
     return differs
 
 
-async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -> Settled:
+async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -> Settlement:
     """Note what a provider says of money that goes back, and do what follows."""
     lines = None if reversal.lines is None else json.dumps(reversal.lines)
-    settled: Settled = await _json(
+    settled: Settlement = await _json(
         queries,
         "select record_reversal(:id, :payment, :kind, :status, :at, :amount, :currency, :is_all,"
         " :restock, cast(:lines as jsonb), :reason, :actor)",
@@ -230,11 +230,12 @@ async def find_by_payment(queries: Queries, payment_reference: str) -> int | Non
     return order_id
 
 
-async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
+async def prune(queries: Queries, *, older_than: timedelta, max_count: int) -> int:
     """Forget orders that were last changed so long ago and have no shortfall, so many at most; how
     many."""
     pruned: int = await queries.fetch_val(
-        "select prune_orders(:older_than, :most)", {"older_than": older_than, "most": most}
+        "select prune_orders(:older_than, :max_count)",
+        {"older_than": older_than, "max_count": max_count},
     )
     return pruned
 

@@ -102,7 +102,7 @@ async def handle(connection: Transaction, event: Event, rules: Rules) -> Outcome
     handler = HANDLERS.get(event.type)
     outcome = Outcome(UNHANDLED) if handler is None else await handler(connection, event, rules)
     await connection.execute(FINISH, {"id": event.id, "outcome": outcome.text})
-    await alerts.payment_closed(connection, event.id)  # of a try that ended in an error
+    await alerts.close_payment(connection, event.id)  # of a try that ended in an error
     return outcome
 
 
@@ -141,10 +141,12 @@ async def _complete(connection: Transaction, event: Event, rules: Rules) -> Outc
             connection, event, reference, f"the order is {order['status']}"
         )
         return Outcome(unplaced.text, (*unplaced.troubles, *troubles))
-    return Outcome(_completed(order, is_new_and_refunded=is_refunded and not was_known), troubles)
+    return Outcome(
+        _describe_completed(order, is_new_and_refunded=is_refunded and not was_known), troubles
+    )
 
 
-def _completed(order: Order, *, is_new_and_refunded: bool) -> str:
+def _describe_completed(order: Order, *, is_new_and_refunded: bool) -> str:
     if is_new_and_refunded:
         return "order completed and refunded"
     if order["status"] == "shortfall":
@@ -184,7 +186,7 @@ async def _alert_unplaced(
     if await orders.is_refunded(connection, reference):
         return Outcome(f"paid and refunded; {reason}")
     logger.error("Stripe's event %s: %s is paid, but %s", event.id, reference, reason)
-    await alerts.payment_unplaced(connection, reference, reason)
+    await alerts.open_unplaced_payment(connection, reference, reason)
     return Outcome(f"paid, but {reason}", ("unplaced",))
 
 

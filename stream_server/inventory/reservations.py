@@ -116,17 +116,20 @@ async def release(queries: Queries, token: str, *, actor: str | None = None) -> 
     return reservation
 
 
-async def expire(queries: Queries, *, most: int = 100) -> int:
+async def expire(queries: Queries, *, max_count: int = 100) -> int:
     """End reservations that are overdue, so many at most; their number. Safe to run from many
     places at once."""
-    ended: int = await queries.fetch_val("select expire_reservations(:most)", {"most": most})
+    ended: int = await queries.fetch_val(
+        "select expire_reservations(:max_count)", {"max_count": max_count}
+    )
     return ended
 
 
-async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
+async def prune(queries: Queries, *, older_than: timedelta, max_count: int) -> int:
     """Forget reservations that ended without an order so long ago, so many at most; how many."""
     pruned: int = await queries.fetch_val(
-        "select prune_reservations(:older_than, :most)", {"older_than": older_than, "most": most}
+        "select prune_reservations(:older_than, :max_count)",
+        {"older_than": older_than, "max_count": max_count},
     )
     return pruned
 

@@ -31,7 +31,7 @@ __all__ = ["Reserver"]
 
 logger = logging.getLogger(__name__)
 
-MOST: Final = 64  # holds in one transaction, so that the product's row is free again soon
+MAX_GROUP: Final = 64  # holds in one transaction, so that the product's row is free again soon
 
 RESERVE_TOGETHER: Final = (
     "select reserve_together(:product, cast(:carts as jsonb), cast(:hold as interval))"
@@ -112,7 +112,7 @@ class Reserver:
         waiting = self._waiting[product_id]
         try:
             while waiting:
-                group = [waiting.popleft() for _ in range(min(len(waiting), MOST))]
+                group = [waiting.popleft() for _ in range(min(len(waiting), MAX_GROUP))]
                 if present := [each for each in group if not each.answer.done()]:
                     await self._commit(product_id, present)
         finally:

@@ -16,7 +16,7 @@ from stream_server.inventory import catalogue
 __all__ = ["Shelf"]
 
 KEPT_SECONDS: Final = 2.0
-MOST_KEPT: Final = 5_000  # products, for KEPT_SECONDS or until there are more
+MAX_PRODUCTS: Final = 5_000  # products, for KEPT_SECONDS or until there are more
 
 
 class Shelf:
@@ -41,7 +41,7 @@ class Shelf:
     ) -> dict[str, list[str]]:
         """For each product, a few others, the best first, of which some may be sold out by now."""
         kept = self._alternatives
-        if self._clock() >= self._alternatives_until or len(kept) >= MOST_KEPT:
+        if self._clock() >= self._alternatives_until or len(kept) >= MAX_PRODUCTS:
             kept = self._alternatives = {}
             self._alternatives_until = self._clock() + KEPT_SECONDS
         if unknown := [each for each in product_ids if each not in kept]:

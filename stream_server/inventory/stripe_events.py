@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stream_server.errors import InvalidRequest, WebhookRejected
-from stream_server.inventory.orders import Paid
+from stream_server.inventory.orders import Payment
 from stream_server.inventory.reservations import CartLine
 
 __all__ = ["Event"]
 
-LARGEST: Final = 2**53 - 1  # of an amount; JSON has no larger whole numbers that all programs read
-LATEST: Final = 253_402_300_799  # the last second of the calendar, since 1970
+MAX_AMOUNT: Final = 2**53 - 1  # larger whole numbers are not exact in all JSON readers
+MAX_TIME: Final = 253_402_300_799  # the last second of the calendar, since 1970
 WORDS: Final = {"true": True, "false": False}
 TOKEN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as Postgres makes them
 
@@ -85,12 +85,12 @@ class Event:
         return given if isinstance(given, Mapping) else {}
 
     @property
-    def paid(self) -> Paid | None:
+    def paid(self) -> Payment | None:
         """What a session or a payment intent was paid with; None if it does not say it."""
         amount = self.amount("amount_total", "amount_received")
         if amount is None:
             return None
-        return Paid(amount, self.text("currency", 3), self._goods(amount))
+        return Payment(amount, self.text("currency", 3), self._goods(amount))
 
     @property
     def is_restocking(self) -> bool | None:
@@ -109,8 +109,8 @@ class Event:
             None,
         )
 
-    def text(self, field: str, longest: int = 200) -> str | None:
-        return _name(self.object.get(field), longest)
+    def text(self, field: str, max_length: int = 200) -> str | None:
+        return _name(self.object.get(field), max_length)
 
     def _goods(self, amount: int) -> int | None:
         """What of it is for goods, before discounts: as said, or less what else is in the sum."""
@@ -132,21 +132,21 @@ def _refunds(charge: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in data if isinstance(each, Mapping)] if isinstance(data, list) else []
 
 
-def _name(given: object, longest: int) -> str | None:
+def _name(given: object, max_length: int) -> str | None:
     """What Stripe calls something, if that can be a name: printable, and not too long."""
-    if isinstance(given, str) and 0 < len(given) <= longest and given.isprintable():
+    if isinstance(given, str) and 0 < len(given) <= max_length and given.isprintable():
         return given
     return None
 
 
 def _amount(given: object) -> int | None:
     is_whole = isinstance(given, int) and not isinstance(given, bool)
-    return given if is_whole and 0 <= given <= LARGEST else None  # type: ignore[operator, return-value]
+    return given if is_whole and 0 <= given <= MAX_AMOUNT else None  # type: ignore[operator, return-value]
 
 
 def _time(given: object) -> int | None:
     seconds = _amount(given)
-    return seconds if seconds and seconds <= LATEST else None
+    return seconds if seconds and seconds <= MAX_TIME else None
 
 
 def _lines(

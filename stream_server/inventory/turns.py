@@ -14,11 +14,11 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """At most `most` turns a product at a time; whoever waits longer than `patience` seconds is
-    refused."""
+    """Limits concurrent work on one product to `max_turns`. Work that waits longer than `patience`
+    seconds is refused."""
 
-    def __init__(self, most: int, patience: float) -> None:
-        self._most = most
+    def __init__(self, max_turns: int, patience: float) -> None:
+        self._max_turns = max_turns
         self._patience = patience
         self._free: dict[str, asyncio.Semaphore] = {}
         self._wanted: Counter[str] = Counter()
@@ -44,7 +44,7 @@ class Turns:
     async def _turn(self, product_id: str) -> AsyncIterator[None]:
         self._wanted[product_id] += 1
         try:
-            async with self._free.setdefault(product_id, asyncio.Semaphore(self._most)):
+            async with self._free.setdefault(product_id, asyncio.Semaphore(self._max_turns)):
                 yield
         finally:
             self._wanted[product_id] -= 1

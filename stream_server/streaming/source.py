@@ -128,7 +128,7 @@ class Source:
                 self._tell(error)
             finally:
                 self._hub.set_live(False)
-                self._metrics.enter("lost")
+                self._metrics.set_source_state("lost")
             await asyncio.sleep(backoff * self._rng.uniform(0.5, 1.0))
             backoff = min(longest, backoff * 2)
 
@@ -240,7 +240,7 @@ class Source:
 
     async def _stay_awake(self, connection: Connection) -> None:
         """Reads until nothing has changed for a while."""
-        self._metrics.enter("awake")
+        self._metrics.set_source_state("awake")
         loop = asyncio.get_running_loop()
         last_change = loop.time()
         while loop.time() - last_change < self._sleep_after:
@@ -262,7 +262,7 @@ class Source:
     async def _doze(self, connection: Connection) -> bool:
         """Reads until every transaction has ended that was in progress when it lay down; False
         if there were too many wake-ups to sleep at all."""
-        self._metrics.enter("drowsy")
+        self._metrics.set_source_state("drowsy")
         # A snapshot lists those in progress below the newest one that has ended. Once this one
         # has, all that are in progress now are listed.
         await connection.execute("select pg_current_xact_id()")
@@ -277,7 +277,7 @@ class Source:
 
     async def _sleep(self, connection: Connection) -> None:
         """Reads when it is notified, until that happens too often."""
-        self._metrics.enter("asleep")
+        self._metrics.set_source_state("asleep")
         while True:
             is_woken = await self._woken(self._safety_read)
             if is_woken and self._is_restless():

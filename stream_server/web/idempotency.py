@@ -49,7 +49,7 @@ async def once(
 ) -> Response:
     """The answer of `work`, run in a transaction, or the one that it gave before."""
     whole = state.pool(request)
-    pool = whole.doing(kind)
+    pool = whole.share_for(kind)
     given = request.headers.get("idempotency-key")
     if given is None:
         return await in_transaction(pool, work)

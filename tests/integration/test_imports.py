@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -49,7 +49,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def load(pool: Pool, content: object) -> Imported:
+async def load(pool: Pool, content: object) -> ImportResult:
     """Import `content`: bytes as they are, anything else as indented JSON."""
     data = content if isinstance(content, bytes) else json.dumps(content, indent=2).encode()
     return await import_catalogue(pool, data, ImportRequest(actor="tester", reason="test"))
@@ -74,7 +74,7 @@ class TestGoodFiles:
     async def test_every_field_arrives(self, pool: Pool, connection: Connection) -> None:
         imported = await load(pool, [UNIT, BRACKET])
 
-        assert imported == Imported(products=2, variants=2, added=4, changed=0)
+        assert imported == ImportResult(products=2, variants=2, added=4, changed=0)
         unit = await connection.fetchrow("select * from products where id = 'Unit-8x8x8'")
         assert unit is not None
         assert unit["name"] == "Unit 8×8×8"
@@ -113,7 +113,7 @@ class TestGoodFiles:
         assert await connection.fetchval("select count(*) from products") == 2
 
     async def test_an_empty_list_changes_nothing(self, pool: Pool) -> None:
-        assert await load(pool, []) == Imported(products=0, variants=0, added=0, changed=0)
+        assert await load(pool, []) == ImportResult(products=0, variants=0, added=0, changed=0)
 
     async def test_importing_the_same_file_again_leaves_no_trace(
         self, pool: Pool, connection: Connection

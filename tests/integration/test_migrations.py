@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from stream_server.database import migrations
-from stream_server.database.migrations import LOCK, check, migrate, until_current
+from stream_server.database.migrations import LOCK, check, migrate, wait_until_current
 from stream_server.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -373,14 +373,14 @@ async def refusal(call: Callable[[], Awaitable[object]]) -> str:
 async def told_while_waiting(
     url: str, caplog: pytest.LogCaptureFixture, folder: Path | None = None
 ) -> str:
-    """What `until_current` logs: one line for each time that it looks."""
+    """What `wait_until_current` logs: one line for each time that it looks."""
 
     async def sleep(seconds: float) -> None:
         raise TimeoutError
 
     caplog.clear()
     with pytest.raises(TimeoutError):
-        await until_current(url, folder=folder, sleep=sleep)
+        await wait_until_current(url, folder=folder, sleep=sleep)
     (record,) = caplog.records
     assert "\n" not in record.getMessage()
     return record.getMessage()

@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -22,7 +22,7 @@ OAK = ("Unit-8x8x8", "Unit-oak", "", "", "Oak", "U8-OAK", "60")
 CAP = ("Cap", "", 'Cap, "the" one', "900", "", "", "null")
 
 
-async def load(pool: Pool, data: bytes, **options: Any) -> Imported:
+async def load(pool: Pool, data: bytes, **options: Any) -> ImportResult:
     return await import_catalogue(
         pool, data, ImportRequest(format_name="csv", actor="tester", reason="test", **options)
     )
@@ -64,7 +64,7 @@ class TestGoodFiles:
     ) -> None:
         data = written(UNIT, OAK, CAP, delimiter=delimiter, end=end, quoting=quoting)
         imported = await load(pool, mark + data)
-        assert imported == Imported(products=2, variants=1, added=3, changed=0)
+        assert imported == ImportResult(products=2, variants=1, added=3, changed=0)
         products = await connection.fetch(
             "select id, name, base_price, max_quantity, has_variants from products order by id"
         )

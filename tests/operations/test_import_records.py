@@ -21,7 +21,7 @@ from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected, TransactionConflict
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.record import Progress, close_abandoned
-from stream_server.inventory.imports.run import KEPT_MISTAKES, import_catalogue
+from stream_server.inventory.imports.run import MAX_KEPT_MISTAKES, import_catalogue
 from tests.integration.servers import until
 from tests.integration.test_cli import COMMAND, environment, run
 from tests.invariants import assert_log_replays
@@ -117,12 +117,12 @@ class TestRecord:
         }
 
     async def test_more_mistakes_than_anybody_reads_are_counted(self, pool: Pool) -> None:
-        data = as_json([{"id": "A"}] + [{}] * (KEPT_MISTAKES + 500) + [{"id": "A"}] * 3)
+        data = as_json([{"id": "A"}] + [{}] * (MAX_KEPT_MISTAKES + 500) + [{"id": "A"}] * 3)
         with pytest.raises(ImportRejected) as raised:
             await load(pool, data)
-        assert len(raised.value.rows) == KEPT_MISTAKES
+        assert len(raised.value.rows) == MAX_KEPT_MISTAKES
         # each {} lacks its id; A is new and lacks name and price, four times; thrice it is not new
-        assert raised.value.count == KEPT_MISTAKES + 500 + 4 * 2 + 3
+        assert raised.value.count == MAX_KEPT_MISTAKES + 500 + 4 * 2 + 3
 
     async def test_a_dry_run_tells_what_would_be_and_changes_nothing(
         self, pool: Pool, connection: Connection

@@ -15,7 +15,7 @@ from operator import add
 from typing import BinaryIO, Final
 
 from stream_server.inventory.imports.json_rows import Path
-from stream_server.inventory.imports.text import Unreadable, decoded, shown_name
+from stream_server.inventory.imports.text import Unreadable, decode, show_name
 
 __all__ = ["CSVRow", "csv_rows", "value_of"]
 
@@ -65,7 +65,7 @@ def csv_rows(file: BinaryIO, column: Callable[[str], str], required: str) -> Ite
     Raises Unreadable with the place of what is not UTF-8 or not CSV, and of a header with a wrong
     name, with one that occurs twice, or without the `required` one.
     """
-    lines = _lines(decoded(file))
+    lines = _lines(decode(file))
     first = next(lines, "")
     if not first.strip():
         raise Unreadable(1, 1, "expected the names of the columns in the first line")
@@ -105,9 +105,9 @@ def _columns(header: Sequence[str], column: Callable[[str], str], required: str)
         try:
             meaning = column(name)
         except ValueError as error:
-            raise Unreadable(1, position, f"{shown_name(name)}: {error}") from None
+            raise Unreadable(1, position, f"{show_name(name)}: {error}") from None
         if meaning in meanings:
-            raise Unreadable(1, position, f"{shown_name(name)}: given twice")
+            raise Unreadable(1, position, f"{show_name(name)}: given twice")
         meanings.add(meaning)
         columns[name] = position
     if column(required) not in meanings:

@@ -31,42 +31,42 @@ Check = Callable[[object], Value]
 
 MAX_INTEGER: Final = 2**31 - 1  # Postgres's integer
 CONTROL: Final = ("Cc", "Cs", "Zl", "Zp")
-SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
+MAX_SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
 
 
 class _Unexpected(Exception):
     """A value that a field does not take; says what it takes."""
 
 
-def _whole(unit: str, least: int = 0) -> Check:
-    expected = f"a whole number of {unit}, {least} to {MAX_INTEGER}"
+def _whole(unit: str, minimum: int = 0) -> Check:
+    expected = f"a whole number of {unit}, {minimum} to {MAX_INTEGER}"
 
     def check(value: object) -> Value:
         # bool is an int in Python, not in a shop
         if not isinstance(value, int) or isinstance(value, bool):
             raise _Unexpected(expected)
-        if not least <= value <= MAX_INTEGER:
+        if not minimum <= value <= MAX_INTEGER:
             raise _Unexpected(expected)
         return value
 
     return check
 
 
-def _text(longest: int, *, least: int = 0, lines: bool = False) -> Check:
-    """`least` 1: not empty, and without spaces around it. `lines`: with line breaks and tabs."""
-    expected = f"text of {least} to {longest} characters"
+def _text(max_length: int, *, min_length: int = 0, lines: bool = False) -> Check:
+    """`min_length` 1: not empty, no spaces around it. `lines`: with line breaks and tabs."""
+    expected = f"text of {min_length} to {max_length} characters"
     allowed = "\n\r\t" if lines else ""
 
-    def refused(character: str) -> bool:
+    def is_refused(character: str) -> bool:
         # Cc: control, Cs: half of a surrogate pair, Zl and Zp: Unicode's own line breaks
         return character not in allowed and unicodedata.category(character) in CONTROL
 
     def check(value: object) -> Value:
-        if not isinstance(value, str) or not least <= len(value) <= longest:
+        if not isinstance(value, str) or not min_length <= len(value) <= max_length:
             raise _Unexpected(expected)
-        if not value.isprintable() and any(map(refused, value)):
+        if not value.isprintable() and any(map(is_refused, value)):
             raise _Unexpected("text without control characters" + (" or line breaks" * (not lines)))
-        if least and value != value.strip():
+        if min_length and value != value.strip():
             raise _Unexpected("text without spaces around it")
         return value
 
@@ -98,7 +98,7 @@ def _or_null(check: Check, meaning: str) -> Check:
     return check_or_null
 
 
-_id = _text(200, least=1)
+_id = _text(200, min_length=1)
 
 
 def _product_id(value: object) -> Value:
@@ -115,7 +115,7 @@ _limit = _or_null(_units, "unlimited")
 
 PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
     "id": _product_id,
-    "name": _text(500, least=1),
+    "name": _text(500, min_length=1),
     "description": _text(20_000, lines=True),
     "category": _text(200),
     "base_price": _whole("cents"),
@@ -128,7 +128,7 @@ PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
 }
 VARIANT_FIELDS: Final[Mapping[str, Check]] = {
     "id": _id,
-    "variant_value": _text(200, least=1),
+    "variant_value": _text(200, min_length=1),
     "sku": _text(200),
     "price": _or_null(_whole("cents"), "the product's"),
     "status": _status,
@@ -203,7 +203,7 @@ def read_csv(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
 def _check_json(row: JSONRow) -> Checked:
     checked = Checked()
     if not isinstance(row.value, Members):
-        reason = f"expected an object with fields, got {_shown(row.value)}"
+        reason = f"expected an object with fields, got {_show(row.value)}"
         checked.mistakes.append(Mistake((), reason))
         return checked
     members = [(key, _column(key), value) for key, value in row.value]
@@ -213,7 +213,7 @@ def _check_json(row: JSONRow) -> Checked:
     if variants is None:
         return checked
     if not isinstance(variants, list) or isinstance(variants, Members):
-        reason = f"expected a list of variants, got {_shown(variants)}"
+        reason = f"expected a list of variants, got {_show(variants)}"
         checked.mistakes.append(Mistake(("variants",), reason, _known_id(product)))
         return checked
     for index, variant in enumerate(variants):
@@ -223,7 +223,7 @@ def _check_json(row: JSONRow) -> Checked:
             entry = _entry(members, path, VARIANT_FIELDS, (), checked.mistakes)
             checked.variants.append((_known_id(product), entry))
         else:
-            reason = f"expected an object with fields, got {_shown(variant)}"
+            reason = f"expected an object with fields, got {_show(variant)}"
             checked.mistakes.append(Mistake(path, reason))
             checked.variants.append((None, Entry(path, {}, {})))
     return checked
@@ -264,12 +264,12 @@ def _check_csv(row: CSVRow) -> Checked:
             try:
                 product_id = str(_id(text))
             except _Unexpected as error:
-                elsewhere.append(Mistake((key,), f"expected {error}, got {_shown(text)}"))
+                elsewhere.append(Mistake((key,), f"expected {error}, got {_show(text)}"))
         elif name in fields and name != "id":
             members.append((key, name, text if name in TEXTS else value_of(text)))
         else:
             whose = "a product's and the row a variant's" if is_variant else "a variant's"
-            reason = f"expected nothing (the field is {whose}), got {_shown(text)}"
+            reason = f"expected nothing (the field is {whose}), got {_show(text)}"
             elsewhere.append(Mistake((key,), reason))
     entry = _entry(members, (), fields, (), checked.mistakes, id_name="productId")
     if is_variant and "product_id" not in names.values():
@@ -302,7 +302,7 @@ def _entry(
             try:
                 values[name] = check(value)
             except _Unexpected as error:
-                found.append(((*path, key), f"expected {error}, got {_shown(value)}"))
+                found.append(((*path, key), f"expected {error}, got {_show(value)}"))
         elif name not in others:
             found.append(((*path, key), _unknown(name, [*map(camel, fields), *others])))
         given[name] = key
@@ -329,7 +329,7 @@ def _known_id(entry: Entry) -> str | None:
     return entry.id if "id" in entry.values else None
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     """A value in a form that is safe to print, and not long."""
     match value:
         case Members():
@@ -337,13 +337,13 @@ def _shown(value: object) -> str:
         case list():
             return "a list"
         case Literal(text):
-            return text if len(text) <= SHOWN_LENGTH else f"a number of {len(text)} characters"
+            return text if len(text) <= MAX_SHOWN_LENGTH else f"a number of {len(text)} characters"
         case None:
             return "null"
         case bool():
             return str(value).lower()
-        case str() if len(value) > SHOWN_LENGTH:
-            return f"{value[:SHOWN_LENGTH]!r}… ({len(value)} characters)"
+        case str() if len(value) > MAX_SHOWN_LENGTH:
+            return f"{value[:MAX_SHOWN_LENGTH]!r}… ({len(value)} characters)"
     return repr(value)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import BinaryIO, Final
 
-from stream_server.inventory.imports.text import Unreadable, decoded, line_ends, shown_name
+from stream_server.inventory.imports.text import Unreadable, decode, line_ends, show_name
 
 __all__ = ["JSONRow", "Literal", "Members", "Path", "json_rows"]
 
@@ -61,7 +61,7 @@ class JSONRow:
             if not found:
                 break
             offset = found[-1]
-        return _moved(self.line, self.column, self.text, 0, offset)
+        return _advance(self.line, self.column, self.text, 0, offset)
 
     def name(self, path: Path) -> str:
         """`[3].variants[0].price`: counted from 0, as jq does."""
@@ -75,7 +75,7 @@ class JSONRow:
 def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
-    return f".{shown_name(step)}"
+    return f".{show_name(step)}"
 
 
 def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
@@ -83,7 +83,7 @@ def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
 
     Raises Unreadable with the place of what is not UTF-8, not JSON, or neither of these shapes.
     """
-    window = _Window(decoded(file))
+    window = _Window(decode(file))
     is_wrapped = window.peek() == "{"
     if is_wrapped:
         _enter(window)
@@ -105,7 +105,7 @@ def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
         if window.peek() == ",":
             window.take(",")
             key, _ = window.value()
-            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(str(key))!r}")
+            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {show_name(str(key))!r}")
         window.take("}")
     if window.peek():
         raise Unreadable(*window.place, "expected JSON: Extra data")
@@ -124,7 +124,7 @@ def _enter(window: "_Window") -> None:
         )
     window.take(":")
     if key != "products":
-        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(key)!r}")
+        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {show_name(key)!r}")
 
 
 class _Window:
@@ -164,7 +164,7 @@ class _Window:
                 is_cut = is_cut or error.msg.startswith("Unterminated string")
                 if is_cut and self._more():
                     continue
-                place = _moved(*self.place, self._text, self._at, error.pos)
+                place = _advance(*self.place, self._text, self._at, error.pos)
                 raise Unreadable(*place, f"expected JSON: {error.msg}") from None
             except RecursionError:
                 raise Unreadable(
@@ -177,7 +177,7 @@ class _Window:
             return value, text
 
     def _move(self, to: int) -> None:
-        self.place = _moved(*self.place, self._text, self._at, to)
+        self.place = _advance(*self.place, self._text, self._at, to)
         self._at = to
 
     def _more(self) -> bool:
@@ -197,7 +197,7 @@ class _Window:
         return True
 
 
-def _moved(line: int, column: int, text: str, start: int, end: int) -> tuple[int, int]:
+def _advance(line: int, column: int, text: str, start: int, end: int) -> tuple[int, int]:
     """Line and column at `end`, given those at `start`."""
     ends = line_ends(text, start, end)
     if not ends:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
-__all__ = ["is_plain", "skeleton", "unseen"]
+__all__ = ["find_invisible", "is_plain", "skeleton"]
 
 # Letters of an alphabet that its readers tell apart, though UTS 39 has them look alike.
 OWN: Final = frozenset("ı")
@@ -45,18 +45,18 @@ def skeleton(text: str) -> str:
     return " ".join(text.split())  # a page shows several spaces as one
 
 
-def unseen(text: str) -> str | None:
+def find_invisible(text: str) -> str | None:
     """The first character that shows nothing, or not the same everywhere: a control or format
     character, one of private use, one that Unicode has not assigned, a separator of lines. As in
     `U+200B ZERO WIDTH SPACE`."""
     for character in text:
-        if _is_unseen(character):
+        if _is_invisible(character):
             name = unicodedata.name(character, "")
             return f"U+{ord(character):04X} {name}".strip()
     return None
 
 
-def _is_unseen(character: str) -> bool:
+def _is_invisible(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp") or character in BLANK
 
@@ -65,7 +65,7 @@ def _is_unseen(character: str) -> bool:
 def _look(character: str) -> str:
     if character.isascii() or character in OWN:
         return character
-    if _is_unseen(character):
+    if _is_invisible(character):
         return ""
     if unicodedata.category(character) == "Zs":
         return " "
@@ -88,13 +88,13 @@ def _confusables() -> dict[str, str]:
         for key, others in json.loads(file.read_text(encoding="utf-8")).items()
     }
     return {
-        character: _chosen(character, others[0], listed[others[0]])
+        character: _choose(character, others[0], listed[others[0]])
         for character, others in listed.items()
         if len(character) == 1 and not character.isascii() and len(others) == 1
     }
 
 
-def _chosen(character: str, target: str, alike: list[str]) -> str:
+def _choose(character: str, target: str, alike: list[str]) -> str:
     """What stands for `character`, which looks like `target` and all that is `alike` to it: an
     ASCII character of its own kind if there is one, so that the Cyrillic І is I and not l."""
     if target == character or len(alike) == 1:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Entry", "ImportRequest", "Imported", "Value"]
+__all__ = ["Entry", "ImportRequest", "ImportResult", "Value"]
 
 Value = str | int | bool | None
 
@@ -40,7 +40,7 @@ class ImportRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What an import did, or as a dry run would do; `added` and `changed` count rows, products and
     variants together. `import_id` is its row in `import_batches`."""
 

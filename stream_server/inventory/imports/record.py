@@ -26,9 +26,9 @@ from stream_server.inventory.imports.models import ImportRequest
 __all__ = ["ImportRecord", "Progress", "close_abandoned", "find_import", "list_imports"]
 
 LOCK: Final = int.from_bytes(b"impo")  # the first of two keys of an advisory lock
-KEPT_ERRORS: Final = 1000  # in the row; whoever runs the import gets all that were found
+MAX_KEPT_ERRORS: Final = 1000  # in the row; whoever runs the import gets all that were found
 REPORT_SECONDS: Final = 0.5
-MOST_LEFT_OUT: Final = 20  # reports in a row, while there is nothing new
+MAX_SKIPPED_REPORTS: Final = 20  # reports in a row, while there is nothing new
 PATIENCE_SECONDS: Final = 60  # a younger import may not have taken its lock yet
 
 COLUMNS: Final = """
@@ -119,7 +119,7 @@ class ImportRecord:
             if tell is not None:
                 tell(self.progress)
             now = replace(self.progress)
-            if now != written or left_out == MOST_LEFT_OUT:
+            if now != written or left_out == MAX_SKIPPED_REPORTS:
                 with suppress(StreamServerError):  # the import itself will say it
                     await self._write(now)
                     written, left_out = now, 0
@@ -179,7 +179,7 @@ async def _end(
             "created": created,
             "updated": updated,
             "error_count": error_count,
-            "errors": json.dumps([asdict(row) for row in errors[:KEPT_ERRORS]]),
+            "errors": json.dumps([asdict(row) for row in errors[:MAX_KEPT_ERRORS]]),
             "id": record.id,
         },
     )
@@ -193,7 +193,7 @@ async def find_import(queries: Queries, import_id: int) -> Row:
     )
     if row is None:
         raise ImportNotFound(import_id)
-    return _decoded(row)
+    return _decode(row)
 
 
 async def list_imports(queries: Queries, *, before: int, limit: int) -> list[Row]:
@@ -238,6 +238,6 @@ async def close_abandoned(pool: AnyPool, *, patience: float = PATIENCE_SECONDS) 
     return await in_transaction(pool, work)
 
 
-def _decoded(row: Row) -> dict[str, Any]:
+def _decode(row: Row) -> dict[str, Any]:
     errors = row["errors"]
     return {**row, "errors": json.loads(errors) if isinstance(errors, str) else errors}

@@ -30,8 +30,8 @@ from stream_server.database.transactions import Row, Transaction
 from stream_server.errors import ImportRejected, RejectedRow, TransactionConflict
 from stream_server.inventory.imports import fields
 from stream_server.inventory.imports.fields import Checked, Mistake, camel
-from stream_server.inventory.imports.looks import is_plain, skeleton, unseen
-from stream_server.inventory.imports.models import Entry, Imported, ImportRequest, Value
+from stream_server.inventory.imports.looks import find_invisible, is_plain, skeleton
+from stream_server.inventory.imports.models import Entry, ImportRequest, ImportResult, Value
 from stream_server.inventory.imports.record import ImportRecord, Progress
 from stream_server.inventory.imports.text import Unreadable
 
@@ -44,9 +44,9 @@ FORMATS: Final[Mapping[str, Reader]] = {"json": fields.read_json, "csv": fields.
 TURN: Final = int.from_bytes(b"imports")  # the advisory lock of the import whose turn it is
 ROWS_AT_ONCE: Final = 1000
 LOOKED_AT_ONCE: Final = 10_000
-KEPT_MISTAKES: Final = 10_000  # more are only counted
+MAX_KEPT_MISTAKES: Final = 10_000  # more are only counted
 ATTEMPTS: Final = 5
-LONGEST: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
+MAX_SECONDS: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
 LOCK_SECONDS: Final = 60.0  # to wait for a row that somebody else has locked
 
 PRODUCT_COLUMNS: Final = tuple(fields.PRODUCT_FIELDS)
@@ -63,7 +63,7 @@ async def import_catalogue(
     *,
     progress: Callable[[Progress], None] | None = None,
     turn: AbstractAsyncContextManager[object] | None = None,
-) -> Imported:
+) -> ImportResult:
     """Add the products and variants of a file, or change them to what it says, in one transaction.
 
     Rows that the file does not name are left alone. The rows that it names stay locked until the
@@ -97,7 +97,7 @@ async def import_catalogue(
 class _Undone(Exception):
     """Rolls a dry run back."""
 
-    def __init__(self, imported: Imported) -> None:
+    def __init__(self, imported: ImportResult) -> None:
         super().__init__()
         self.imported = imported
 
@@ -111,11 +111,11 @@ class _Mistakes:
 
     def add(self, line: int, column: int, reason: str, id_: str | None = None) -> None:
         self.count += 1
-        if len(self.rows) < KEPT_MISTAKES:
+        if len(self.rows) < MAX_KEPT_MISTAKES:
             self.rows.append(RejectedRow(line, column, reason, id_))
 
     def add_of(self, row: fields.FileRow, mistake: Mistake) -> None:
-        if len(self.rows) < KEPT_MISTAKES:
+        if len(self.rows) < MAX_KEPT_MISTAKES:
             name = row.name(mistake.path)
             reason = f"{name}: {mistake.reason}" if name else mistake.reason
             self.add(*row.place(mistake.path), reason, mistake.id)
@@ -151,7 +151,7 @@ class _Staged:
 
     def look(self, id_: str, *, is_variant: bool) -> None:
         if not is_plain(id_):
-            self.looks.append((is_variant, id_, skeleton(id_), unseen(id_)))
+            self.looks.append((is_variant, id_, skeleton(id_), find_invisible(id_)))
 
 
 def _values(entry: Entry, columns: Sequence[str], nullable: Sequence[str]) -> Iterator[Value]:
@@ -170,9 +170,9 @@ class _Import:
     products: int = 0
     variants: int = 0
 
-    async def run(self, connection: Transaction) -> Imported:
+    async def run(self, connection: Transaction) -> ImportResult:
         """Raises _Undone after a dry run, ImportRejected."""
-        await connection.wait_longer(statement=LONGEST, lock=LONGEST)
+        await connection.wait_longer(statement=MAX_SECONDS, lock=MAX_SECONDS)
         await self.record.hold(connection)
         await connection.execute(
             "select set_config('stream_server.operation', 'import', true),"
@@ -195,7 +195,7 @@ class _Import:
             try:
                 async with connection.savepoint():
                     await connection.run_query("select pg_advisory_xact_lock($1::bigint)", TURN)
-                    await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
+                    await connection.wait_longer(statement=MAX_SECONDS, lock=LOCK_SECONDS)
                     await connection.run_script(query("imports/lock"))
                     imported = await self._merge(connection, mistakes)
                     self.record.progress.phase = "writing"
@@ -204,7 +204,7 @@ class _Import:
             except TransactionConflict:
                 if attempt == ATTEMPTS:
                     raise
-                await connection.wait_longer(statement=LONGEST, lock=LONGEST)
+                await connection.wait_longer(statement=MAX_SECONDS, lock=MAX_SECONDS)
                 await asyncio.sleep(rng.uniform(0, 0.05 * 2**attempt))
         await self.record.complete(connection, created=imported.added, updated=imported.changed)
         return imported
@@ -245,17 +245,17 @@ class _Import:
             mistakes.add(error.line, error.column, error.reason)
         return staged if taken else None
 
-    async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
+    async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> ImportResult:
         """Raises ImportRejected with the mistakes so far and those that show now."""
         await connection.run_script(query("imports/merge"))
         await self._look_around(connection)
-        found = await connection.run_query(query("imports/mistakes"), KEPT_MISTAKES)
+        found = await connection.run_query(query("imports/mistakes"), MAX_KEPT_MISTAKES)
         if found:
             await asyncio.to_thread(self._locate, found, mistakes)
         if mistakes.count:
             raise mistakes.rejection()
         [counts] = await connection.run_query(COUNTS)
-        return Imported(
+        return ImportResult(
             products=self.products,
             variants=self.variants,
             added=counts["added"],

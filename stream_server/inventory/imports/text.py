@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-__all__ = ["CHUNK", "Unreadable", "decoded", "line_ends", "shown_name"]
+__all__ = ["CHUNK", "Unreadable", "decode", "line_ends", "show_name"]
 
 CHUNK: Final = 256 * 1024  # bytes that are read at once
-LONGEST: Final = 4  # bytes of a character in UTF-8
-SHOWN_LENGTH: Final = 60  # characters of a name that an error quotes
+MAX_CHARACTER_BYTES: Final = 4  # bytes of a character in UTF-8
+MAX_SHOWN_LENGTH: Final = 60  # characters of a name that an error quotes
 
 
 class Unreadable(Exception):
@@ -20,10 +20,10 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-def shown_name(name: str) -> str:
+def show_name(name: str) -> str:
     """A name from a file, in a form that is safe to print and to store, and not long."""
-    is_fit = name.isprintable() and len(name) <= SHOWN_LENGTH
-    return name if is_fit else repr(name[:SHOWN_LENGTH])
+    is_fit = name.isprintable() and len(name) <= MAX_SHOWN_LENGTH
+    return name if is_fit else repr(name[:MAX_SHOWN_LENGTH])
 
 
 def line_ends(text: str, start: int, end: int) -> int:
@@ -34,7 +34,7 @@ def line_ends(text: str, start: int, end: int) -> int:
     return ends
 
 
-def decoded(file: BinaryIO) -> Iterator[str]:
+def decode(file: BinaryIO) -> Iterator[str]:
     """The text of a file from its current position on, without a byte order mark. CR LF is never
     parted: no piece but the last ends with CR.
 
@@ -45,7 +45,7 @@ def decoded(file: BinaryIO) -> Iterator[str]:
     while True:
         chunk = file.read(CHUNK)
         data = pending + chunk
-        if offset == 0 and chunk and len(data) < LONGEST:
+        if offset == 0 and chunk and len(data) < MAX_CHARACTER_BYTES:
             pending = data
             continue
         good = len(data)
@@ -53,7 +53,7 @@ def decoded(file: BinaryIO) -> Iterator[str]:
             text = data.decode()
         except UnicodeDecodeError as error:
             good = error.start
-            if not chunk or good < len(data) - LONGEST + 1:
+            if not chunk or good < len(data) - MAX_CHARACTER_BYTES + 1:
                 start = _last_line_end(data, good)
                 column = good - start if start >= 0 else offset + good - line_start + 1
                 text = data[:good].decode()

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from stream_server.database.transactions import Queries, Transaction
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import adjustments
-from stream_server.inventory.adjustments import REASONS, Change
+from stream_server.inventory.adjustments import REASONS, Adjustment
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.answers import success
@@ -29,7 +29,7 @@ MAX_NOTE = 1000  # characters
 STATUSES = ("active", "draft", "discontinued")
 LARGEST = inputs.MAX_INTEGER
 
-Apply = Callable[[Queries, Change], Awaitable[dict[str, Any]]]
+Apply = Callable[[Queries, Adjustment], Awaitable[dict[str, Any]]]
 Reader = Callable[[dict[str, Any]], Apply]
 
 
@@ -60,7 +60,7 @@ def _change(read: Reader, *own_fields: str) -> Endpoint:
         if note is not None and (not isinstance(note, str) or "\0" in note or len(note) > MAX_NOTE):
             raise InvalidRequest("note", f"a string of {MAX_NOTE} characters at most")
         version = body.get("expectedVersion")
-        change = Change(
+        change = Adjustment(
             inputs.text(request.path_params["product_id"], "productId"),
             inputs.optional_text(body.get("variantId"), "variantId"),
             reason,

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
-from stream_server.inventory.catalogue import Facts
+from stream_server.inventory.catalogue import ProductDetails
 from stream_server.inventory.money import digits_of
 from stream_server.settings import Settings
 from stream_server.web import inputs
@@ -103,7 +103,7 @@ class Pages:
         )
         return environment
 
-    def _most_units(self, facts: Facts) -> int:
+    def _most_units(self, facts: ProductDetails) -> int:
         """The most units of a product that one order may have, whatever is in stock."""
         most = self._settings.max_units_per_line
         return most if facts.max_per_order is None else min(most, facts.max_per_order)
