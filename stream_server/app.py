@@ -1,12 +1,11 @@
 """The web application: settings, lifespan, routes, error map. The only place that wires things."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -51,14 +50,16 @@ from stream_server.web.pages.shop import page_routes
 from stream_server.web.product_json import PublicEncoder
 from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
+__all__ = ["create_app", "started"]
+
 logger = logging.getLogger(__name__)
 
-NOT_STARTED = (
+NOT_STARTED: Final = (
     "the lifespan of this application was not run; one that is mounted in another needs "
     "stream_server.app.started() in the lifespan of that one"
 )
-LAG_SECONDS = 15.0  # between two measurements of how late external systems are
-CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
+LAG_SECONDS: Final = 15.0  # between two measurements of how late external systems are
+CLOSING_SECONDS: Final = 5.0  # for connections to Postgres that are still in use
 
 
 def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:

@@ -1,7 +1,5 @@
 """uvicorn, as this service runs it."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

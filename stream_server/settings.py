@@ -32,7 +32,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream_server.errors import InvalidSettings
 
-__all__ = ["DATABASE", "WORKER", "Settings"]
+__all__ = ["DATABASE", "WORKER", "WORKERS_OWN", "Settings"]
 
 logger = logging.getLogger(__name__)
 

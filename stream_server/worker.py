@@ -14,8 +14,6 @@ killed gives lock and work back.
 Everything here is due at a time and not at an event, so nothing waits for a notification.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import random

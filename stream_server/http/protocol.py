@@ -4,8 +4,6 @@ The parser is llhttp, as before. This class counts what the parser is fed, refus
 forbids and llhttp lets pass, ignores every Upgrade, and tells the watch whom it waits for.
 """
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import logging
@@ -13,7 +11,7 @@ import math
 import struct
 import sys
 import termios
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
@@ -37,10 +35,10 @@ __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 
 logger = logging.getLogger(__name__)
 
-_MIN_PROGRESS = 1024  # bytes of a body or an answer, in the time that is given for them
-_FAREWELL_SECONDS = 2.0  # for a client to read why it is refused, while it may still be sending
-_HALF_CLOSED_SECONDS = 5.0  # for the answer to a client that said it will send no more
-_CHECKED = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
+_MIN_PROGRESS: Final = 1024  # bytes of a body or an answer, in the time that is given for them
+_FAREWELL_SECONDS: Final = 2.0  # for a refused client to read the reason while it may still send
+_HALF_CLOSED_SECONDS: Final = 5.0  # for the answer to a client that said it will send no more
+_CHECKED: Final = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
 
 
 class WatchedState(ServerState):

@@ -4,8 +4,6 @@ One look at all of them, once a second or so, replaces a timer for each request.
 counted by its reason; the log says it once a minute at most.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import heapq
@@ -15,19 +13,19 @@ import resource
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from stream_server.http.proxies import Proxies
 from stream_server.metrics import Metrics
 
-__all__ = ["Timeouts", "Watch", "WatchedConnection", "backlog", "spare_files"]
+__all__ = ["Crowd", "Place", "Timeouts", "Watch", "WatchedConnection", "backlog", "spare_files"]
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 60.0
-_SHORT_SECONDS = 1.0  # for which files are taken to be short, once they were
-_SMALL_BATCH = 16  # connections that are chosen at once to make room
-_REASONS = {
+_SECONDS_BETWEEN_REPORTS: Final = 60.0
+_SHORT_SECONDS: Final = 1.0  # for which files are taken to be short, once they were
+_SMALL_BATCH: Final = 16  # connections that are chosen at once to make room
+_REASONS: Final = {
     "head": "sent no complete head in time (HTTP_HEAD_SECONDS)",
     "body": "sent no more of their body (HTTP_BODY_SECONDS)",
     "answer": "read no more of their answer (HTTP_ANSWER_SECONDS)",
@@ -246,7 +244,7 @@ class _Nowhere:
         pass
 
 
-_NOWHERE = _Nowhere()
+_NOWHERE: Final = _Nowhere()
 
 
 def _worth(connection: WatchedConnection) -> tuple[bool, float]:

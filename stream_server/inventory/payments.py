@@ -17,8 +17,6 @@ An event is recorded once, in the transaction of what it does: sent again, it do
 outcome says in words what became of it. https://docs.stripe.com/checkout/fulfillment
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -282,7 +280,7 @@ async def _reverse(
 
 
 Handler = Callable[[Transaction, Event, Rules], Awaitable[Outcome]]
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Final[Mapping[str, Handler]] = {
     "checkout.session.completed": _complete_if_paid,
     "checkout.session.async_payment_succeeded": _complete,
     "checkout.session.async_payment_failed": _release,
@@ -298,4 +296,4 @@ HANDLERS: Mapping[str, Handler] = {
     "charge.dispute.updated": _dispute,
     "charge.dispute.closed": _dispute,
 }
-HANDLED = frozenset(HANDLERS)
+HANDLED: Final = frozenset(HANDLERS)

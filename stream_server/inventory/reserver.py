@@ -9,8 +9,6 @@ Whoever waits for a product waits here, and takes a connection only when it is h
 somebody has locked for long takes a few connections, however many want it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -4,8 +4,6 @@ What stands here seldom changes. Whether something can be bought is for the call
 follows the stream.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from typing import Final

@@ -3,14 +3,12 @@
 `payments.py` handles them; `web/api/stripe.py` receives them and verifies their signatures.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from stream_server.errors import InvalidRequest, WebhookRejected
 from stream_server.inventory.orders import Payment
@@ -36,7 +34,7 @@ class Event:
     @classmethod
     def of(
         cls, given: Mapping[str, Any], *, signed_at: int, lines_of: Callable[[Any], list[CartLine]]
-    ) -> Event:
+    ) -> Self:
         """The event in Stripe's JSON; `lines_of` reads `lines`. Raises WebhookRejected if it is
         none."""
         try:

@@ -82,7 +82,7 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _flag(value: object) -> Value:
+def _check_flag(value: object) -> Value:
     if not isinstance(value, bool):
         raise _Unexpected("true or false")
     return value
@@ -98,43 +98,43 @@ def _or_null(check: Check, meaning: str) -> Check:
     return check_or_null
 
 
-_id = _text(200, min_length=1)
+_check_id: Final = _text(200, min_length=1)
 
 
-def _product_id(value: object) -> Value:
+def _check_product_id(value: object) -> Value:
     """An id that can be a segment of a path: browsers take `.` and `..` out of one (RFC 3986,
     section 5.2.4), whether they are escaped or not."""
     if value in (".", ".."):
         raise _Unexpected("an id other than . and .., which no address can have in it")
-    return _id(value)
+    return _check_id(value)
 
 
-_status = _one_of("active", "draft", "discontinued")
-_units = _whole("units")
-_limit = _or_null(_units, "unlimited")
+_check_status: Final = _one_of("active", "draft", "discontinued")
+_check_units: Final = _whole("units")
+_check_limit: Final = _or_null(_check_units, "unlimited")
 
 PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
-    "id": _product_id,
+    "id": _check_product_id,
     "name": _text(500, min_length=1),
     "description": _text(20_000, lines=True),
     "category": _text(200),
     "base_price": _whole("cents"),
-    "status": _status,
-    "requires_assembly": _flag,
-    "max_quantity": _limit,
-    "sold_quantity": _units,
-    "low_stock_threshold": _units,
+    "status": _check_status,
+    "requires_assembly": _check_flag,
+    "max_quantity": _check_limit,
+    "sold_quantity": _check_units,
+    "low_stock_threshold": _check_units,
     "max_per_order": _or_null(_whole("units", 1), "no limit"),
 }
 VARIANT_FIELDS: Final[Mapping[str, Check]] = {
-    "id": _id,
+    "id": _check_id,
     "variant_value": _text(200, min_length=1),
     "sku": _text(200),
     "price": _or_null(_whole("cents"), "the product's"),
-    "status": _status,
-    "max_quantity": _limit,
-    "sold_quantity": _units,
-    "low_stock_threshold": _units,
+    "status": _check_status,
+    "max_quantity": _check_limit,
+    "sold_quantity": _check_units,
+    "low_stock_threshold": _check_units,
 }
 TEXTS: Final = frozenset(
     {"id", "name", "description", "category", "variant_value", "sku", "status"}
@@ -262,7 +262,7 @@ def _check_csv(row: CSVRow) -> Checked:
             members.append((key, "id", text))
         elif name == "product_id":
             try:
-                product_id = str(_id(text))
+                product_id = str(_check_id(text))
             except _Unexpected as error:
                 elsewhere.append(Mistake((key,), f"expected {error}, got {_show(text)}"))
         elif name in fields and name != "id":

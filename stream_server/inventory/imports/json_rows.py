@@ -209,7 +209,7 @@ def _whole(text: str) -> int | Literal:
     return int(text) if len(text) <= MAX_DIGITS else Literal(text)
 
 
-_decoder = json.JSONDecoder(
+_decoder: Final = json.JSONDecoder(
     object_pairs_hook=Members, parse_int=_whole, parse_float=Literal, parse_constant=Literal
 )
 
