@@ -1,4 +1,4 @@
-"""Loops that run beside the requests, each owned by whoever started it."""
+"""Background loops: each runs beside the requests and belongs to the code that started it."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ _BACKOFF_SECONDS: Final = (0.1, 10.0)
 async def running(
     loops: Mapping[str, Callable[[], Awaitable[None]]], metrics: Metrics
 ) -> AsyncIterator[None]:
-    """Runs loops by name while the context is open; cancels and awaits them at its end.
+    """Runs loops by name within the block; cancels and awaits them at its end.
 
-    A loop that raises, or returns, is logged, counted and started again after a growing pause.
+    A loop that raises or returns is logged, counted and started again after a growing pause.
     """
     tasks = [
         asyncio.create_task(_keep_running(name, loop, metrics), name=name)

@@ -274,7 +274,7 @@ class TestServe:
                     rest, _ = await asyncio.to_thread(process.communicate, timeout=15)
                     assert time.monotonic() - started < 2
         assert process.returncode == code
-        assert "WARNING A second signal: requests that are cut off: 1; streams: " in rest
+        assert "WARNING Second signal: aborting 1 requests and " in rest
         assert "Traceback" not in rest
 
     async def test_while_the_database_is_away_it_says_so_and_goes_on(self) -> None:

@@ -562,7 +562,9 @@ async def test_an_older_postgres_is_refused_by_name_before_anything_is_applied(
     version = await empty.fetchval("show server_version")
     with pytest.raises(UnsupportedPostgres) as caught:
         await migrate(empty_database_url, folder=folder)
-    assert caught.value.message.startswith(f"This is Postgres {version}; 99 or newer is needed")
+    assert caught.value.message.startswith(
+        f"Postgres is version {version}, but must be 99 or newer"
+    )
     assert await empty.fetchval("select to_regclass('stream_server_migrations')") is None
     assert await empty.fetchval("select to_regclass('shelf')") is None
 

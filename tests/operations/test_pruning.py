@@ -298,5 +298,5 @@ class TestOrders:
 
 def test_orders_are_kept_for_longer_than_payments_are_reported_again() -> None:
     assert Settings.load({"order_keep_days": 30}).order_keep_days == 30
-    with pytest.raises(InvalidSettings, match="must be 0, or 30 at least"):
+    with pytest.raises(InvalidSettings, match="must be 0, or at least 30"):
         Settings.load({"order_keep_days": 29})
