@@ -450,7 +450,7 @@ class TestLargeFiles:
         assert process.returncode == 1
         place, error, memory = err.decode().splitlines()
         assert place.startswith(f"{file}:20002:44: [20000].basePrice: expected a whole number")
-        assert error == f"Error: 1 found in {file}; nothing was changed"
+        assert error.startswith(f"Error: 1 mistake in {file}; nothing was changed. ")
         assert int(memory) < 200 * 1024, f"{memory} KiB"
         assert await connection.fetchval("select count(*) from products") == 0
 
@@ -463,14 +463,14 @@ class TestCommand:
         file.write_bytes(as_csv(catalogue(2)))
         dry = await run("import", str(file), "--dry-run", database_url=database_url)
         assert dry.stdout == (
-            "2 products with 2 variants: a dry run; there would be"
-            " 4 added, 0 changed, 0 as they were\n"
+            "2 products with 2 variants: a dry run; an import would make these changes:"
+            " 4 added, 0 changed, 0 unchanged\n"
         )
         assert await connection.fetchval("select count(*) from products") == 0
         done = await run(
             "import", "-", "--format", "csv", database_url=database_url, stdin=file.read_bytes()
         )
-        assert done.stdout == "2 products with 2 variants: 4 added, 0 changed, 0 as they were\n", (
+        assert done.stdout == "2 products with 2 variants: 4 added, 0 changed, 0 unchanged\n", (
             done.stderr
         )
         assert done.stderr == ""
