@@ -352,7 +352,7 @@ class SchemaOccupied(SchemaError):
 
     def __init__(self, schema: str, taken: Sequence[str]) -> None:
         super().__init__(
-            f"The schema {schema} already has other objects with our names: {', '.join(taken)}."
+            f"The schema {schema} has objects with our names that are not ours: {', '.join(taken)}."
             " Nothing was changed. Set DATABASE_SCHEMA to another schema, such as stream_server",
             {"schema": schema, "taken": list(taken)},
         )

@@ -158,7 +158,7 @@ class HttpProtocol(HttpToolsProtocol):
                 what = "target" if is_line else "head"
                 raise Refusal(
                     414 if is_line else 431,
-                    f"The request's {what} must have fewer than {MAX_HEAD} bytes",
+                    f"The request's {what} is too long: it must have at most {MAX_HEAD} bytes",
                 )
             self._feed(data[:room])
             data = data[room:]
@@ -186,7 +186,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._silent_size += size
             if self._silent_size > 2 * MAX_HEAD:
                 raise Refusal(
-                    400, f"Chunk extensions and trailers must have at most {2 * MAX_HEAD} bytes"
+                    400,
+                    "The chunk extensions or trailers are too long: they must have at most"
+                    f" {2 * MAX_HEAD} bytes",
                 )
 
     def _read_without_upgrade(self) -> None:
