@@ -17,7 +17,7 @@ from stream_server.inventory.reservations import CartLine
 __all__ = ["Event"]
 
 MAX_AMOUNT: Final = 2**53 - 1  # larger whole numbers are not exact in all JSON readers
-MAX_TIME: Final = 253_402_300_799  # the last second of the calendar, since 1970
+MAX_TIME: Final = 253_402_300_799  # seconds since 1970: the end of the year 9999
 WORDS: Final = {"true": True, "false": False}
 TOKEN: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # as Postgres makes them
 

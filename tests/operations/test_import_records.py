@@ -356,7 +356,7 @@ class TestBrokenOff:
         row = await connection.fetchrow("select * from import_batches order by id desc limit 1")
         assert row is not None
         assert row["status"] == "failed"
-        assert "The process that ran it is gone" in row["errors"]
+        assert "The process of the import has died" in row["errors"]
         assert await close_abandoned(pool, patience=-1) == 0
         assert await catalogue_state(connection) == before
 
@@ -368,7 +368,7 @@ class TestBrokenOff:
         async with turn:
             importing = asyncio.create_task(load(pool, as_json(catalogue(1)), turn=turn))
             await _until(lambda: close_abandoned(pool, patience=-1))
-        with pytest.raises(TransactionConflict, match="given up"):
+        with pytest.raises(TransactionConflict, match="closed as abandoned"):
             await importing
         assert await connection.fetchval("select status from import_batches") == "failed"
         assert await connection.fetchval("select count(*) from products") == 0

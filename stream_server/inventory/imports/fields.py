@@ -1,7 +1,7 @@
-"""What a catalogue file may say: the fields of products and variants, and what each takes.
+"""The fields of products and variants in a catalogue file, and the checks of their values.
 
-Names are those of the columns, in camelCase or snake_case. All mistakes of a row are found, not
-only the first, and each is told as `[3].variants[0].price: expected …, got …`.
+Fields have the names of columns, in camelCase or snake_case. All mistakes of a row are reported,
+each as `[3].variants[0].price: expected …, got …`.
 """
 
 import re
@@ -35,14 +35,14 @@ MAX_SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
 
 
 class _Unexpected(Exception):
-    """A value that a field does not take; says what it takes."""
+    """A value that a field does not accept; its text describes the accepted values."""
 
 
 def _whole(unit: str, minimum: int = 0) -> Check:
     expected = f"a whole number of {unit}, {minimum} to {MAX_INTEGER}"
 
     def check(value: object) -> Value:
-        # bool is an int in Python, not in a shop
+        # In Python, bool is a subclass of int
         if not isinstance(value, int) or isinstance(value, bool):
             raise _Unexpected(expected)
         if not minimum <= value <= MAX_INTEGER:
@@ -53,7 +53,8 @@ def _whole(unit: str, minimum: int = 0) -> Check:
 
 
 def _text(max_length: int, *, min_length: int = 0, lines: bool = False) -> Check:
-    """`min_length` 1: not empty, no spaces around it. `lines`: with line breaks and tabs."""
+    """Returns a check of a text's length and characters. `min_length` 1 also refuses surrounding
+    spaces; `lines` allows line breaks and tabs."""
     expected = f"text of {min_length} to {max_length} characters"
     allowed = "\n\r\t" if lines else ""
 
@@ -67,7 +68,7 @@ def _text(max_length: int, *, min_length: int = 0, lines: bool = False) -> Check
         if not value.isprintable() and any(map(is_refused, value)):
             raise _Unexpected("text without control characters" + (" or line breaks" * (not lines)))
         if min_length and value != value.strip():
-            raise _Unexpected("text without spaces around it")
+            raise _Unexpected("text without spaces at its beginning and end")
         return value
 
     return check
@@ -102,10 +103,10 @@ _check_id: Final = _text(200, min_length=1)
 
 
 def _check_product_id(value: object) -> Value:
-    """An id that can be a segment of a path: browsers take `.` and `..` out of one (RFC 3986,
-    section 5.2.4), whether they are escaped or not."""
+    """Checks an id that must work as a path segment: browsers remove `.` and `..` from paths, even
+    if they are percent-encoded (RFC 3986, section 5.2.4)."""
     if value in (".", ".."):
-        raise _Unexpected("an id other than . and .., which no address can have in it")
+        raise _Unexpected("an id other than . and .., which a URL's path cannot contain")
     return _check_id(value)
 
 
@@ -150,25 +151,25 @@ COMPUTED: Final = (
 
 
 class FileRow(Protocol):
-    """One row of a file of any format."""
+    """A row of a file of any format."""
 
     @property
     def index(self) -> int:
-        """Its position in the file, from 0."""
+        """The position of the row in the file, from 0."""
 
     def place(self, path: Path) -> tuple[int, int]:
-        """Line and column of what stands at `path` in it, from 1."""
+        """Returns line and column of the value at `path` in the row, from 1."""
 
     def name(self, path: Path) -> str:
-        """How an error names what stands at `path`; empty if the line says enough."""
+        """Returns the name of the value at `path` for errors; empty if the line is enough."""
 
     def reference(self, path: Path) -> str:
-        """How another row's error refers to it."""
+        """Returns the words that refer to the row in the mistakes of other rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong at `path` in a row; `id` is the product's or variant's, if it is known."""
+    """A mistake at `path` in a row; `id` is the product's or variant's, None if unknown."""
 
     path: Path
     reason: str
@@ -177,8 +178,8 @@ class Mistake:
 
 @dataclass(slots=True)
 class Checked:
-    """What a row says, as far as it is right, and what is wrong with it. A variant comes with the
-    id of its product, None if that is not known."""
+    """A checked row: its correct products and variants, and its mistakes. Each variant has the id
+    of its product, None if unknown."""
 
     products: list[Entry] = field(default_factory=list)
     variants: list[tuple[str | None, Entry]] = field(default_factory=list)
@@ -186,13 +187,14 @@ class Checked:
 
 
 def read_json(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
-    """A product a row, with its variants in it. Raises Unreadable."""
+    """Yields the rows of a JSON file: each is a product with its variants. Raises Unreadable."""
     for row in json_rows(file):
         yield row, _check_json(row)
 
 
 def read_csv(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
-    """A product a row, or with a variantId a variant of the productId's product.
+    """Yields the rows of a CSV file: each is a product or, with a variantId, a variant of the
+    product with the productId.
 
     Raises Unreadable.
     """
@@ -229,7 +231,7 @@ def _check_json(row: JSONRow) -> Checked:
     return checked
 
 
-# The two ids have names of their own, because a row may have both.
+# The two ids have different names, because a row may have both.
 CSV_COLUMNS: Final = (
     "product_id",
     "variant_id",
@@ -238,7 +240,8 @@ CSV_COLUMNS: Final = (
 
 
 def _csv_column(name: str) -> str:
-    """The column of a CSV file that is called so. Raises ValueError, with the reason, for none."""
+    """Returns the column with this name in a CSV file. Raises ValueError with the reason for an
+    unknown name."""
     if (column := _column(name)) not in CSV_COLUMNS:
         raise ValueError(_unknown(column, [*map(camel, CSV_COLUMNS)]))
     return column
@@ -268,8 +271,9 @@ def _check_csv(row: CSVRow) -> Checked:
         elif name in fields and name != "id":
             members.append((key, name, text if name in TEXTS else value_of(text)))
         else:
-            whose = "a product's and the row a variant's" if is_variant else "a variant's"
-            reason = f"expected nothing (the field is {whose}), got {_show(text)}"
+            kinds = ("products", "a variant") if is_variant else ("variants", "a product")
+            reason = "expected nothing (the field is for {}, the row is {}), got {}"
+            reason = reason.format(*kinds, _show(text))
             elsewhere.append(Mistake((key,), reason))
     entry = _entry(members, (), fields, (), checked.mistakes, id_name="productId")
     if is_variant and "product_id" not in names.values():
@@ -290,8 +294,8 @@ def _entry(
     mistakes: list[Mistake],
     id_name: str = "id",
 ) -> Entry:
-    """What is right of these members (name as written, column, value); what is wrong joins
-    `mistakes`. `others` are names that are somebody else's to look at."""
+    """Returns the entry with the correct values of these members (name as written, column, value),
+    and appends the wrong ones to `mistakes`. Fields named in `others` are checked elsewhere."""
     values: dict[str, Value] = {}
     given: dict[str, str] = {}
     found: list[tuple[Path, str]] = []
@@ -320,7 +324,7 @@ def _column(key: str) -> str:
 
 def _unknown(name: str, names: list[str]) -> str:
     if name in COMPUTED:
-        return "is computed here; leave it out"
+        return "is computed; remove the field"
     close = get_close_matches(camel(name), sorted(names), n=1)
     return "no such field" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -330,7 +334,7 @@ def _known_id(entry: Entry) -> str | None:
 
 
 def _show(value: object) -> str:
-    """A value in a form that is safe to print, and not long."""
+    """Returns a value in a short form that is safe to print."""
     match value:
         case Members():
             return "an object"
@@ -348,6 +352,6 @@ def _show(value: object) -> str:
 
 
 def camel(name: str) -> str:
-    """`base_price` as `basePrice`."""
+    """Returns a name such as `base_price` in camelCase: `basePrice`."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
