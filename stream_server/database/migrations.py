@@ -74,14 +74,14 @@ PARAMETERS: Final = {
 }
 # triggers.sql may wait like this three times in a row. The limit is below deadlock_timeout, so that
 # the migration gives up and not a sale.
-LIMIT_WAITS: Final = """
+SET_LOCK_TIMEOUT: Final = """
 select set_config('lock_timeout', greatest(1, least(200, setting::integer / 2))::text, false)
   from pg_settings where name = 'deadlock_timeout'
 """
 STEPWISE: Final = "-- Each statement is a transaction of its own.\n"
 
 # Errors that do not depend on the file: no connection, read-only, full, cancelled, broken.
-NOT_THE_FILE: Final = ("08", "25006", "53", "57", "58")
+UNRELATED_ERRORS: Final = ("08", "25006", "53", "57", "58")
 
 TABLE: Final = """
 create table if not exists stream_server_migrations (
@@ -106,7 +106,7 @@ update stream_server_migrations m
           and m.name = 'functions/' || p.proname || '.sql')
  where m.name like 'functions/%'
 """
-MADE: Final = re.compile(
+CREATE_STATEMENT: Final = re.compile(
     r"^create (?:or replace )?(?:unlogged )?(?P<kind>table|view|type|function)"
     r" (?!if not exists)(?P<name>\w+)",
     re.MULTILINE,
@@ -156,7 +156,7 @@ class _File:
     @property
     def makes(self) -> set[tuple[str, str]]:
         """Kind and name of the objects that the file creates and that must not exist before."""
-        return {(found["kind"], found["name"]) for found in MADE.finditer(self.text)}
+        return {(found["kind"], found["name"]) for found in CREATE_STATEMENT.finditer(self.text)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ async def migrate(
     """
     migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
     async with _Session(url) as connection:
-        await connection.execute(LIMIT_WAITS)
+        await connection.execute(SET_LOCK_TIMEOUT)
         await migrator.lock(connection)
         return await migrator.run(connection)
 
@@ -571,7 +571,7 @@ async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
 
 
 def _explain(step: _Step, error: asyncpg.PostgresError) -> Exception:
-    if (error.sqlstate or "").startswith(NOT_THE_FILE):
+    if (error.sqlstate or "").startswith(UNRELATED_ERRORS):
         return translate(error)
     position = getattr(error, "position", None)
     line = step.line + step.text.count("\n", 0, int(position) - 1) if position else None

@@ -49,10 +49,10 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
 
 # Waiting for Postgres does not help against these errors.
-HOPELESS: Final = ("28", "3D000")
+PERMANENT_ERRORS: Final = ("28", "3D000")
 
 # No room on the disk, in memory or for connections.
-FULL: Final = ("53", "58030")
+RESOURCE_ERRORS: Final = ("53", "58030")
 FULL_SECONDS: Final = 5.0  # Postgres counts as full for this long after the last such error
 
 # Seconds that a statement may take, that it waits for a connection, and that connecting takes.
@@ -270,7 +270,7 @@ class Pool(AnyPool):
             except DRIVER_ERRORS as error:
                 failure = DatabaseUnavailable(f"{self.place}: {translate(error).message}")
                 state = getattr(error, "sqlstate", None) or ""
-                hopeless = state.startswith(HOPELESS)
+                hopeless = state.startswith(PERMANENT_ERRORS)
                 if hopeless or (patience is not None and waited >= patience):
                     raise failure from error
             else:
@@ -370,7 +370,9 @@ class Pool(AnyPool):
             await transaction.start()
         try:
             if self._pooled:
-                await borrowed.run_script(connections.set_statements(self._local, local=True))
+                await borrowed.run_script(
+                    connections.set_statements(self._transaction_parameters, local=True)
+                )
             yield
         except BaseException:
             with suppress(*DRIVER_ERRORS):
@@ -380,7 +382,7 @@ class Pool(AnyPool):
             await transaction.commit()
 
     @property
-    def _local(self) -> dict[str, str]:
+    def _transaction_parameters(self) -> dict[str, str]:
         """The parameters that a transaction through a pooler sets; BEGIN sets the isolation."""
         return {
             name: value
@@ -397,11 +399,11 @@ class Pool(AnyPool):
         if connection._connection_counter:
             yield _Connection(connection)
             return
-        async with self._seat(kind):
-            with self._noticed(), translating():
+        async with self._take_turn(kind):
+            with self._noticing_shortage(), translating():
                 await connection.__aenter__()
             try:
-                with self._noticed():
+                with self._noticing_shortage():
                     yield _Connection(connection)
             finally:
                 try:
@@ -411,18 +413,18 @@ class Pool(AnyPool):
                     self._database._connection = None
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
+    def _noticing_shortage(self) -> Iterator[None]:
         """Notes that Postgres has run out of resources, for `find_trouble`."""
         try:
             yield
         except DatabaseUnavailable as error:
             state = getattr(error.__cause__, "sqlstate", None) or ""
-            if state.startswith(FULL):
+            if state.startswith(RESOURCE_ERRORS):
                 self._full_until = asyncio.get_running_loop().time() + FULL_SECONDS
             raise
 
     @asynccontextmanager
-    async def _seat(self, kind: Work) -> AsyncIterator[None]:
+    async def _take_turn(self, kind: Work) -> AsyncIterator[None]:
         try:
             await self._shares.take(kind, self._wait)
         except TimeoutError:

@@ -76,7 +76,7 @@ VARIABLES: Final = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
 SECRETS: Final = frozenset({"password", "sslpassword"})
-PASSED_ON: Final = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
+PASSED_OPTIONS: Final = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
 # Parameters of Postgres that asyncpg and Go's drivers accept as options, but libpq does not.
 PARAMETERS: Final = frozenset(
     {
@@ -90,10 +90,10 @@ PARAMETERS: Final = frozenset(
     }
 )
 # A URL must not change these: our reading and writing of values depends on them.
-OUR_OWN: Final = frozenset({"client_encoding", "standard_conforming_strings"})
+RESERVED_PARAMETERS: Final = frozenset({"client_encoding", "standard_conforming_strings"})
 # Known options without a meaning here. The log names them even if the URL may have a secret in an
 # unexpected place.
-MEANINGLESS: Final = frozenset(
+IGNORED_OPTIONS: Final = frozenset(
     {
         "channel_binding",
         "client_encoding",
@@ -143,12 +143,12 @@ SAFE_OPTIONS: Final = frozenset(
         "user",
     }
 )
-KNOWN: Final = (
+KNOWN_OPTIONS: Final = (
     SAFE_OPTIONS
     | TLS_OPTIONS
     | PARAMETERS
-    | MEANINGLESS
-    | set(PASSED_ON)
+    | IGNORED_OPTIONS
+    | set(PASSED_OPTIONS)
     | {"password", "options", "ssl", "statement_cache_size", "prepared_statement_cache_size"}
     | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
     | {"tcp_user_timeout", "database"}
@@ -234,7 +234,7 @@ class _Reader:
         application_name = take("application_name", "") or None
         application_name = parameters.pop("application_name", None) or application_name
         schema = self._schema(take("schema", ""), parameters.pop("search_path", ""), ignored)
-        for parameter in OUR_OWN & parameters.keys():
+        for parameter in RESERVED_PARAMETERS & parameters.keys():
             del parameters[parameter]
             ignored.append(parameter)
 
@@ -248,14 +248,14 @@ class _Reader:
         cache = [size for key in caches if (size := self._whole(options, key)) is not None]
         keepalives = self._keepalives(options)
 
-        passed = {key: value for key in PASSED_ON if (value := self._take(options, key))}
+        passed = {key: value for key in PASSED_OPTIONS if (value := self._take(options, key))}
         self._check_target(passed, len(places))
         if passed.get("gsslib", "gssapi") not in ("gssapi", "sspi"):
             self._refuse("gsslib must be gssapi or sspi")
         if for_proxy:
             passed["options"] = for_proxy
 
-        ignored += [key if key in MEANINGLESS or not is_secretive else "***" for key in options]
+        ignored += [key if key in IGNORED_OPTIONS or not is_secretive else "***" for key in options]
 
         query = {**tls, **passed}
 
@@ -302,7 +302,7 @@ class _Reader:
                     " for &, %3F for ? and %2F for /)"
                 )
             name = self._decode(encoded, "the name of an option")
-            what = f"the option {name}" if name in KNOWN else "an option's value"
+            what = f"the option {name}" if name in KNOWN_OPTIONS else "an option's value"
             value = self._decode(value, what)
             if name in ("host", "port") and name in options:
                 value = f"{options[name]},{value}"

@@ -37,7 +37,7 @@ __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 logger = logging.getLogger(__name__)
 
 _MIN_PROGRESS: Final = 1024  # bytes of a body or a response within its time limit
-_FAREWELL_SECONDS: Final = 2.0  # for a refused client to read the reason while it may still send
+_LINGER_SECONDS: Final = 2.0  # for a refused client to read the reason while it may still send
 _HALF_CLOSED_SECONDS: Final = 5.0  # for the response to a client that has closed its side
 _CHECKED: Final = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
 
@@ -364,7 +364,7 @@ class HttpProtocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """Ends the connection if its client has taken too long."""
         if self._is_refused and self._refusal is None and not self.transport.is_closing():
-            if now - self.since >= _FAREWELL_SECONDS:
+            if now - self.since >= _LINGER_SECONDS:
                 self.transport.close()
             return
         match self.waits_for():

@@ -23,7 +23,7 @@ __all__ = ["Crowd", "Place", "Timeouts", "Watch", "WatchedConnection", "backlog"
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS: Final = 60.0
-_SHORT_SECONDS: Final = 1.0  # after a shortage of files, the watch assumes it for this long
+_SHORTAGE_SECONDS: Final = 1.0  # after a shortage of files, the watch assumes it for this long
 _SMALL_BATCH: Final = 16  # connections that are chosen together to make room
 _REASONS: Final = {
     "head": "sent no complete head in time (HTTP_HEAD_SECONDS)",
@@ -117,7 +117,7 @@ class Watch:
         self._metrics = metrics
         self._files = 0
         self._is_short_until = float("-inf")
-        self._leavers: deque[WatchedConnection] = deque()  # who makes room next
+        self._candidates: deque[WatchedConnection] = deque()  # who makes room next
         self._leaving: set[WatchedConnection] = set()  # ended, file not closed yet
         self._reports: Counter[str] = Counter()
         self._bad_requests: Counter[int] = Counter()
@@ -152,7 +152,7 @@ class Watch:
         spare = spare_files(self._files)
         now = asyncio.get_running_loop().time()
         if file >= self._files - spare // 2:
-            self._is_short_until = now + _SHORT_SECONDS
+            self._is_short_until = now + _SHORTAGE_SECONDS
         elif now >= self._is_short_until:  # else the low number may come from a closed connection
             return True
         if self._make_room() or file < self._files - spare // 4:
@@ -164,7 +164,7 @@ class Watch:
         """Counts a new connection from this address and returns its place; None if the address has
         too many connections."""
         if self._crowd is None:
-            return _NOWHERE
+            return _UNCOUNTED
         if self._crowd.is_full(host):
             self.count_ended("crowd")
             return None
@@ -184,21 +184,21 @@ class Watch:
     def _make_room(self) -> bool:
         """Ends the least valuable connection and returns whether there was one: idle connections
         first, then the one whose client has been silent longest."""
-        if not self._leavers:
+        if not self._candidates:
             waiting = [
                 each
                 for each in self._connections
                 if each not in self._leaving and each.waits_for() is not None
             ]
             count = max(_SMALL_BATCH, len(waiting) // _SMALL_BATCH)
-            self._leavers.extend(heapq.nsmallest(count, waiting, key=_worth))
+            self._candidates.extend(heapq.nsmallest(count, waiting, key=_value_of))
             # The choice is valid for a moment only.
-            asyncio.get_running_loop().call_later(0.005, self._leavers.clear)
-        while self._leavers:
-            leaver = self._leavers.popleft()
-            if leaver.waits_for() is not None:
-                self._leaving.add(leaver)
-                leaver.leave()
+            asyncio.get_running_loop().call_later(0.005, self._candidates.clear)
+        while self._candidates:
+            candidate = self._candidates.popleft()
+            if candidate.waits_for() is not None:
+                self._leaving.add(candidate)
+                candidate.leave()
                 self.count_ended("room")
                 return True
         return False
@@ -211,11 +211,11 @@ class Watch:
             each.look(now)
         self._leaving.intersection_update(self._connections)
         self._files = _max_files()
-        self._try_a_file()
+        self._check_files()
         if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
             self._report(now)
 
-    def _try_a_file(self) -> None:
+    def _check_files(self) -> None:
         """Counts a shortage of files, because an event loop may not report a failed accept."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
@@ -245,15 +245,15 @@ class Watch:
             self._bad_requests.clear()
 
 
-class _Nowhere:
+class _Uncounted:
     def leave(self) -> None:
         pass
 
 
-_NOWHERE: Final = _Nowhere()
+_UNCOUNTED: Final = _Uncounted()
 
 
-def _worth(connection: WatchedConnection) -> tuple[bool, float]:
+def _value_of(connection: WatchedConnection) -> tuple[bool, float]:
     return connection.waits_for() != "idle", connection.since
 
 

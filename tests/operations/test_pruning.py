@@ -188,7 +188,7 @@ class TestTheLog:
     async def test_workers_share_it_and_forget_nothing_without_the_setting(
         self, pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("stream_server.worker.PRUNED_AT_ONCE", 3)
+        monkeypatch.setattr("stream_server.worker.PRUNE_BATCH", 3)
         await change(db, 12)
         await age(db, "inventory_log", 40)
         before = await count(db, "inventory_log")
@@ -282,7 +282,7 @@ class TestOrders:
     async def test_workers_share_it_and_forget_nothing_without_the_setting(
         self, pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("stream_server.worker.ORDERS_AT_ONCE", 2)
+        monkeypatch.setattr("stream_server.worker.ORDERS_BATCH", 2)
         for number in range(7):
             await order(db, f"pi_{number}")
         await age(db, "orders", 400)

@@ -42,8 +42,8 @@ Reader = Callable[[BinaryIO], Iterator[tuple[fields.FileRow, Checked]]]
 FORMATS: Final[Mapping[str, Reader]] = {"json": fields.read_json, "csv": fields.read_csv}
 
 TURN: Final = int.from_bytes(b"imports")  # the advisory lock that admits one import at a time
-ROWS_AT_ONCE: Final = 1000
-LOOKED_AT_ONCE: Final = 10_000
+ROWS_BATCH: Final = 1000
+LOOKS_BATCH: Final = 10_000
 MAX_KEPT_MISTAKES: Final = 10_000  # further mistakes are only counted
 ATTEMPTS: Final = 5
 MAX_SECONDS: Final = 3600.0  # for one statement on all rows, or for another import to end
@@ -236,7 +236,7 @@ class _Import:
         """Returns the next rows, None after the last. It runs in a thread, because it blocks."""
         staged, taken = _Staged(), 0
         try:
-            for row, checked in islice(rows, ROWS_AT_ONCE):
+            for row, checked in islice(rows, ROWS_BATCH):
                 taken += 1
                 staged.add(row, checked)
                 for mistake in checked.mistakes:
@@ -273,7 +273,7 @@ class _Import:
         for table, is_variant in (("products", False), ("variants", True)):
             last = ""
             while ids := await connection.run_query(
-                LOOKED_AT.format(table=table), last, LOOKED_AT_ONCE
+                LOOKS_QUERY.format(table=table), last, LOOKS_BATCH
             ):
                 seen, last = _Staged(), ids[-1]["id"]
                 for row in ids:
@@ -367,7 +367,7 @@ STAGED_VARIANTS: Final = (
 )
 STAGED_LOOKS: Final = ("is_variant", "id", "skeleton", "unseen")
 # Existing ids that may not be plain, if the file adds new ids.
-LOOKED_AT: Final = """
+LOOKS_QUERY: Final = """
 select id
   from {table}
  where id > $1 and (octet_length(id) <> length(id) or position('  ' in id) > 0)
