@@ -6,5 +6,5 @@ __all__ = ["__version__"]
 
 try:
     __version__ = version("stream-server")
-except PackageNotFoundError:  # run from a copy of the files, which was never installed
+except PackageNotFoundError:  # a copy of the files that was never installed
     __version__ = "unknown"

@@ -1,6 +1,4 @@
-"""The web application: settings, lifespan, routes, error map. The only place that wires things."""
-
-from __future__ import annotations
+"""The web application: settings, lifespan, routes, error handlers. Only this module wires parts."""
 
 import asyncio
 import logging
@@ -52,29 +50,23 @@ from stream_server.web.pages.unknown import UnknownPages
 from stream_server.web.product_json import PublicEncoder
 from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
-__all__ = [
-    "CLOSING_SECONDS",
-    "LAG_SECONDS",
-    "NOT_STARTED",
-    "create_app",
-    "started",
-]
+__all__ = ["create_app", "started"]
 
 logger = logging.getLogger(__name__)
 
 NOT_STARTED: Final = (
-    "the lifespan of this application was not run; one that is mounted in another needs "
-    "stream_server.app.started() in the lifespan of that one"
+    "the lifespan of this application was not run; if it is mounted in another application, use "
+    "stream_server.app.started() in that application's lifespan"
 )
-LAG_SECONDS: Final = 15.0  # between two measurements of how late external systems are
-CLOSING_SECONDS: Final = 5.0  # for connections to Postgres that are still in use
+LAG_SECONDS: Final = 15.0  # between two measurements of external systems' lag
+CLOSING_SECONDS: Final = 5.0  # to wait for connections to Postgres that are still in use
 
 
 def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
-    """The ASGI application on one database. It serves as soon as it runs, and is ready
-    (`/readyz`) once it follows the database, however long that takes.
+    """Returns the ASGI application on the database of `settings`.
 
-    A demo has a page that pays for nothing, so no setting can ask for one.
+    It serves as soon as it runs. It is ready (`/readyz`) when it follows the database, however long
+    that takes. `is_demo` adds a page that completes orders without money; no setting can add it.
     """
     metrics = Metrics(works=is_demo)
     hub = Hub(
@@ -104,7 +96,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.waits_because = reason
 
     async def follow() -> None:
-        await migrations.until_current(url, tell=waits)
+        await migrations.wait_until_current(url, tell=waits)
         waits("")
         await source.run()
 
@@ -122,7 +114,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     async def watch_lag() -> None:
         while True:
             if hub.is_live:
-                with suppress(DatabaseError):  # whoever needs the database will say it
+                with suppress(DatabaseError):  # those who need the database report it
                     await measure_lag(pool, metrics)
             await asyncio.sleep(LAG_SECONDS)
 
@@ -131,10 +123,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         app.state.has_started = True
         if settings.jwt_public_key and not settings.jwt_audience:
             logger.warning(
-                "JWT_PUBLIC_KEY is set and JWT_AUDIENCE is not: whatever application its owner "
-                "issues a token for, the token is good here"
+                "JWT_PUBLIC_KEY is set, but JWT_AUDIENCE is not: tokens that this issuer signs for "
+                "other applications are accepted, too. Set JWT_AUDIENCE"
             )
-        app.state.is_leaving = app.state.is_draining = False  # it may be started again
+        app.state.is_leaving = app.state.is_draining = False  # an application may run again
         app.state.waits_because = ""
         loops = {
             "source": follow,
@@ -145,10 +137,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         }
         try:
             async with running(loops, metrics):
-                # Most servers wait for streams, which never end by themselves, and say no word.
+                # Most servers wait for streams, which never end by themselves, without telling us.
                 with heard(begin_drain) if app.state.hears_signals else nullcontext():
                     yield
-                if not app.state.is_draining:  # a server that knows nothing of it
+                if not app.state.is_draining:  # the server has not called `drain`
                     await drain()
         finally:
             app.state.has_started = False
@@ -197,7 +189,7 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.source = source
     app.state.pool = pool
     app.state.reserver = Reserver(
-        pool.doing(Work.CHANGING),
+        pool.share_for(Work.CHANGING),
         timedelta(minutes=settings.reservation_minutes),
         turns=max(1, settings.database_pool_size * 3 // 10),
         patience=settings.database_wait_seconds,
@@ -214,22 +206,22 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     app.state.stream_limit = StreamLimit()
     app.state.unknown_ids = UnknownIds()
     app.state.has_started = False
-    app.state.has_complained = False  # of it, in the log
+    app.state.has_complained = False  # whether the log says that it was not started
     app.state.waits_because = NOT_STARTED
     app.state.is_leaving = False
     app.state.is_draining = False
-    app.state.is_hurried = False  # it waits for nobody
-    app.state.hears_signals = True  # but not beside a server that drains by itself
+    app.state.is_hurried = False  # a second signal came: end without waiting
+    app.state.hears_signals = True  # False where the server calls `drain` itself
     app.state.drain = drain
     return app
 
 
 @asynccontextmanager
 async def started(app: Starlette) -> AsyncIterator[None]:
-    """Run what the application needs (its loops and its connections) within the block.
+    """Runs the application's loops and connections within the block.
 
-    Servers do this for the application that they serve (ASGI's lifespan), but nobody does it for
-    one that is mounted in another: do it in the lifespan of the other.
+    A server does this for the application that it serves (ASGI's lifespan), but not for an
+    application that is mounted in another. Use this in the lifespan of the outer application.
     """
     async with app.router.lifespan_context(app):
         yield
@@ -259,5 +251,5 @@ def _middleware(settings: Settings, limits: Limits, metrics: Metrics) -> list[Mi
         *([cors] if settings.allowed_origins else ()),
         Middleware(Admission, limits=limits),
         shortcut,
-        Middleware(RequestTimer, metrics=metrics),  # behind what must cost least
+        Middleware(RequestTimer, metrics=metrics),  # the shortcut before it must cost least
     ]

@@ -1,8 +1,8 @@
 """The application for any ASGI server: `uvicorn stream_server.asgi:app`, or hypercorn, gunicorn,
-granian. Its settings are the environment's.
+granian. Its settings come from the environment.
 
-`stream-server serve` is the better way: there, a stream costs least, and balancers can be told
-before the port is closed. Elsewhere streams are ordinary responses.
+Prefer `stream-server serve`: its streams cost least, and load balancers learn of the end before the
+port is closed. On other servers, streams are ordinary responses.
 """
 
 from stream_server.app import create_app

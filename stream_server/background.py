@@ -1,4 +1,4 @@
-"""Loops that run beside the requests, each owned by whoever started it."""
+"""Background loops: each runs beside the requests and belongs to the code that started it."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ _BACKOFF_SECONDS: Final = (0.1, 10.0)
 async def running(
     loops: Mapping[str, Callable[[], Awaitable[None]]], metrics: Metrics
 ) -> AsyncIterator[None]:
-    """Runs loops by name while the context is open; cancels and awaits them at its end.
+    """Runs loops by name within the block; cancels and awaits them at its end.
 
-    A loop that raises, or returns, is logged, counted and started again after a growing pause.
+    A loop that raises or returns is logged, counted and started again after a growing pause.
     """
     tasks = [
-        asyncio.create_task(_kept_up(name, loop, metrics), name=name)
+        asyncio.create_task(_keep_running(name, loop, metrics), name=name)
         for name, loop in loops.items()
     ]
     try:
@@ -36,9 +36,9 @@ async def running(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _kept_up(name: str, loop: Callable[[], Awaitable[None]], metrics: Metrics) -> None:
-    shortest, longest = _BACKOFF_SECONDS
-    backoff = shortest
+async def _keep_running(name: str, loop: Callable[[], Awaitable[None]], metrics: Metrics) -> None:
+    min_pause, max_pause = _BACKOFF_SECONDS
+    backoff = min_pause
     now = asyncio.get_running_loop().time
     while True:
         began = now()
@@ -48,5 +48,5 @@ async def _kept_up(name: str, loop: Callable[[], Awaitable[None]], metrics: Metr
         except Exception:
             logger.exception("The loop %r failed; starting it again", name)
         metrics.loop_failures.labels(name).inc()
-        backoff = shortest if now() - began > longest else min(longest, backoff * 2)
+        backoff = min_pause if now() - began > max_pause else min(max_pause, backoff * 2)
         await asyncio.sleep(backoff * random.uniform(0.5, 1.0))

@@ -1,41 +1,41 @@
-"""What can go wrong, in the words of the domain. Nothing here knows HTTP.
+"""The errors of the domain. They know nothing of HTTP.
 
     StreamServerError
     ├── InvalidSettings          a setting of the environment is wrong
     ├── InvalidRequest           a field of a request is missing or wrong
-    │   └── MaxPerOrderExceeded  more than one order may have of a product
+    │   └── MaxPerOrderExceeded  the quantity is above the product's maximum for one order
     ├── ProductNotFound          no product has this id
     │   └── VariantNotFound      the product has no such variant
-    ├── InsufficientStock        not so much is left
+    ├── InsufficientStock        fewer units are left than were asked for
     ├── ImpossibleChange         a quantity would leave its bounds
-    ├── VersionConflict          the row is not as the caller knew it
+    ├── VersionConflict          the row has changed since the caller read it
     ├── ReservationNotFound      no reservation has this token
-    ├── ReservationEnded         it holds nothing any more
+    ├── ReservationEnded         the reservation holds no stock any more
     │   ├── ReservationExpired
     │   └── ReservationReleased
-    ├── ReservationConverted     it has become an order
-    ├── AlreadyExtended          it was extended before
+    ├── ReservationConverted     the reservation has become an order
+    ├── AlreadyExtended          the reservation has been extended before
     ├── OrderNotFound            no order has this id
-    ├── OrderConflict            payment, order and its state do not fit together
+    ├── OrderConflict            payment, order and the order's state contradict each other
     ├── IdempotencyKeyReused     another request had this key
-    ├── WebhookRejected          an event that the provider did not sign just now
+    ├── WebhookRejected          the event is malformed, or its signature is invalid or old
     ├── ImportRejected           rows of a catalogue file are wrong; nothing was changed
     ├── ImportNotFound           no import has this id
     ├── AlertNotFound            no alert has this id
     └── DatabaseError
-        ├── DatabaseUnavailable  Postgres does not answer, or refuses us
-        ├── TransactionConflict  other transactions won, as often as we tried
+        ├── DatabaseUnavailable  Postgres does not answer, or refuses the connection
+        ├── TransactionConflict  other transactions interfered in every attempt
         └── SchemaError
-            ├── UnsupportedPostgres  the server is older than what this release needs
-            ├── SchemaBehind     the database lacks what this release needs
-            ├── SchemaOccupied   the schema has tables or functions of our names, and not ours
+            ├── UnsupportedPostgres  the server is older than this release supports
+            ├── SchemaBehind     the database lacks migrations of this release
+            ├── SchemaOccupied   the schema has foreign tables or functions with our names
             ├── SchemaTooNew     the database was migrated by a newer release
             ├── MigrationChanged a file was edited after it had been applied
             ├── MigrationFailed  Postgres refused a file, which counts as not applied
-            └── MigrationLocked  another migration holds the lock for too long
+            └── MigrationLocked  another session held a lock for too long
 
-`web/errors.py` maps a class to a status. `code` is part of the API and never changes; `message` is
-for people; `details` is for programs and is sent as it is, so it must be JSON and hold no secret.
+`web/errors.py` maps a class to a status. `code` is part of the API and never changes. `message` is
+for people. `details` is for programs: it is sent unchanged, so it must be JSON and hold no secret.
 """
 
 from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ __all__ = [
 
 
 class StreamServerError(Exception):
-    """The root: whatever this service raises on purpose."""
+    """The root of all errors that this service raises on purpose."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -92,7 +92,7 @@ class StreamServerError(Exception):
 
 
 class InvalidSettings(StreamServerError):
-    """`problems` maps the name of an environment variable to what is wrong with it."""
+    """Wrong settings: `problems` maps the name of an environment variable to what is wrong."""
 
     code = "invalid_settings"
 
@@ -102,7 +102,7 @@ class InvalidSettings(StreamServerError):
 
 
 class InvalidRequest(StreamServerError):
-    """`field` is named as the client wrote it; `expected` completes "field must be …"."""
+    """A wrong field: `field` as the client wrote it; `expected` completes "field must be …"."""
 
     code = "invalid_request"
 
@@ -139,20 +139,23 @@ class MaxPerOrderExceeded(InvalidRequest):
     def __init__(self, product_id: str, requested: int, max_per_order: int) -> None:
         StreamServerError.__init__(
             self,
-            f"At most {max_per_order} of product {product_id!r} can be had in one order",
+            f"One order may have at most {max_per_order} of product {product_id!r}",
             {"productId": product_id, "requested": requested, "maxPerOrder": max_per_order},
         )
-        self.field, self.expected = "quantity", f"{max_per_order} at most"
+        self.field, self.expected = "quantity", f"at most {max_per_order}"
 
 
 class InsufficientStock(StreamServerError):
-    """`lines` are the wire's: productId, variantId, requested and available units, and what could
-    be bought instead (`alternatives`), where somebody has looked for it."""
+    """Too few units: `lines` as the API sends them, with productId, variantId, requested and
+    available units, and `alternatives` to buy instead where the caller has added them."""
 
     code = "insufficient_stock"
 
     def __init__(self, lines: Sequence[Mapping[str, object]]) -> None:
-        super().__init__("There is not enough in stock", {"lines": list(lines)})
+        super().__init__(
+            "There is not enough in stock; ask for at most the available units",
+            {"lines": list(lines)},
+        )
         self.lines = tuple(lines)
 
 
@@ -164,12 +167,15 @@ class ImpossibleChange(StreamServerError):
 
 
 class VersionConflict(StreamServerError):
-    """`current` is the row as it is now, as the API gives it."""
+    """A change of an outdated version: `current` is the present row, as the API gives it."""
 
     code = "version_conflict"
 
     def __init__(self, current: Mapping[str, object]) -> None:
-        super().__init__("The product has changed since", {"current": dict(current)})
+        super().__init__(
+            "The product has changed since you read it; read it again and repeat the change",
+            {"current": dict(current)},
+        )
 
 
 class ReservationNotFound(StreamServerError):
@@ -187,14 +193,14 @@ class ReservationExpired(ReservationEnded):
     code = "reservation_expired"
 
     def __init__(self) -> None:
-        super().__init__("The reservation has expired")
+        super().__init__("The reservation has expired; reserve again")
 
 
 class ReservationReleased(ReservationEnded):
     code = "reservation_released"
 
     def __init__(self) -> None:
-        super().__init__("The reservation was released")
+        super().__init__("The reservation was released; reserve again")
 
 
 class ReservationConverted(StreamServerError):
@@ -208,7 +214,7 @@ class AlreadyExtended(StreamServerError):
     code = "already_extended"
 
     def __init__(self) -> None:
-        super().__init__("The reservation has been extended before")
+        super().__init__("The reservation has been extended before; only one extension is allowed")
 
 
 class OrderNotFound(StreamServerError):
@@ -226,7 +232,7 @@ class IdempotencyKeyReused(StreamServerError):
     code = "idempotency_key_reused"
 
     def __init__(self) -> None:
-        super().__init__("Another request had this Idempotency-Key; each needs its own")
+        super().__init__("Another request had this Idempotency-Key; send each request its own key")
 
 
 class WebhookRejected(StreamServerError):
@@ -236,13 +242,13 @@ class WebhookRejected(StreamServerError):
         super().__init__(f"The event is not accepted: {reason}")
 
 
-SHOWN_REJECTIONS: Final = 1000  # in an answer; whoever runs the import gets all
+MAX_SHOWN_ROWS: Final = 1000  # in a response; the caller of the import gets all rows
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """One wrong row of an import. `line` and `column` count from 1; in CSV, the column is the
-    field's position. None where the file has no place for it."""
+    """One wrong row of an import. `line` and `column` count from 1; in CSV, `column` is the field's
+    position. Both are None for a mistake without a place in the file."""
 
     line: int | None
     column: int | None
@@ -251,8 +257,8 @@ class RejectedRow:
 
 
 class ImportRejected(StreamServerError):
-    """An import changed nothing, because of these mistakes. `count` is the number of all mistakes,
-    where `rows` are only the first of them; `import_id` names the import's record."""
+    """An import that changed nothing because of mistakes: `rows` are the first of them, `count` is
+    the number of all; `import_id` names the import's record."""
 
     code = "import_rejected"
 
@@ -267,8 +273,11 @@ class ImportRejected(StreamServerError):
         noun = "mistake" if self.count == 1 else "mistakes"
         details: dict[str, object] = {} if import_id is None else {"importId": import_id}
         details["count"] = self.count
-        details["rows"] = [asdict(row) for row in rows[:SHOWN_REJECTIONS]]
-        super().__init__(f"{self.count} {noun} found; nothing was changed", details)
+        details["rows"] = [asdict(row) for row in rows[:MAX_SHOWN_ROWS]]
+        super().__init__(
+            f"{self.count} {noun} found; nothing was changed. Correct the file and import it again",
+            details,
+        )
 
 
 class ImportNotFound(StreamServerError):
@@ -290,22 +299,23 @@ class DatabaseError(StreamServerError):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """Postgres does not answer or refuses us. The message names the host, never a password."""
+    """A Postgres that does not answer or refuses us. The message may name the host, never a
+    password."""
 
     code = "database_unavailable"
 
 
 class TransactionConflict(DatabaseError):
-    """A deadlock, a serialization failure or a lock that did not come: trying again may help."""
+    """A deadlock, a serialization failure or a lock time-out: trying again may help."""
 
     code = "transaction_conflict"
 
-    def __init__(self, message: str = "Other changes kept getting in the way; try again") -> None:
+    def __init__(self, message: str = "Other changes interfered repeatedly; try again") -> None:
         super().__init__(message)
 
 
 class SchemaError(DatabaseError):
-    """The database's schema and this release do not fit. People must act, a retry won't help."""
+    """A schema that does not fit this release. An operator must act; a retry will not help."""
 
     code = "schema_error"
 
@@ -315,13 +325,14 @@ class UnsupportedPostgres(SchemaError):
 
     def __init__(self, version: str, oldest: int) -> None:
         super().__init__(
-            f"This is Postgres {version}; {oldest} or newer is needed. Nothing was changed",
+            f"Postgres is version {version}, but must be {oldest} or newer. Nothing was changed."
+            " Upgrade Postgres",
             {"version": version, "oldest": oldest},
         )
 
 
 class SchemaBehind(SchemaError):
-    """`is_empty`: nothing of ours is in the schema."""
+    """A schema that lacks the files `missing`. `is_empty`: it has nothing of ours."""
 
     code = "schema_behind"
 
@@ -334,13 +345,14 @@ class SchemaBehind(SchemaError):
 
 
 class SchemaOccupied(SchemaError):
-    """`taken` are tables, views, types and functions that are not ours, such as `table orders`."""
+    """A schema with foreign tables, views, types or functions that have our names: `taken`, such
+    as `table orders`."""
 
     code = "schema_occupied"
 
     def __init__(self, schema: str, taken: Sequence[str]) -> None:
         super().__init__(
-            f"The schema {schema} has things of our names that are not ours: {', '.join(taken)}."
+            f"The schema {schema} has objects with our names that are not ours: {', '.join(taken)}."
             " Nothing was changed. Set DATABASE_SCHEMA to another schema, such as stream_server",
             {"schema": schema, "taken": list(taken)},
         )
@@ -351,8 +363,8 @@ class SchemaTooNew(SchemaError):
 
     def __init__(self, unknown: Sequence[str]) -> None:
         super().__init__(
-            f"The database was migrated by a newer release: {', '.join(unknown)} is not known here."
-            " Install that release, or restore the database as it was before it",
+            f"The database was migrated by a newer release: {', '.join(unknown)}. This release does"
+            " not know these files. Install the newer release, or restore a backup from before it",
             {"unknown": list(unknown)},
         )
 
@@ -362,21 +374,21 @@ class MigrationChanged(SchemaError):
 
     def __init__(self, changed: Sequence[str]) -> None:
         super().__init__(
-            f"{', '.join(changed)} was edited after this database had applied it. Put the file"
-            " back as it was and make the change in a new migration",
+            f"{', '.join(changed)} was edited after this database had applied it. Restore the"
+            " file and make the change in a new migration",
             {"changed": list(changed)},
         )
 
 
 class MigrationFailed(SchemaError):
-    """`line` of the file `name`, counted from 1, as far as Postgres says where."""
+    """A file that Postgres refuses, at `line`, counted from 1; None if Postgres does not tell."""
 
     code = "migration_failed"
 
     def __init__(self, name: str, reason: str, line: int | None = None) -> None:
         place = name if line is None else f"{name}, line {line}"
         super().__init__(
-            f"{place}: {reason}. This file was not applied",
+            f"{place}: {reason}. This file was not applied. Remove the cause and migrate again",
             {"name": name, "line": line, "reason": reason},
         )
 
@@ -386,5 +398,6 @@ class MigrationLocked(SchemaError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"Another migration, or whoever uses our tables, has held the locks for {seconds:g} s"
+            f"Another migration, or a session that uses our tables, has held its locks for"
+            f" {seconds:g} s. Migrate again when it has ended"
         )

@@ -1,6 +1,4 @@
-"""What the process counts, for Prometheus. One registry an app: nothing is global."""
-
-from __future__ import annotations
+"""The metrics of a process, for Prometheus. Each application has its own registry."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -43,7 +41,7 @@ _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class _Registry(CollectorRegistry):
-    """Without `_created`, which would double every counter."""
+    """A registry without the `_created` series, which would double the number of series."""
 
     def collect(self) -> Iterator[Metric]:
         for family in super().collect():
@@ -52,9 +50,11 @@ class _Registry(CollectorRegistry):
 
 
 class Metrics:
-    """Every metric, by the name that the code uses. Those of work that this process does not do
-    count all the same, but are not told: a worker that has no streams must not say that it lost
-    the log."""
+    """All metrics, by the names that the code uses.
+
+    A process also counts metrics of work that it does not do (serving or the worker's), but does
+    not export them: a worker has no streams and must not report that it lost the log.
+    """
 
     def __init__(self, *, serves: bool = True, works: bool = True) -> None:
         self.serves = serves
@@ -74,62 +74,64 @@ class Metrics:
         )
         self.ended_connections = Counter(
             "stream_server_ended_connections",
-            "Connections that the server ended, by what it waited for in vain, or to make room",
+            "Connections that the server closed, by the reason: a timeout, or a lack of room",
             ["reason"],
             registry=self.registry,
         )
         self.bad_requests = Counter(
             "stream_server_bad_requests",
-            "Requests refused before the application saw them: no HTTP that is served",
+            "Requests refused as invalid or unsupported HTTP before the application saw them",
             ["status"],
             registry=self.registry,
         )
         self.requests = Histogram(
             "stream_server_request_duration_seconds",
-            "From a request's head to the end of its answer, polls and streams apart",
+            "Seconds from a request's head to the end of its response, without polls and streams",
             ["route", "method", "status"],
             buckets=_REQUEST_SECONDS,
             registry=self._serving,
         )
         self.accept_failures = self._counter(
-            "accept_failures", "Looks that found no file left to accept a connection with"
+            "accept_failures", "Checks that found no free file descriptor to accept a connection"
         )
         self.published_changes = self._counter(
             "published_changes", "Product changes published to streams"
         )
         self.delivered = self._counter("deliveries", "Frames of changes written to streams")
-        self.stalled = self._counter("stalled_streams", "Streams closed: the client read nothing")
+        self.stalled = self._counter(
+            "stalled_streams", "Streams closed because the client read nothing"
+        )
         self.failed = Counter(
             "stream_server_failed_deliveries",
-            "Products that could not be encoded and streams that could not be written to",
+            "Products that could not be encoded, and streams that could not be written to",
             ["what"],
             registry=self._serving,
         )
         self.lag = Histogram(
             "stream_server_delivery_lag_seconds",
-            "From a change, by Postgres' clock, to its last write to a stream, by ours; 0 at least",
+            "Seconds from a change (Postgres' clock) to its last write to a stream (our clock)",
             buckets=_LAG_SECONDS,
             registry=self._serving,
         )
         self.source_state = Gauge(
             "stream_server_source_state",
-            "1 for the state that the source is in",
+            "1 for the present state of the source, 0 for the others",
             ["state"],
             registry=self._serving,
         )
         self.source_live = self._gauge("source_live", "1 while the source follows the database")
-        self.source_losses = self._counter("source_losses", "Times the source was lost")
+        self.source_losses = self._counter("source_losses", "Times the source lost the database")
         self.source_reads = self._counter("source_reads", "Reads of the log")
         self.source_rows = self._counter("source_rows", "Rows of the log read")
         self.unannounced = self._counter(
-            "unannounced_rows", "Rows that no notification announced: must stay 0"
+            "unannounced_rows", "Rows of the log that no notification announced; must stay 0"
         )
         self.queue_usage = self._gauge(
-            "notification_queue_usage", "Full part of Postgres' notification queue, 0 to 1"
+            "notification_queue_usage", "Used part of Postgres' notification queue, 0 to 1"
         )
         self.webhooks = Counter(
             "stream_server_webhooks",
-            "Events of payment providers, by what became of them",
+            "Events of payment providers, by result",
             ["result"],
             registry=self._serving,
         )
@@ -141,48 +143,47 @@ class Metrics:
         )
         self.payment_troubles = Counter(
             "stream_server_payment_troubles",
-            "What somebody has to look at about payments; each has an alert",
+            "Problems with payments that an operator has to look at; each has an alert",
             ["what"],
             registry=self.registry,
         )
         self.limited = Counter(
             "stream_server_limited",
-            "Times an address had too much of something: 429s, refused streams, polls that may not "
-            "wait",
+            "Times an address met a limit: responses 429, refused streams, polls answered at once",
             ["what"],
             registry=self.registry,
         )
-        self.waiting_polls = self._gauge("waiting_polls", "Long polls that wait for a change")
+        self.waiting_polls = self._gauge("waiting_polls", "Long polls waiting for a change")
         self.loop_failures = Counter(
             "stream_server_loop_failures",
-            "Times a background loop failed and was started again",
+            "Times a background loop ended or failed and was started again",
             ["loop"],
             registry=self.registry,
         )
         self.expired_reservations = Counter(
             "stream_server_expired_reservations",
-            "Reservations that the sweeper ended",
+            "Overdue reservations that the worker ended",
             registry=self._working,
         )
         self.missed_changes = Counter(
             "stream_server_missed_changes",
-            "Changes of stock that came past the triggers, found later",
+            "Changes of stock that bypassed the triggers and were found later",
             registry=self._working,
         )
         self.sync_lag = Gauge(
             "stream_server_sync_lag_seconds",
-            "Age of the newest count of each external system",
+            "Seconds since the newest count of each external system",
             ["source"],
             registry=self.registry,
         )
         self.pool_in_use = Gauge(
             "stream_server_pool_connections_in_use",
-            "Connections to Postgres that somebody works with",
+            "Connections to Postgres in use",
             registry=self.registry,
         )
         self.pool_waiting = Gauge(
             "stream_server_pool_waiting",
-            "Pieces of work that wait for a connection to Postgres",
+            "Tasks waiting for a connection to Postgres",
             registry=self.registry,
         )
         self.products = self._gauge("products", "Products in memory")
@@ -198,10 +199,10 @@ class Metrics:
             self.payment_troubles.labels(what)
         for what in LIMITED:
             self.limited.labels(what)
-        self.enter("lost")
+        self.set_source_state("lost")
 
-    def enter(self, state: str) -> None:
-        """Notes the source's state, one of SOURCE_STATES."""
+    def set_source_state(self, state: str) -> None:
+        """Sets the gauges of the source's state, one of SOURCE_STATES."""
         for each in SOURCE_STATES:
             self.source_state.labels(each).set(each == state)
         self.source_live.set(state != "lost")
@@ -209,7 +210,7 @@ class Metrics:
     def render(
         self, *, open_streams: Mapping[str, int], products: int, waiting_polls: int = 0
     ) -> bytes:
-        """The text format of Prometheus, with the hub's own counts as they are now."""
+        """Returns all metrics in Prometheus' text format, with the hub's present counts."""
         for kind in STREAM_KINDS:
             self.open_streams.labels(kind).set(open_streams.get(kind, 0))
         self.products.set(products)

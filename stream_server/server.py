@@ -1,6 +1,4 @@
-"""uvicorn, as this service runs it."""
-
-from __future__ import annotations
+"""The uvicorn server of this service: graceful end of streams, lost clients, limits of files."""
 
 import asyncio
 import gc
@@ -17,19 +15,19 @@ from starlette.applications import Starlette
 
 from stream_server.http.protocol import WatchedState
 from stream_server.http.proxies import Proxies
-from stream_server.http.watch import Patience, Watch, backlog
+from stream_server.http.watch import Timeouts, Watch, backlog
 from stream_server.settings import Settings
 from stream_server.web.crowd import Crowd
 
-__all__ = ["Server", "allow_most_files", "notice_lost_clients", "server"]
+__all__ = ["Server", "create_server", "notice_lost_clients", "raise_file_limit"]
 
 logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """Ends the application's streams in order before it waits for the other requests.
+    """A uvicorn server that closes the application's streams before it waits for other requests.
 
-    uvicorn would wait for open streams first; they never end by themselves.
+    uvicorn alone would wait for open streams, which never end by themselves.
     """
 
     def __init__(self, config: uvicorn.Config, app: Starlette, *, drain_delay: float = 0.0) -> None:
@@ -38,18 +36,18 @@ class Server(uvicorn.Server):
         app.state.hears_signals = False
         self._drain_delay = drain_delay
         settings: Settings = app.state.settings
-        patience = Patience(
+        timeouts = Timeouts(
             head=settings.http_head_seconds,
             body=settings.http_body_seconds,
             answer=settings.http_answer_seconds,
             idle=settings.http_keep_alive_seconds,
         )
-        # A client that acknowledges nothing has gone, however patient we are with its reading.
+        # A client that acknowledges nothing is lost. Slow readers get more time than this.
         self._lost_seconds = 30 + max(settings.stream_stall_seconds, settings.http_answer_seconds)
         state = WatchedState()
         state.watch = self._watch = Watch(
             state.connections,  # type: ignore[arg-type]  # they are `HttpProtocol`s
-            patience,
+            timeouts,
             app.state.metrics,
             app.state.hub.open_streams.total,
             proxies=Proxies(settings.forwarded_allow_ips),
@@ -65,8 +63,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Says on /readyz that it will, for balancers to notice; then stops accepting, drains the
-        streams, and shuts down as uvicorn does."""
+        """Announces the end on /readyz and waits for load balancers to notice it; then stops
+        accepting connections, drains the streams, and shuts down as uvicorn does."""
         self._app.state.is_leaving = True
         await self._unless_hurried(asyncio.sleep(self._drain_delay))
         for listener in (*self.servers, *(sockets or ())):
@@ -79,52 +77,51 @@ class Server(uvicorn.Server):
             await self._cut_off()
 
     async def _cut_off(self) -> None:
-        """What uvicorn leaves to whoever closes the loop."""
+        """Cancels the requests that uvicorn would leave until the loop is closed."""
         requests, streams = self.server_state.tasks, self._watch.streams()
-        logger.warning(
-            "A second signal: requests that are cut off: %d; streams: %d", len(requests), streams
-        )
+        logger.warning("Second signal: aborting %d requests and %d streams", len(requests), streams)
         for each in requests:
             each.cancel()
         self._app.state.is_draining = self._app.state.is_hurried = True
         await self.lifespan.shutdown()
 
     async def _unless_hurried(self, work: Coroutine[object, object, None]) -> None:
-        """Does this to its end, or until a second signal comes."""
+        """Runs `work` until it ends or a second signal comes."""
         task = asyncio.create_task(work)
         while not (task.done() or self.force_exit):
-            # As uvicorn looks at `force_exit`, which nobody signals.
+            # uvicorn polls `force_exit`, too: no event tells of it.
             await asyncio.wait((task,), timeout=0.05)
         if not task.cancel():
             task.result()
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
-    """A request that is cut off at the end is none."""
+    """Returns whether a record tells of a fault; a request cancelled at shutdown is not one."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
-def allow_most_files() -> None:
-    """Raises the process's limit of open files as far as it may be."""
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def raise_file_limit() -> None:
+    """Raises the process's limit of open files to the hard limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         return
-    # macOS says that there is no limit, but its setrlimit(2) refuses just that, and on some
-    # releases all above OPEN_MAX.
+    # macOS reports no hard limit, but its setrlimit(2) refuses "no limit" and, in some releases,
+    # every number above OPEN_MAX.
     for files in (1_048_576, 65_536, 10_240):
-        if files <= now:
+        if files <= soft:
             return
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
             return
 
 
 def notice_lost_clients(listener: socket.socket, seconds: float) -> None:
-    """A connection is lost when its client's system has acknowledged nothing for so long.
+    """Makes the kernel drop connections whose client has acknowledged nothing for `seconds`.
 
-    A phone that leaves the network says nothing; without this, what is written to it is sent
-    again for some 15 minutes (tcp(7), TCP_USER_TIMEOUT). On Linux, accepted connections inherit it.
+    A phone that leaves the network sends nothing. Without this option, the kernel would repeat
+    unacknowledged data for some 15 minutes (tcp(7), TCP_USER_TIMEOUT). On Linux, accepted
+    connections inherit the options of `listener`.
     """
     if listener.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -135,17 +132,17 @@ def notice_lost_clients(listener: socket.socket, seconds: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 
 
-def server(app: Starlette, settings: Settings) -> Server:
-    """A server for the application, where the settings say.
+def create_server(app: Starlette, settings: Settings) -> Server:
+    """Returns a server for the application on the host and port of the settings.
 
-    Streams are written straight on their connections (`StreamProtocol`); uvloop is used where
-    it is installed; the process's limit of open files is raised as far as it may be. The garbage
-    collector runs seldom: requests leave no circles behind, and a full collection of ten thousand
-    streams would hold every one of them up.
+    Streams write directly to their connections (`StreamProtocol`). uvloop is used if it is
+    installed. The process's limit of open files is raised to the hard limit. The garbage collector
+    runs seldom: requests leave no reference cycles, and a full collection with ten thousand streams
+    would delay all of them.
     """
-    # Server.shutdown does it, and says when to come back.
+    # Server.shutdown ends streams itself, and tells clients when to reconnect.
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's
-    allow_most_files()
+    raise_file_limit()
     gc.set_threshold(20_000, 20, 100)
     config = uvicorn.Config(
         app,

@@ -1,11 +1,12 @@
-"""What is set from outside: the environment, and nothing else.
+"""The settings of the service, which come from environment variables only.
 
-A name here is the variable's name in lower case. An empty variable counts as absent. The README's
-table is held against this class by a test. Secrets are `SecretStr`: they are never printed, and
-error messages don't quote what was given for them.
+A field's name is the variable's name in lower case. An empty variable counts as absent. A test
+compares the README's table with this class. Secrets are `SecretStr`: they are never printed, and
+error messages do not quote them.
 
-What files and consoles leave around a value (white space, a line feed, a byte order mark, a pair of
-quotes) is taken off each setting, whatever its type; what nobody can see within one is refused.
+Files and consoles leave characters around a value: white space, a line feed, a byte order mark, a
+pair of quotes. These are stripped from each setting. Invisible characters inside a value are
+refused.
 """
 
 import logging
@@ -32,7 +33,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream_server.errors import InvalidSettings
 
-__all__ = ["DATABASE", "WORKER", "Settings"]
+__all__ = ["DATABASE", "WORKER", "WORKERS_OWN", "Settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,33 +42,36 @@ _UNSEEN: Final = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")  # Unicode's categories
 _SERVICE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
-def _tidied(value: str) -> str:
-    """Without what a file or a console left around it. Raises ValueError, which quotes nothing."""
+def _strip_wrapping(value: str) -> str:
+    """Returns the value without the characters that files and consoles leave around it.
+
+    Raises ValueError, which does not quote the value.
+    """
     while (tidy := value.strip().strip("\ufeff\u200b\x00")) != value:
         value = tidy
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return _tidied(value[1:-1])
+        return _strip_wrapping(value[1:-1])
     if value and (value[0] in _QUOTES or value[-1] in _QUOTES):
         raise ValueError(
-            "begins or ends with a quote that has no other one; give it without quotes"
+            "must have both quotes or none, but has a quote at one end only; remove the quote"
         )
     return value
 
 
-def _readable(value: str) -> str:
-    """Refuses what nobody can see in a value of one line."""
+def _refuse_invisible(value: str) -> str:
+    """Raises ValueError for an invisible character in a value of one line."""
     for place, character in enumerate(value):
         if category(character) in _UNSEEN:
             raise ValueError(
-                f"has a character that cannot be seen, U+{ord(character):04X}, at position "
-                f"{place + 1}; give it in one line"
+                f"must be one line of visible characters, but has U+{ord(character):04X} at "
+                f"position {place + 1}; remove that character"
             )
     return value
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
-    if url and not re.match(r"postgres(ql)?(\+\w+)?://", url):  # also SQLAlchemy's, with its driver
+    if url and not re.match(r"postgres(ql)?(\+\w+)?://", url):  # SQLAlchemy adds the driver's name
         raise ValueError("must start with postgresql:// or be empty")
     return value
 
@@ -79,12 +83,12 @@ def _comma_list(value: object) -> object:
 
 
 def _origin(value: str) -> str:
-    """RFC 6454, section 6.2: scheme, host, port, and nothing behind them."""
+    """Checks an origin: scheme, host and port, nothing else (RFC 6454, section 6.2)."""
     parts = urlsplit(value)
     if value != "*" and (
         parts.scheme not in ("http", "https") or value != f"{parts.scheme}://{parts.netloc}"
     ):
-        raise ValueError(f"{value!r} is no origin such as https://shop.example")
+        raise ValueError(f"must be origins such as https://shop.example, or *; got {value!r}")
     return value
 
 
@@ -95,13 +99,13 @@ def _public_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must start with http:// or https:// and a host")
     if parts.query or parts.fragment or "?" in value or "#" in value:
-        raise ValueError("must end with its path, without ? and #")
+        raise ValueError("must have no query and no fragment (no ? and no #)")
     path = quote(unquote(parts.path.rstrip("/")), safe="/-._~!$&'()*+,;=:@")
     if any(segment in ("", ".", "..") for segment in path.split("/")[1:]):
-        raise ValueError("must have no empty part, `.` or `..` in its path")
+        raise ValueError("must have a path without empty segments, `.` and `..`")
     if path.split("/")[1:2] and path.split("/")[1] in OWN_PATHS:
         raise ValueError(
-            f"must have a path that does not begin with one of ours, as /{path[1:]} does"
+            f"must have a path other than the service's own paths; /{path[1:]} is one of them"
         )
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -113,19 +117,21 @@ def _payment_url(value: str) -> str:
 
 
 def _proxies(value: str) -> str:
-    """Checked here, because uvicorn would take what it cannot read for the name of a host."""
+    """Checks the proxies here, because uvicorn takes a malformed address for a host's name."""
     try:
         for part in value.split(",") if value != "*" else ():
             ip_network(part.strip())
     except ValueError:
-        raise ValueError("must be addresses or networks such as 10.0.0.0/8, or *") from None
+        raise ValueError(
+            "must be IP addresses or networks such as 10.0.0.0/8, comma-separated, or *"
+        ) from None
     return value
 
 
 def _order_days(value: int) -> int:
-    """Longer than a payment provider sends its events again, and than those are remembered."""
+    """Checks that orders outlive a payment provider's retries and our records of its events."""
     if 0 < value < 30:
-        raise ValueError("must be 0, or 30 at least")
+        raise ValueError("must be 0, or at least 30")
     return value
 
 
@@ -136,33 +142,35 @@ def _rate(value: str) -> str:
         try:
             limits.parse_many(value)
         except ValueError:
-            raise ValueError("must be such as 600/minute or 600/minute;5000/hour, or off") from None
+            raise ValueError(
+                "must be a rate such as 600/minute or 600/minute;5000/hour, or off"
+            ) from None
     return value
 
 
 def _currency(value: str) -> str:
-    """ISO 4217."""
+    """Returns the currency's code (ISO 4217) in capitals."""
     if not re.fullmatch("[A-Za-z]{3}", value):
         raise ValueError("must be a code of three letters, such as USD")
     return value.upper()
 
 
 def _secret_key(value: SecretStr) -> SecretStr:
-    """RFC 7518, section 3.2: as many bytes as the hash at least."""
+    """Checks that the key has at least as many bytes as the hash (RFC 7518, section 3.2)."""
     if 0 < len(value.get_secret_value().encode()) < 32:
-        raise ValueError("must have 32 characters at least, or be empty")
+        raise ValueError("must have at least 32 characters, or be empty")
     return value
 
 
 def _public_key(value: str) -> str:
-    # Some ways to set a variable allow one line only.
+    # Some tools allow one line only, and write its line breaks as \n.
     lines = value.replace("\\r", "").replace("\\n", "\n").splitlines()
     value = "\n".join(line.strip() for line in lines if line.strip())
     if value:
         try:
             load_pem_public_key(value.encode())
         except ValueError:
-            raise ValueError("must be a public key in PEM, or empty") from None
+            raise ValueError("must be a public key in PEM format, or empty") from None
     return value
 
 
@@ -174,7 +182,7 @@ Origins = Annotated[
 ]
 
 
-# The first parts of the paths that we answer ourselves (a test holds them to the routes).
+# First segments of the service's own paths. A test compares them with the routes.
 OWN_PATHS: Final = frozenset(
     (
         *("api", "client", "static", "pictures", "healthz", "readyz", "metrics"),
@@ -182,8 +190,8 @@ OWN_PATHS: Final = frozenset(
     )
 )
 
-# What each command reads (a test holds these to the code). Others are not its business: a wrong one
-# does not stop it. `serve` and `demo` want all but the worker's own.
+# The settings that each command reads. A test compares them with the code. A wrong value of any
+# other setting does not stop the command. `serve` and `demo` read all but the worker's own.
 DATABASE: Final = frozenset(
     (
         *("database_url", "listen_database_url", "database_schema", "database_pool_size"),
@@ -195,7 +203,7 @@ WORKER: Final = DATABASE | WORKERS_OWN | {"host", "sync_lag_minutes"}
 
 
 class Settings(BaseSettings):
-    """The settings of one process; read once, at its start, and immutable."""
+    """The settings of one process: read once, at its start, and immutable."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True,
@@ -207,20 +215,19 @@ class Settings(BaseSettings):
 
     database_url: PostgresURL = Field(
         SecretStr(""),
-        description="URL of Postgres, as `postgresql://user:password@host:5432/shop`. Empty: an "
-        "embedded Postgres under `--data-dir`",
+        description="URL of Postgres, such as `postgresql://user:password@host:5432/shop`. Empty: "
+        "an embedded Postgres under `--data-dir`",
     )
     listen_database_url: PostgresURL = Field(
         SecretStr(""),
-        description="URL that leads straight to Postgres, for LISTEN and `migrate`, where "
-        "`DATABASE_URL` leads through a pooler such as PgBouncer. Empty: "
-        "`DATABASE_URL`",
+        description="Direct URL of Postgres, for LISTEN and `migrate`, if `DATABASE_URL` goes "
+        "through a pooler such as PgBouncer. Empty: `DATABASE_URL`",
     )
     database_schema: str = Field(
         "",
         max_length=63,
-        description="Schema of all our tables; `migrate` makes it. Empty: the URL's option "
-        "`schema`, else `public`",
+        description="Schema of the service's tables; `migrate` creates it. Empty: the URL's "
+        "option `schema`, else `public`",
     )
     database_pool_size: int = Field(
         10,
@@ -238,7 +245,7 @@ class Settings(BaseSettings):
         3,
         gt=0,
         le=600,
-        description="How long a statement waits for a row that somebody else has locked",
+        description="How long a statement waits for a row that another transaction has locked",
     )
     database_statement_seconds: float = Field(
         10, gt=0, le=3600, description="How long a statement may take, except in imports"
@@ -262,26 +269,26 @@ class Settings(BaseSettings):
         30,
         gt=0,
         le=3600,
-        description="How long a client may read nothing of its answer before the connection is "
+        description="How long a client may read nothing of its response before the connection is "
         "closed",
     )
     http_keep_alive_seconds: float = Field(
         75,
         gt=0,
         le=3600,
-        description="How long a connection stays open without a request; a balancer in front "
+        description="How long a connection stays open without a request; a load balancer in front "
         "should close its own connections sooner",
     )
     forwarded_allow_ips: Proxies = Field(
         "127.0.0.1,::1",
-        description="Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed: "
-        "addresses or networks, comma-separated; `*`: anybody",
+        description="Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are trusted: "
+        "addresses or networks, comma-separated; `*`: every client",
     )
     public_url: Annotated[str, AfterValidator(_public_url)] = Field(
         "",
-        description="URL at which browsers reach this server, for links, such as "
-        "`https://shop.example/stock`; requests may arrive with or without its "
-        "path. Empty: links are paths without a host",
+        description="URL at which browsers reach this server, such as "
+        "`https://shop.example/stock`; links begin with it. Requests may arrive with or without "
+        "its path. Empty: links are paths without a host",
     )
     allowed_origins: Origins = Field(
         (), description="Origins whose pages may read the API, comma-separated; `*`: all"
@@ -296,7 +303,7 @@ class Settings(BaseSettings):
         100,
         ge=1,
         le=10_000,
-        description="Size of the largest file that `/api/admin/imports` accepts",
+        description="Maximum size of a file for `/api/admin/imports`, in megabytes",
     )
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's own `/metrics`, on `HOST`; 0: none"
@@ -306,21 +313,21 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=36_500,
-        description="Age at which the worker deletes rows of the log, except each product's "
-        "newest; 0: never",
+        description="Age in days at which the worker deletes rows of the log, except each "
+        "product's newest; 0: never",
     )
     order_keep_days: Annotated[int, AfterValidator(_order_days)] = Field(
         0,
         ge=0,
         le=36_500,
-        description="Days after its last change at which the worker deletes an order, except "
-        "shortfalls; 30 or more; 0: never",
+        description="Days after its last change at which the worker deletes an order, unless it "
+        "is a shortfall; at least 30; 0: never",
     )
 
     secret_key: Annotated[SecretStr, AfterValidator(_secret_key)] = Field(
         SecretStr(""),
-        description="Key that signs the tokens of programs that may write, 32 characters or "
-        "more. Empty: no such token is accepted",
+        description="Key that signs the tokens of programs that may write, at least 32 "
+        "characters. Empty: no such token is accepted",
     )
     jwt_public_key: Annotated[str, AfterValidator(_public_key)] = Field(
         "", description="PEM public key of another issuer whose tokens (RS256) are accepted"
@@ -329,19 +336,18 @@ class Settings(BaseSettings):
     jwt_issuer: str = Field("", description="Issuer (`iss`) that a token must name; empty: any")
     stripe_webhook_secret: SecretStr = Field(
         SecretStr(""),
-        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; while you replace it, both, "
-        "separated by a comma. Empty: no event is accepted",
+        description="Stripe's `whsec_…` for `/api/webhooks/stripe`; while you rotate it, both "
+        "secrets, separated by a comma. Empty: no event is accepted",
     )
     currency: Annotated[str, AfterValidator(_currency)] = Field(
         "USD",
-        description="Currency of all prices, which are in its smallest unit (4900 is 49.00 USD, "
+        description="Currency of all prices. Prices are in its smallest unit (4900 is 49.00 USD, "
         "but 4900 JPY). A payment in another currency opens an alert",
     )
     refund_restocks: bool = Field(
         True,
-        description="Units that are refunded through Stripe go back on sale, unless the "
-        "refund's metadata says `restock: false`. `false`: only if the metadata "
-        "says `restock: true`",
+        description="Whether units that are refunded through Stripe go back on sale. The "
+        "refund's metadata (`restock: true` or `restock: false`) wins over this setting",
     )
     payment_url: Annotated[str, AfterValidator(_payment_url)] = Field(
         "",
@@ -356,7 +362,7 @@ class Settings(BaseSettings):
     )
     reservation_rate: Rate = Field(
         "600/minute",
-        description="Limit on requests about reservations from one address without a token; "
+        description="Limit on reservation requests from one address without a token; "
         "`off`: no limit",
     )
     reservation_line_rate: Rate = Field(
@@ -406,8 +412,8 @@ class Settings(BaseSettings):
         2000,
         ge=0,
         le=10_000_000,
-        description="Maximum number of waiting long polls of one address; more are answered at "
-        "once; 0: no limit",
+        description="Maximum number of waiting long polls of one address; further polls are "
+        "answered at once; 0: no limit",
     )
 
     stream_conflate_ms: int = Field(
@@ -420,27 +426,27 @@ class Settings(BaseSettings):
         15,
         gt=0,
         le=25,
-        description="Seconds between `ping` events; 25 at most, because pages take 30 seconds "
+        description="Seconds between `ping` events; at most 25, because pages take 30 seconds "
         "of silence for an outage",
     )
     stream_drain_seconds: float = Field(
         5,
         ge=0,
         le=3600,
-        description="Time over which streams are ended gradually when the server stops",
+        description="Time over which the server closes streams gradually when it stops",
     )
     drain_delay_seconds: float = Field(
         0,
         ge=0,
         le=3600,
         description="Time for which `/readyz` answers 503 before the server begins to stop, so "
-        "that balancers notice",
+        "that load balancers notice",
     )
     stream_max_seconds: float = Field(
         3600,
         ge=0,
         le=604_800,
-        description="Age at which a stream ends, plus or minus a tenth; 0: never",
+        description="Age at which a stream is closed, plus or minus a tenth; 0: never",
     )
     stream_stall_seconds: float = Field(
         30,
@@ -452,7 +458,7 @@ class Settings(BaseSettings):
         2000, ge=0, le=3_600_000, description="Time after which browsers reconnect, plus jitter"
     )
     stream_gzip: bool = Field(
-        True, description="Streams are compressed for clients that accept gzip"
+        True, description="Whether streams are compressed for clients that accept gzip"
     )
     stream_awake_read_ms: int = Field(
         10, ge=1, le=60_000, description="Time between two reads of the log while changes arrive"
@@ -474,25 +480,25 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _tidy(cls, value: Any, info: ValidationInfo) -> Any:
-        """One rule for every setting, before that of its type."""
+        """Strips and checks the text of every setting before its type does."""
         name = str(info.field_name)
         field = cls.model_fields[name]
         secret = isinstance(value, SecretStr)
         text = value.get_secret_value() if secret else value
         if not isinstance(text, str):
             return value
-        tidy = _tidied(text)
+        tidy = _strip_wrapping(text)
         if not tidy and text:
             return field.default
         if field.annotation in (int, float) and _SERVICE.fullmatch(tidy):
             logger.warning(
-                "%s is ignored: Kubernetes has set it to the address of a Service of that name "
-                "(enableServiceLinks)",
+                "%s is ignored: Kubernetes has set it to the address of a Service of that name. "
+                "Set enableServiceLinks: false in the pod's spec",
                 name.upper(),
             )
             return field.default
-        if name != "jwt_public_key":  # the only one of several lines
-            _readable(tidy)
+        if name != "jwt_public_key":  # the only setting that may have several lines
+            _refuse_invisible(tidy)
         return SecretStr(tidy) if secret else tidy
 
     @classmethod
@@ -502,8 +508,9 @@ class Settings(BaseSettings):
         *,
         only: AbstractSet[str] | None = None,
     ) -> Self:
-        """The environment's settings; `overrides` (by field name) win over it. Wrong ones that are
-        not among `only` have their defaults.
+        """Returns the settings of the environment; `overrides`, by field name, win over it.
+
+        With `only`, a wrong setting that is not among these names gets its default.
 
         Raises InvalidSettings, which names each wrong variable and quotes no secret.
         """
@@ -525,12 +532,12 @@ class Settings(BaseSettings):
 
     @property
     def public_path(self) -> str:
-        """The path of PUBLIC_URL, escaped as in a URL and without a slash at its end; or empty."""
+        """The path of PUBLIC_URL, percent-encoded, without a slash at its end; may be empty."""
         return urlsplit(self.public_url).path
 
     @property
     def listen_url(self) -> SecretStr:
-        """Where whatever needs a session of its own connects: the source, which listens, and the
-        migrations. LISTEN_DATABASE_URL, else DATABASE_URL."""
+        """The URL for parts that need a session of their own: the source, which listens, and the
+        migrations. It is LISTEN_DATABASE_URL, else DATABASE_URL."""
         own = self.listen_database_url
         return own if own.get_secret_value() else self.database_url

@@ -1,4 +1,4 @@
-"""The signals that stop a server, heard beside it."""
+"""The signals that stop a server, received in addition to the server's own handlers."""
 
 import asyncio
 import signal
@@ -12,11 +12,11 @@ __all__ = ["heard"]
 
 @contextmanager
 def heard(hear: Callable[[], object]) -> Iterator[None]:
-    """Within the block, Ctrl-C and SIGTERM call `hear` in the running loop as well as what the
-    server has them call. Nothing is heard outside the main thread, or where a server has no
-    handler in this process."""
+    """Calls `hear` in the running loop at Ctrl-C and SIGTERM within the block, besides the server's
+    own handlers. It does nothing outside the main thread, or if the server has no handlers in this
+    process."""
     loop = asyncio.get_running_loop()
-    before: dict[int, Callable[[int, FrameType | None], object]] = {}  # what the server has
+    before: dict[int, Callable[[int, FrameType | None], object]] = {}  # the server's handlers
 
     def handle(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(hear)

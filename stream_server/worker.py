@@ -1,20 +1,18 @@
-"""The work that no request waits for. Any number of workers may run: none does anything twice.
+"""The periodic work beside the requests. Several workers may run: no work is done twice.
 
-    sweep   every 2 s    ends reservations that are over (SKIP LOCKED: workers share them out)
-    lag     every 15 s   the age of each external system's counts: a metric, an alert past its limit
-    tidy    every 60 s   imports whose process is gone are marked as failed
-    missed  every 5 min  changes that came past the triggers are numbered and logged
-    prune   every hour   forgets old answers to repeated requests, events of payment providers,
-                         closed alerts, holds that ended without an order; the log and orders,
-                         too, if LOG_KEEP_DAYS and ORDER_KEEP_DAYS say so
+    sweep   every 2 s    ends overdue reservations (SKIP LOCKED: workers share them)
+    lag     every 15 s   measures the age of each external system's counts; alerts above its limit
+    tidy    every 60 s   marks imports as failed whose process has died
+    missed  every 5 min  numbers and logs changes that bypassed the triggers
+    prune   every hour   deletes old responses to repeated requests, events of payment providers,
+                         closed alerts, and reservations that ended without an order; also rows of
+                         the log and orders, if LOG_KEEP_DAYS and ORDER_KEEP_DAYS are set
 
-Reservations are ended, and they, orders and the log forgotten, in portions (SKIP LOCKED). All else
-is done by whichever worker gets the loop's advisory lock, in one transaction: a worker that is
-killed gives lock and work back.
-Everything here is due at a time and not at an event, so nothing waits for a notification.
+The worker ends reservations, and deletes reservations, orders and the log, in batches (SKIP
+LOCKED). Other work is done by the worker that gets the loop's advisory lock, in one transaction: if
+that worker is killed, Postgres releases the lock and undoes the work.
+All work is due at a time, not at an event, so no loop waits for a notification.
 """
-
-from __future__ import annotations
 
 import asyncio
 import logging
@@ -46,10 +44,10 @@ __all__ = ["Worker", "work_until"]
 logger = logging.getLogger(__name__)
 
 LOCK: Final = int.from_bytes(b"work")  # the first of two keys of an advisory lock
-SWEPT_AT_ONCE: Final = 100
-PRUNED_AT_ONCE: Final = 10_000
-MISSED_AT_ONCE: Final = 1_000
-ORDERS_AT_ONCE: Final = 1_000
+SWEEP_BATCH: Final = 100
+PRUNE_BATCH: Final = 10_000
+MISSED_BATCH: Final = 1_000
+ORDERS_BATCH: Final = 1_000
 KEEP_REPLAYS: Final = timedelta(days=30)
 KEEP_RESERVATIONS: Final = timedelta(days=30)
 KEEP_ALERTS: Final = timedelta(days=90)
@@ -57,19 +55,19 @@ KEEP_ALERTS: Final = timedelta(days=90)
 
 @dataclass(slots=True)
 class Worker:
-    """Its loops, on a pool that somebody else owns."""
+    """The worker's loops, on a pool that the caller owns."""
 
     pool: Pool
     metrics: Metrics
     lag_limit: timedelta
-    keep_log: timedelta | None = None  # None: for ever
+    keep_log: timedelta | None = None  # None: keep for ever
     keep_orders: timedelta | None = None
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     rng: random.Random = field(default_factory=random.Random)
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """For `background.running`."""
+        """The loops by name, for `background.running`."""
         return {
             "sweep": lambda: self._every(2, self.sweep),
             "lag": lambda: self._every(15, self.check_lag),
@@ -79,7 +77,7 @@ class Worker:
         }
 
     async def sweep(self) -> int:
-        """End every reservation that is over and that nobody else works on; their number."""
+        """Ends all overdue reservations that no other worker has locked; returns their number."""
         total = 0
         while ended := await retry(self._expire):
             self.metrics.expired_reservations.inc(ended)
@@ -87,10 +85,11 @@ class Worker:
         return total
 
     async def _expire(self) -> int:
-        return await reservations.expire(self.pool, most=SWEPT_AT_ONCE)
+        return await reservations.expire(self.pool, max_count=SWEEP_BATCH)
 
     async def check_lag(self) -> None:
-        """Measure the lag of each source; alert, unless another worker is just doing that."""
+        """Measures the lag of each source, and opens and closes its alert, unless another worker is
+        doing that."""
 
         async def work(connection: Queries) -> None:
             await counts.check_lag(connection, self.lag_limit)
@@ -99,35 +98,35 @@ class Worker:
         await counts.measure_lag(self.pool, self.metrics)
 
     async def tidy(self) -> None:
-        """Mark imports as failed whose process is gone."""
+        """Marks imports as failed whose process has died."""
         closed = await record.close_abandoned(self.pool)
         if closed:
-            logger.warning("%d imports had been broken off by the end of their process", closed)
+            logger.warning("Marked %d imports as failed: their process has died", closed)
 
     async def log_missed_changes(self) -> None:
-        """Give a log row to what was changed past the triggers, so that streams tell it.
+        """Logs changes that bypassed the triggers, so that streams send them.
 
-        It compares every product and variant with the log.
+        Compares every product and variant with the log.
         """
-        logged = MISSED_AT_ONCE
+        logged = MISSED_BATCH
 
         async def work(connection: Transaction) -> None:
             nonlocal logged
             await connection.wait_longer(statement=600, lock=LOCK_SECONDS)
             [row] = await connection.run_query(
-                "select log_missed_changes($1) as logged", MISSED_AT_ONCE
+                "select log_missed_changes($1) as logged", MISSED_BATCH
             )
             logged = row["logged"]
             self.metrics.missed_changes.inc(logged)
             if logged:
-                logger.warning("%d changes had come past the triggers", logged)
+                logger.warning("Logged %d changes that had bypassed the triggers", logged)
 
-        while logged == MISSED_AT_ONCE:
+        while logged == MISSED_BATCH:
             logged = 0
             await self._alone(4, work)
 
     async def prune(self) -> None:
-        """Forget what is too old to matter."""
+        """Deletes rows that are older than their retention time."""
 
         async def work(connection: Queries) -> None:
             await connection.execute(
@@ -139,25 +138,26 @@ class Worker:
             )
 
         await self._alone(2, work)
-        while await retry(self._prune_reservations) == PRUNED_AT_ONCE:
+        while await retry(self._prune_reservations) == PRUNE_BATCH:
             pass
-        while await retry(self._prune_orders) == ORDERS_AT_ONCE:
+        while await retry(self._prune_orders) == ORDERS_BATCH:
             pass
-        while await self._prune_log() == PRUNED_AT_ONCE:
+        while await self._prune_log() == PRUNE_BATCH:
             pass
 
     async def _prune_reservations(self) -> int:
         return await reservations.prune(
-            self.pool, older_than=KEEP_RESERVATIONS, most=PRUNED_AT_ONCE
+            self.pool, older_than=KEEP_RESERVATIONS, max_count=PRUNE_BATCH
         )
 
     async def _prune_orders(self) -> int:
         if self.keep_orders is None:
             return 0
-        return await orders.prune(self.pool, older_than=self.keep_orders, most=ORDERS_AT_ONCE)
+        return await orders.prune(self.pool, older_than=self.keep_orders, max_count=ORDERS_BATCH)
 
     async def _prune_log(self) -> int:
-        """One portion; 0 if another worker is at it, for it would only wait for its rows."""
+        """Deletes one batch and returns its size; 0 if another worker is pruning, because this one
+        would only wait for the other's rows."""
         if self.keep_log is None:
             return 0
         pruned = 0
@@ -165,15 +165,15 @@ class Worker:
         async def work(connection: Queries) -> None:
             nonlocal pruned
             pruned = await connection.fetch_val(
-                "select prune_inventory_log(:older_than, :most)",
-                {"older_than": self.keep_log, "most": PRUNED_AT_ONCE},
+                "select prune_inventory_log(:older_than, :max_count)",
+                {"older_than": self.keep_log, "max_count": PRUNE_BATCH},
             )
 
         await self._alone(3, work)
         return pruned
 
     async def _alone(self, number: int, work: Callable[[Transaction], Awaitable[None]]) -> None:
-        """`work` in a transaction, unless another worker is at it."""
+        """Runs `work` in a transaction, unless another worker is doing the same work."""
 
         async def locked(connection: Transaction) -> None:
             if await connection.fetch_val(
@@ -184,8 +184,8 @@ class Worker:
         await in_transaction(self.pool, locked)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        """Again and again, with some jitter, so that workers started together drift apart. What
-        the database refuses now it may do the next time; any other error ends the loop."""
+        """Repeats `work` with jitter, so that workers that start together drift apart. An error of
+        the service is logged and the next round tries again; any other error ends the loop."""
         while True:
             try:
                 await work()
@@ -195,12 +195,12 @@ class Worker:
 
 
 async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) -> None:
-    """A worker on the database of the settings, until it is told to stop. Waits for the database
-    and its schema as long as it takes."""
+    """Runs a worker on the database of the settings until `stop` is set. Waits for the database and
+    its schema without a limit."""
     url = session_url(settings)
 
     async def work() -> None:
-        await migrations.until_current(url)
+        await migrations.wait_until_current(url)
         async with Pool.of(settings, max_size=4) as pool:
             worker = Worker(
                 pool,
@@ -209,7 +209,7 @@ async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) 
                 keep_log=_age(settings.log_keep_days),
                 keep_orders=_age(settings.order_keep_days),
             )
-            if not metrics.serves:  # else it is the server's pool that matters
+            if not metrics.serves:  # else the metrics are those of the server's pool
                 metrics.pool_in_use.set_function(lambda: pool.in_use)
                 metrics.pool_waiting.set_function(lambda: pool.waiting)
             logger.info("Working on %s", pool.place)

@@ -1,8 +1,8 @@
 """The command `stream-server`.
 
-Each command reads the environment (`settings.py`); options win over it. What goes wrong on purpose
-is told in a line on stderr, with exit code 1; a wrong option has 2, Ctrl-C 130. A second signal
-ends a server that is still ending in order, with 130 or 143.
+Each command reads the environment (`settings.py`); options win over it. An error of the service
+becomes one line on stderr and exit code 1. A wrong option has exit code 2, Ctrl-C 130. A second
+signal ends a server that is still shutting down, with exit code 130 or 143.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
 from stream_server.database.transactions import Queries, in_transaction
 from stream_server.errors import ImportRejected, InvalidSettings, StreamServerError
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.settings import DATABASE, WORKER, WORKERS_OWN, Settings
 from stream_server.web.auth import Tokens
@@ -44,7 +44,7 @@ __all__ = ["app"]
 
 @contextmanager
 def _well_behaved() -> Iterator[None]:
-    """What every command does when it fails or is stopped."""
+    """Handles errors and signals the same way for every command."""
     with web_process.at_signals(_leave):
         try:
             yield
@@ -54,7 +54,7 @@ def _well_behaved() -> Iterator[None]:
 
 
 def _leave(number: int, _: FrameType | None) -> NoReturn:
-    """Through every `finally`; without this, an embedded Postgres would stay behind."""
+    """Exits through every `finally`; otherwise an embedded Postgres would keep running."""
     raise SystemExit(128 + number)
 
 
@@ -71,7 +71,7 @@ app = typer.Typer(
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        file_okay=False, help="Use a Postgres of our own, with its data here, not DATABASE_URL."
+        file_okay=False, help="Run an embedded Postgres with its data here; ignore DATABASE_URL."
     ),
 ]
 
@@ -99,9 +99,9 @@ Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen
 @app.command()
 @_well_behaved()
 def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
-    """Serve the API and the streams. Waits for the database as long as it takes."""
+    """Serve the API, the pages and the streams. Waits for the database without a limit."""
     _log(logging.INFO)
-    with _database(data_dir, SERVER, _given(host=host, port=port)) as settings:
+    with _database(data_dir, SERVER, _without_none(host=host, port=port)) as settings:
         if data_dir is not None:
             asyncio.run(migrations.migrate(session_url(settings)))
         listening = web_process.listen(settings.host, settings.port)
@@ -113,8 +113,8 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
 @app.command()
 @_well_behaved()
 def worker(data_dir: DataDir = None) -> None:
-    """Do what no request waits for: end holds that are over, watch external systems, tidy up. As
-    many as you like may run. Waits for the database as long as it takes."""
+    """Do the periodic work: end overdue reservations, watch external systems, delete old rows. Any
+    number of workers may run. Waits for the database without a limit."""
     _log(logging.INFO)
     with _database(data_dir, WORKER) as settings:
         code = worker_process.run(settings)
@@ -128,13 +128,13 @@ def demo(
     port: Port = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Keep the data here, and find them again next time."),
+        typer.Option(file_okay=False, help="Keep the data here for the next run."),
     ] = None,
     shoppers: Annotated[bool, typer.Option(help="Let simulated shoppers buy.")] = True,
 ) -> None:
-    """Try it: a Postgres, a catalogue and shoppers of its own. Ctrl-C ends all of it."""
+    """Try the service with its own Postgres, catalogue and shoppers. Ctrl-C ends everything."""
     _log(logging.WARNING)
-    given = _given(host=host, port=port)
+    given = _without_none(host=host, port=port)
     settings = Settings.load(given, only=DEMO)
     listening = web_process.listen(settings.host, settings.port)
     typer.echo("Starting Postgres …")
@@ -157,7 +157,7 @@ def demo(
 @app.command()
 @_well_behaved()
 def migrate(data_dir: DataDir = None) -> None:
-    """Bring the database to this release's schema."""
+    """Migrate the database to this release's schema."""
     with _database(data_dir, DATABASE) as settings:
         applied = asyncio.run(migrations.migrate(session_url(settings)))
     for name in applied:
@@ -174,18 +174,22 @@ def import_(
     ],
     format_: Annotated[
         Literal["json", "csv"] | None,
-        typer.Option("--format", help="By default, as the file's name says."),
+        typer.Option("--format", help="Format of the file. By default, from its name."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Check all of it, but change nothing.")] = False,
-    actor: Annotated[str, typer.Option(envvar="USER", help="Who, for the log.")] = "import",
-    reason: Annotated[str | None, typer.Option(help="Why, for the log.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check the file, but change nothing.")] = False,
+    actor: Annotated[
+        str, typer.Option(envvar="USER", help="Who imports the file; goes into the log.")
+    ] = "import",
+    reason: Annotated[
+        str | None, typer.Option(help="Why the file is imported; goes into the log.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Add and change products and variants as a file says: all of it, or nothing."""
+    """Add and change products and variants from a catalogue file: the whole file, or nothing."""
     name = Path(file.name).name
     by_name = "csv" if name.lower().endswith((".csv", ".tsv", ".txt")) else "json"
 
-    async def work(settings: Settings) -> Imported:
+    async def work(settings: Settings) -> ImportResult:
         await migrations.check(session_url(settings))
         async with Pool.of(settings, max_size=2) as pool:
             with ProgressLine(sys.stderr) as line:
@@ -211,31 +215,42 @@ def import_(
             typer.echo(f"{place}: {row.reason}" + (f" ({row.id})" if row.id else ""), err=True)
         if more := error.count - len(error.rows):
             typer.echo(f"… and {more} more", err=True)
-        typer.echo(f"Error: {error.count} found in {file.name}; nothing was changed", err=True)
+        noun = "mistake" if error.count == 1 else "mistakes"
+        typer.echo(
+            f"Error: {error.count} {noun} in {file.name}; nothing was changed."
+            " Correct the file and import it again",
+            err=True,
+        )
         raise typer.Exit(1) from None
-    would = "a dry run; there would be " if dry_run else ""
+    would = "a dry run; an import would make these changes: " if dry_run else ""
     typer.echo(
         f"{done.products} products with {done.variants} variants: {would}"
-        f"{done.added} added, {done.changed} changed, {done.unchanged} as they were"
+        f"{done.added} added, {done.changed} changed, {done.unchanged} unchanged"
     )
 
 
 @app.command()
 @_well_behaved()
 def token(
-    subject: Annotated[str, typer.Option(help="Who, for the log.")],
-    role: Annotated[Literal["admin", "shop"], typer.Option(help="What it may do.")],
-    expires: Annotated[str, typer.Option(help="So long it is good: 90s, 30m, 12h, 7d.")] = "12h",
+    subject: Annotated[str, typer.Option(help="Who uses the token; goes into the log.")],
+    role: Annotated[Literal["admin", "shop"], typer.Option(help="What the token allows.")],
+    expires: Annotated[
+        str, typer.Option(help="How long the token is valid: 90s, 30m, 12h, 7d.")
+    ] = "12h",
 ) -> None:
-    """Make a bearer token for those who may write. Needs SECRET_KEY."""
+    """Issue a bearer token for a program that may write. Needs SECRET_KEY."""
     amount = re.fullmatch(r"([1-9]\d{0,5})([smhd])", expires)
     if amount is None:
-        raise typer.BadParameter("expected a number and s, m, h or d", param_hint="--expires")
+        raise typer.BadParameter(
+            "expected a whole number and s, m, h or d, such as 12h", param_hint="--expires"
+        )
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[amount[2]]
     settings = Settings.load(only={"secret_key", "jwt_audience", "jwt_issuer"})
     secret = settings.secret_key.get_secret_value()
     if not secret:
-        raise InvalidSettings({"SECRET_KEY": "is not set. It signs the token"})
+        raise InvalidSettings(
+            {"SECRET_KEY": "is not set. It signs the token; set it to at least 32 characters"}
+        )
     lifetime = timedelta(**{unit: int(amount[1])})
     tokens = Tokens(secret, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
     typer.echo(tokens.issue(subject, role, now=datetime.now(UTC), lifetime=lifetime))
@@ -244,14 +259,14 @@ def token(
 @app.command()
 @_well_behaved()
 def new_epoch(data_dir: DataDir = None) -> None:
-    """Begin a new history of streams: after data were put back into tables that stayed."""
+    """Begin a new epoch of the streams, after data were restored into existing tables."""
     epoch = secrets.token_hex(4)
 
     async def renew(connection: Queries) -> None:
         await connection.execute(
             "update stream_epoch set epoch = :epoch, renewed_at = now()", {"epoch": epoch}
         )
-        # Servers that run learn of it at once.
+        # Running servers learn of the new epoch at once.
         await connection.execute("""select pg_notify('stock_changes', '["*"]')""")
 
     async def work(settings: Settings) -> None:
@@ -263,13 +278,13 @@ def new_epoch(data_dir: DataDir = None) -> None:
         asyncio.run(work(settings))
     typer.echo(
         f"stream_epoch is now {epoch}, and part of every stream's epoch.\n"
-        "Every client that comes back gets a reset and the whole state. Failovers and restores of\n"
-        "whole tables are noticed without this. Do it after a restore of data into tables that\n"
-        "stayed: a position that a client kept from before could hide changes from it."
+        "Every client that reconnects gets a reset and the whole state. Use this command after\n"
+        "you restored data into existing tables: an old position of a client could hide changes\n"
+        "from it. Servers notice failovers and restores of whole tables without this command."
     )
 
 
-def _given(**options: object) -> dict[str, object]:
+def _without_none(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -277,16 +292,16 @@ def _given(**options: object) -> dict[str, object]:
 def _database(
     data_dir: Path | None, names: AbstractSet[str], overrides: dict[str, object] | None = None
 ) -> Iterator[Settings]:
-    """The settings of these names, with a database: that of DATABASE_URL, or one that runs as long
-    as the block.
+    """Yields the settings of these names, with a database: that of DATABASE_URL or, with
+    `data_dir`, an embedded one that runs during the block.
 
-    Raises InvalidSettings if there is neither.
+    Raises InvalidSettings if neither is given.
     """
     if data_dir is None:
         settings = Settings.load(overrides, only=names)
         if not settings.database_url.get_secret_value():
             raise InvalidSettings(
-                {"DATABASE_URL": "is not set. Set it, or give --data-dir for a Postgres of our own"}
+                {"DATABASE_URL": "is not set. Set it, or use --data-dir for an embedded Postgres"}
             )
         yield settings
         return
@@ -297,9 +312,9 @@ def _database(
 
 @contextmanager
 def _postgres(data_dir: Path | None) -> Iterator[EmbeddedPostgres]:
-    """An embedded Postgres, with its data in a temporary folder if there is no other.
+    """Yields an embedded Postgres, by default with its data in a temporary folder.
 
-    Neither its start nor its stop is left half done: each takes a moment, and signals wait.
+    Signals wait while it starts and stops, so that neither is left half done.
     """
     stopped_by: list[int] = []
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The demo: the whole service on a Postgres of its own, with something going on in the shop."""
+"""The demo: the whole service with its own Postgres and simulated shoppers."""
 
 import asyncio
 import random
@@ -40,13 +40,13 @@ def run(
     *,
     with_shoppers: bool,
 ) -> int:
-    """Serve the demo until a signal comes; the exit code for it."""
+    """Serves the demo until a signal comes; returns the exit code."""
     asyncio.run(_prepare(settings))
     url = web.url_of(listening)
     app = create_app(settings, is_demo=True)
 
     async def companion() -> None:
-        await _is_ready(url)
+        await _wait_until_ready(url)
         typer.echo(_greeting(url, postgres))
         async with asyncio.TaskGroup() as beside:
             beside.create_task(work_until(asyncio.Event(), settings, app.state.metrics))
@@ -62,7 +62,7 @@ async def _shop(settings: Settings) -> None:
 
 
 async def _prepare(settings: Settings) -> None:
-    """The schema, and the sample catalogue where there is none yet."""
+    """Creates the schema, and imports the sample catalogue into an empty database."""
     await migrate(session_url(settings))
     async with Pool.of(settings, max_size=1) as pool:
         if not await pool.fetch_val("select exists (select from products)"):
@@ -74,14 +74,14 @@ async def _prepare(settings: Settings) -> None:
             )
 
 
-async def _is_ready(url: str) -> None:
-    """Until `/readyz` says so: the server answers, and follows the database."""
-    while await _status(url, "/readyz") != 200:  # noqa: ASYNC110  # as a client, from outside
+async def _wait_until_ready(url: str) -> None:
+    """Waits until `/readyz` answers 200: the server runs and follows the database."""
+    while await _status(url, "/readyz") != 200:  # noqa: ASYNC110  # as a client sees it
         await asyncio.sleep(0.05)
 
 
 async def _status(url: str, path: str) -> int | None:
-    """The status of a GET; None if nobody answers."""
+    """Returns the status of a GET; None if no server answers."""
     place = urlsplit(url)
     try:
         reader, writer = await asyncio.open_connection(place.hostname, place.port)
@@ -113,11 +113,11 @@ Watch the whole shop in one terminal, and change the stock of a product in anoth
   curl -N {url}/api/inventory/stream
   {psql} "{CHANGE}"
 
-Ask instead of watching:
+Read the stock once:
   curl {url}/api/inventory/{WATCHED}
   curl '{url}/api/inventory?productIds={WATCHED},{CHANGED}'
 
-Operate it: {url}/healthz {url}/readyz {url}/metrics
+Health and metrics: {url}/healthz {url}/readyz {url}/metrics
 
-Ctrl-C ends all of it.
+Ctrl-C ends everything.
 """

@@ -1,4 +1,4 @@
-"""How far an import is, in one line of the terminal."""
+"""The progress of an import, as one line of the terminal."""
 
 import sys
 from types import TracebackType
@@ -13,7 +13,8 @@ CLEAR: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """Draws over itself on a terminal, and is gone at the end; on anything else it says nothing."""
+    """A progress line that overwrites itself on a terminal and is erased at the end. It writes
+    nothing to other outputs."""
 
     def __init__(self, out: TextIO = sys.stderr) -> None:
         self._out = out

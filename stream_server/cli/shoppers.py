@@ -1,7 +1,7 @@
-"""Simulated shoppers and a warehouse, so that a demo has something to show.
+"""Simulated shoppers and a warehouse, which change the stock of a demo.
 
-They change rows as any shop's backend would, with SQL of their own: the product first, then its
-variant, in one transaction. Nothing tells the stream about it but Postgres.
+They change rows as a shop's backend would, with their own SQL: the product first, then its variant,
+in one transaction. Only Postgres tells the streams about the changes.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ __all__ = ["Shoppers"]
 
 logger = logging.getLogger(__name__)
 
-LIMITED_EDITION: Final = "Unit-8x8x8-Founder"  # there will be no second run
-DELIVERIES: Final = 0.08  # of what happens, the part that is a delivery and no sale
+LIMITED_EDITION: Final = "Unit-8x8x8-Founder"  # never restocked
+DELIVERIES: Final = 0.08  # the share of deliveries; the other events are sales
 
-# What is in the shop, a row a variant, or one for a product without; `left` NULL: unlimited.
+# One row for each variant, or for a product without variants. `left` is NULL if unlimited.
 SHELF: Final = """
 select p.id as product_id, v.id as variant_id, p.max_per_order,
        least(p.available_quantity, v.available_quantity) as left,
@@ -48,12 +48,12 @@ Article = Mapping[str, Any]  # a row of SHELF
 
 
 class _JustGone(Exception):
-    """Somebody else bought the last unit."""
+    """A failed sale: another buyer took the last unit."""
 
 
 @dataclass(slots=True)
 class Shoppers:
-    """Buys at a gentle rate, and restocks what runs low, until it is cancelled."""
+    """Simulated shoppers, who buy at a gentle rate, and a warehouse that restocks low articles."""
 
     pool: Pool
     rng: random.Random
@@ -61,7 +61,7 @@ class Shoppers:
     per_second: float = 1.5
 
     async def run(self) -> None:
-        """One sale or delivery after the other, at random times (a Poisson process)."""
+        """Repeats `act` at random times (a Poisson process) until it is cancelled."""
         while True:
             await self.sleep(self.rng.expovariate(self.per_second))
             try:
@@ -69,10 +69,10 @@ class Shoppers:
             except StreamServerError as error:
                 logger.warning("The shoppers could not buy: %s", error.message)
             except Exception:
-                logger.exception("The shoppers stumbled")
+                logger.exception("A simulated sale or delivery failed")
 
     async def act(self) -> bool:
-        """One sale or delivery; false if there was nothing to buy or to bring."""
+        """Makes one sale or delivery; returns false if there was nothing to buy or to restock."""
         shelf = await self.pool.fetch_all(SHELF)
         if self.rng.random() < DELIVERIES:
             return await self._deliver(shelf)
@@ -82,7 +82,8 @@ class Shoppers:
         stocked = [article for article in shelf if article["left"] is None or article["left"] > 0]
         if not stocked:
             return False
-        # A product first, so that one of many variants does not sell more often.
+        # Choose a product first, so that a product does not sell more often because it has more
+        # variants.
         products = [list(group) for _, group in groupby(stocked, lambda row: row["product_id"])]
         article = self.rng.choice(self.rng.choice(products))
         wanted = self.rng.choice((1, 1, 1, 2, 3))
@@ -118,6 +119,6 @@ class Shoppers:
 
 
 def _rows(article: Article) -> list[tuple[str, str]]:
-    """Table and id of the rows that one article moves, in the order in which they are locked."""
+    """Returns table and id of the rows that a sale of the article changes, in locking order."""
     rows = [("products", article["product_id"])]
     return rows if article["variant_id"] is None else [*rows, ("variants", article["variant_id"])]

@@ -1,4 +1,4 @@
-"""The web server as a command runs it: its socket, its signals, its exit code."""
+"""The web server of a command: its sockets, its signals, its exit code."""
 
 import asyncio
 import errno
@@ -13,7 +13,7 @@ from types import FrameType
 from starlette.applications import Starlette
 
 from stream_server.errors import InvalidSettings
-from stream_server.server import Server, server
+from stream_server.server import Server, create_server
 from stream_server.settings import Settings
 
 __all__ = ["at_signals", "listen", "run", "url_of"]
@@ -24,33 +24,33 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 class _Server(Server):
-    """Returns after a signal like any function, so that what runs around it can end, too. A second
-    signal ends it without waiting for anybody."""
+    """A server that returns normally after a signal, so that the code around it can clean up. A
+    second signal ends it without waiting for requests."""
 
     @property
     def exit_code(self) -> int:
-        """As the first signal says it: 130 after Ctrl-C, else 0. As the second one does if it had
-        to be hurried: 130 or 143, since somebody may have been cut off."""
+        """The exit code: 130 if the first signal was Ctrl-C, else 0. After a second signal it is
+        that signal's 130 or 143, because requests may have been aborted."""
         first, second, *_ = [*self._captured_signals, 0, 0]
         return 128 + (second or first) if second or first == signal.SIGINT else 0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """As uvicorn does, for which only a second Ctrl-C is urgent."""
+        """Handles a signal as uvicorn does, but a second signal of any kind forces the end."""
         self.force_exit = bool(self._captured_signals)
         super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn does, but it does not raise the signal again when all is done."""
+        """Captures signals as uvicorn does, but does not raise them again at the end."""
         with at_signals(self.handle_exit):
             yield
 
 
 @contextmanager
 def at_signals(handler: Handler) -> Iterator[None]:
-    """Have `handler` called at Ctrl-C and at what asks for an orderly end, within the block."""
+    """Has `handler` called at Ctrl-C, SIGTERM and SIGHUP within the block."""
     signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else: run by nohup
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         signals.append(signal.SIGHUP)
     before = {number: signal.signal(number, handler) for number in signals}
     try:
@@ -61,10 +61,11 @@ def at_signals(handler: Handler) -> Iterator[None]:
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on all addresses of a host, taken before anything else is started.
+    """Returns listening sockets on all addresses of a host; called before anything else starts.
 
-    `::` stands for IPv4, too. Port 0: any that is free, the same on all. Raises InvalidSettings
-    when they cannot be had.
+    `::` includes IPv4. Port 0 means any free port, the same on all addresses.
+
+    Raises InvalidSettings if the host or the port cannot be used.
     """
     listening: list[socket.socket] = []
     try:
@@ -72,7 +73,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
             try:
                 listening.append(_listen(family, address, port))
             except OSError as error:
-                # A name such as localhost may have an address that this machine has not.
+                # A name such as localhost may have an address that this machine does not have.
                 if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     raise
                 missing = error
@@ -82,22 +83,22 @@ def listen(host: str, port: int) -> list[socket.socket]:
             raise missing
     except socket.gaierror as error:
         reason = (
-            f"{host} is no address here: {error.strerror}. conda and some shells set HOST, too; "
-            "--host wins over it"
+            f"{host} must be an address or a name of this machine: {error.strerror}. conda and "
+            "some shells set HOST, too; --host wins over it"
         )
         raise InvalidSettings({"HOST": reason}) from error
     except OSError as error:
         for each in listening:
             each.close()
-        # The error's own text has the address behind the system's words.
+        # The text of the error repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
-        reason = f"{port} on {host} cannot be used: {reason}. Try another with --port"
+        reason = f"{port} on {host} cannot be used: {reason}. Choose another port with --port"
         raise InvalidSettings({"PORT": reason}) from error
     return listening
 
 
 def _addresses(host: str, port: int) -> list[tuple[int, str]]:
-    """The families and addresses of a host, each once; an IPv6 address may be in brackets."""
+    """Returns the families and addresses of a host without repeats; accepts IPv6 in brackets."""
     host = host.removeprefix("[").removesuffix("]")
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     return list(dict.fromkeys((family, str(address[0])) for family, *_, address in found))
@@ -113,9 +114,9 @@ def _listen(family: int, address: str, port: int) -> socket.socket:
 
 
 def url_of(listening: Sequence[socket.socket]) -> str:
-    """Where a browser on this machine finds it."""
+    """Returns the URL for a browser on this machine."""
     host, port = listening[0].getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # any, seen from here
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # binds nothing
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -125,11 +126,11 @@ def run(
     listening: Sequence[socket.socket],
     companion: Callable[[], Coroutine[object, object, None]] | None = None,
 ) -> int:
-    """Serve until a signal comes; the exit code for it.
+    """Serves until a signal comes; returns the exit code.
 
-    `companion` runs beside it and is cancelled at the end; if it fails, that is logged at once.
+    `companion` runs beside the server and is cancelled at the end. Its failure is logged at once.
     """
-    config = server(app, settings).config
+    config = create_server(app, settings).config
     web = _Server(config, app, drain_delay=settings.drain_delay_seconds)
 
     async def accompany() -> None:
@@ -137,7 +138,7 @@ def run(
             if companion is not None:
                 await companion()
         except Exception:
-            logger.exception("What ran beside the server has failed")
+            logger.exception("The task beside the server failed")
 
     async def main() -> None:
         beside = asyncio.create_task(accompany())

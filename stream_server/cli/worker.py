@@ -1,4 +1,4 @@
-"""The worker as a command runs it: its signals, its exit code, its metrics."""
+"""The worker of a command: its signals, its exit code, its metrics."""
 
 import asyncio
 import signal
@@ -18,9 +18,9 @@ __all__ = ["run"]
 
 
 def run(settings: Settings) -> int:
-    """Work until a signal comes; the exit code for it: 130 after Ctrl-C, else 0.
+    """Works until a signal comes; returns the exit code: 130 after Ctrl-C, else 0.
 
-    Raises InvalidSettings when the port for the metrics cannot be had.
+    Raises InvalidSettings if the port for the metrics cannot be used.
     """
     metrics = Metrics(serves=False)
     signals: list[int] = []
@@ -28,11 +28,11 @@ def run(settings: Settings) -> int:
     async def main() -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-        def stopped(number: int, _: FrameType | None) -> None:
+        def request_stop(number: int, _: FrameType | None) -> None:
             signals.append(number)
             loop.call_soon_threadsafe(stop.set)
 
-        with at_signals(stopped):
+        with at_signals(request_stop):
             await work_until(stop, settings, metrics)
 
     with _served(metrics, settings):
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
 
 @contextmanager
 def _served(metrics: Metrics, settings: Settings) -> Iterator[None]:
-    """`/metrics` on its own port, if there is one."""
+    """Serves `/metrics` on WORKER_METRICS_PORT within the block, unless that is 0."""
     if not settings.worker_metrics_port:
         yield
         return
@@ -51,7 +51,9 @@ def _served(metrics: Metrics, settings: Settings) -> Iterator[None]:
             settings.worker_metrics_port, settings.host, metrics.registry
         )
     except OSError as error:
-        reason = f"{settings.worker_metrics_port} cannot be used: {error.strerror}"
+        reason = (
+            f"{settings.worker_metrics_port} cannot be used: {error.strerror}. Choose another port"
+        )
         raise InvalidSettings({"WORKER_METRICS_PORT": reason}) from error
     try:
         yield

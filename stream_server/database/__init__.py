@@ -1,1 +1,1 @@
-"""All that knows how Postgres is reached: the pool, the migrations, the embedded server."""
+"""Access to Postgres: the pool, the migrations, the embedded server."""

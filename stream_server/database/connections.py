@@ -1,10 +1,10 @@
-"""Opens connections to Postgres as a URL describes them, also through poolers.
+"""Connections to Postgres as a URL describes them, also through poolers.
 
     address = parse(url)
     connection = await connect(address, application_name="stream-server source")
 
-The only startup parameter is `application_name`: PgBouncer refuses most others. What a session
-needs is set by one statement after it.
+The only startup parameter is `application_name`, because PgBouncer refuses most others. One
+statement after connecting sets all other parameters.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from stream_server.database.tls import tls_context
 from stream_server.database.urls import Address, Keepalives, format_names, parse, parse_names
 from stream_server.errors import InvalidSettings
 
-__all__ = ["connect", "quote_identifier", "set_statements"]
+__all__ = ["Connection", "connect", "quote_identifier", "set_statements"]
 
 logger = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
-CONNECT_TIMEOUT: Final = 60.0  # seconds for one host, where neither the URL nor the caller says
-CACHED_STATEMENTS: Final = 100  # prepared ones that a connection keeps; asyncpg's own default
+CONNECT_TIMEOUT: Final = 60.0  # seconds for one host, unless the URL or the caller says otherwise
+CACHED_STATEMENTS: Final = 100  # prepared statements per connection; asyncpg's default
 
-# Another host may do better: it is down, starts, ends, is full, or is a standby.
-TRY_THE_NEXT: Final = (
+# With these errors, try the next host: this one is down, starts, stops, is full, or is a standby.
+NEXT_HOST_ERRORS: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
 )
-# Of a parameter that the URL sets, Postgres does not know its name, its value or our right to it.
-REFUSED_PARAMETER: Final = (
+# Postgres refuses the name or the value of a parameter in the URL, or our right to set it.
+PARAMETER_ERRORS: Final = (
     asyncpg.UndefinedObjectError,
     asyncpg.InvalidParameterValueError,
     asyncpg.InsufficientPrivilegeError,
@@ -59,17 +59,17 @@ async def connect(
     statement_cache_size: int | None = None,
     check: Callable[[Connection], Awaitable[None]] | None = None,
 ) -> Connection:
-    """A new connection. Times are seconds; `timeout` is for each host that the URL names.
+    """Opens a connection. Times are seconds; `timeout` applies to each host of the URL.
 
-    The session's search_path is the URL's schema (`public` if it names none), then pg_temp. The
-    URL's parameters are set, then the given ones, which win. Through a pooler (`pgbouncer=true`)
-    nothing is set, for the session is somebody else's too: there, each transaction begins with
-    `set_statements(…, local=True)`. As in libpq, `application_name` is what we are called if the
-    URL does not say; so are `timeout` and `statement_cache_size`. `check` sees the session before
-    anything is set; what it raises counts as an error of connecting.
+    The session's search_path is the URL's schema (by default `public`), then pg_temp. The URL's
+    parameters are set first, then `parameters`, which win. Through a pooler (`pgbouncer=true`)
+    nothing is set, because other clients share the session: there, each transaction begins with
+    `set_statements(…, local=True)`. The URL wins over `application_name`, as in libpq, and over
+    `timeout` and `statement_cache_size`. `check` gets the session before parameters are set; its
+    errors count as errors of connecting.
 
-    Raises asyncpg's errors and OSError, TimeoutError among them, if no host can be used (the last
-    one's error); InvalidSettings for what waiting won't mend. None of them holds a password.
+    Raises asyncpg's errors and OSError, including TimeoutError, if no host can be used (the last
+    host's error), and InvalidSettings if waiting cannot help. No error contains a password.
     """
     address = url_or_address if isinstance(url_or_address, Address) else parse(url_or_address)
     if address.ignored:
@@ -83,7 +83,7 @@ async def connect(
     elif statement_cache_size is None:
         statement_cache_size = CACHED_STATEMENTS
 
-    async def opened(dsn: str) -> Connection:
+    async def open_host(dsn: str) -> Connection:
         async with asyncio.timeout(timeout):
             connection = await _open(
                 dsn,
@@ -106,10 +106,10 @@ async def connect(
     *others, last = address.hosts
     for dsn in others:
         try:
-            return await opened(dsn)
-        except TRY_THE_NEXT as error:
+            return await open_host(dsn)
+        except NEXT_HOST_ERRORS as error:
             logger.info("%s: %s; trying the next host", address.place, error or "no answer")
-    return await opened(last)
+    return await open_host(last)
 
 
 async def _open(
@@ -132,19 +132,20 @@ async def _open(
         return connection
     except ssl.SSLCertVerificationError as error:  # a ValueError, too
         raise ConnectionError(
-            f"the server's certificate is not trusted: {error.verify_message}"
+            f"the server's certificate is not trusted: {error.verify_message}. Set sslrootcert to"
+            " the file of its CA"
         ) from error
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise ConnectionError(
-            "the server takes no writes, and target_session_attrs wants one that does"
+            "the server is read-only, but target_session_attrs asks for one that accepts writes"
         ) from error
     except UnicodeError:
-        problem = "host must be a name that can be looked up"
+        problem = "host must be a name whose parts have 1 to 63 characters"
     except KeyError:  # getpass looks for the process's user
-        problem = "names no user, and the process has none with a name"
-    except ValueError:  # asyncpg quotes the URL
-        problem = "is no address of a Postgres"
-    # Not in the block, where it would hold the error that quotes.
+        problem = "must name a user, because the process's user has no name"
+    except ValueError:  # asyncpg's error quotes the URL
+        problem = "must be a URL such as postgresql://user:password@host:5432/shop"
+    # Raised outside of the block: inside, it would keep the error that quotes the URL.
     raise InvalidSettings({address.name: problem})
 
 
@@ -156,23 +157,23 @@ async def _set_up(connection: Connection, address: Address, parameters: Mapping[
     }
     try:
         await connection.execute(set_statements(wanted))
-    except REFUSED_PARAMETER as error:
+    except PARAMETER_ERRORS as error:
         if not address.parameters:
             raise
-        problem = f"options: Postgres refuses a parameter: {error}"
+        problem = f"options: Postgres refuses a parameter; correct or remove it: {error}"
         raise InvalidSettings({address.name: problem}) from error
 
 
 @cache  # once for each URL
 def _tell_ignored(name: str, place: str, options: tuple[str, ...]) -> None:
     logger.warning(
-        "%s: ignored, as they mean nothing here: %s (%s)", name, ", ".join(options), place
+        "%s: ignored options without a meaning here: %s (%s)", name, ", ".join(options), place
     )
 
 
 def _keep_alive(connection: Connection, keepalives: Keepalives) -> None:
-    """What a system has no option for, it does its own way."""
-    # asyncpg has no public way to the socket.
+    """Sets the TCP keepalive options that the operating system has."""
+    # asyncpg has no public access to the socket.
     transport: asyncio.Transport = connection._transport  # type: ignore[attr-defined]
     link = transport.get_extra_info("socket")
     if link.family not in (socket.AF_INET, socket.AF_INET6):
@@ -190,8 +191,8 @@ def _keep_alive(connection: Connection, keepalives: Keepalives) -> None:
 
 
 def set_statements(parameters: Mapping[str, str], *, local: bool = False) -> str:
-    """The SQL that sets parameters for the session or, if `local`, for the transaction that it
-    stands in. Of `search_path` the value is a list of names: `stock, "my schema", pg_temp`."""
+    """Returns the SQL that sets parameters for the session or, if `local`, for the present
+    transaction. The value of `search_path` is a list of names: `stock, "my schema", pg_temp`."""
     command = "set local" if local else "set"
     return "; ".join(
         f"{command} {_parameter(name)} = {_value(name, value)}"
@@ -209,16 +210,16 @@ def _value(name: str, value: str) -> str:
         return _quote_literal(value)
     names = parse_names(value)
     if names is None:
-        raise ValueError("search_path must be names of schemas, joined by commas")
+        raise ValueError("search_path must be names of schemas, separated by commas")
     return format_names(*names)
 
 
 def _quote_literal(text: str) -> str:
-    """Right whatever standard_conforming_strings is."""
+    """Returns a literal that is correct for any value of standard_conforming_strings."""
     escaped = text.replace("'", "''").replace("\\", "\\\\")
     return f"E'{escaped}'" if "\\" in text else f"'{escaped}'"
 
 
 def quote_identifier(name: str) -> str:
-    """The name as SQL has it, whatever is in it: `"my ""own"" schema"`."""
+    """Returns the name as an SQL identifier: `"my ""own"" schema"`."""
     return format_names(name)

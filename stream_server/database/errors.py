@@ -1,7 +1,7 @@
-"""Turns the errors of Postgres and of its driver into ours: the table from SQLSTATE to error.
+"""The translation of Postgres' and the driver's errors into ours: a table from SQLSTATE to error.
 
-Class SS is raised by our SQL functions, `using errcode = 'SS003', detail = <jsonb>`;
-`sql/README.md` lists its codes.
+Our SQL functions raise class SS, `using errcode = 'SS003', detail = <jsonb>`; `sql/README.md` lists
+its codes.
 """
 
 import json
@@ -61,7 +61,7 @@ def _order_conflict(error: Refused) -> StreamServerError:
 
 def _not_migrated(error: Refused) -> StreamServerError:
     return DatabaseUnavailable(
-        f"The schema is not this release's ({error.message}). Run: stream-server migrate"
+        f"The schema does not fit this release ({error.message}). Run: stream-server migrate"
     )
 
 
@@ -81,32 +81,32 @@ REFUSALS: Final[Mapping[str, Callable[[Refused], StreamServerError]]] = {
     "SS013": lambda error: VersionConflict(_details(error)),
     "42883": _not_migrated,  # undefined_function
     "42P01": _not_migrated,  # undefined_table
-    # What the tables themselves refuse, whoever writes.
-    "23514": lambda error: ImpossibleChange(f"it breaks {error.constraint_name}"),
+    # The tables' own constraints, for every writer.
+    "23514": lambda error: ImpossibleChange(f"it violates the rule {error.constraint_name}"),
     "22003": lambda _: ImpossibleChange("a number would be too large"),
     "22021": lambda _: InvalidRequest("text", "Unicode without the character 0"),
     "22P05": lambda _: InvalidRequest("text", "Unicode without the character 0"),
 }
 
 # SQLSTATE to error: https://www.postgresql.org/docs/current/errcodes-appendix.html
-# A key of five characters is one code, one of three or two is all that begin so; any other code is
-# a database that cannot do it now.
+# A key of five characters is one code; a shorter key is the beginning of many codes. All other
+# codes mean that the database is unavailable.
 ERRORS: Final[Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]]] = {
     **REFUSALS,
     "40P01": lambda _: TransactionConflict(),  # deadlock_detected
     "40001": lambda _: TransactionConflict(),  # serialization_failure
     "55P03": lambda _: TransactionConflict(),  # lock_not_available
-    "23505": lambda _: TransactionConflict(),  # unique_violation: another one has just done it
+    "23505": lambda _: TransactionConflict(),  # unique_violation: another transaction was first
     "22": lambda error: ImpossibleChange(str(error)),  # data_exception
     "23": lambda error: ImpossibleChange(str(error)),  # integrity_constraint_violation
     "44": lambda error: ImpossibleChange(str(error)),  # with_check_option_violation
-    "P0001": lambda error: ImpossibleChange(str(error)),  # raised by a function of the shop's
+    "P0001": lambda error: ImpossibleChange(str(error)),  # raised by the shop's own functions
     "08": lambda error: DatabaseUnavailable(f"The connection to Postgres broke: {error}"),
-    "25006": lambda error: DatabaseUnavailable(f"Postgres takes no changes now: {error}"),
-    "28": lambda error: DatabaseUnavailable(f"Postgres does not let us in: {error}"),
+    "25006": lambda error: DatabaseUnavailable(f"Postgres is read-only now: {error}"),
+    "28": lambda error: DatabaseUnavailable(f"Postgres refuses our user or password: {error}"),
     "3D000": lambda error: DatabaseUnavailable(f"Postgres has no such database: {error}"),
-    "42501": lambda error: DatabaseUnavailable(f"We lack a right in Postgres: {error}"),
-    "53": lambda error: DatabaseUnavailable(f"Postgres is full: {error}"),
+    "42501": lambda error: DatabaseUnavailable(f"Our user lacks a right in Postgres: {error}"),
+    "53": lambda error: DatabaseUnavailable(f"Postgres has run out of resources: {error}"),
     "57014": lambda error: DatabaseUnavailable(f"Postgres took too long: {error}"),
     "57P": lambda error: DatabaseUnavailable(f"Postgres is not ready: {error}"),
 }
@@ -120,28 +120,28 @@ DRIVER_ERRORS: Final = (
 
 
 def translate(error: BaseException) -> StreamServerError:
-    """The domain's error for one of DRIVER_ERRORS: each of Postgres' errors has one."""
+    """Returns the domain's error for one of DRIVER_ERRORS."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         for key in (state, state[:3], state[:2]):
             if key in ERRORS:
                 return ERRORS[key](error)
-        return DatabaseUnavailable(f"Postgres refuses it ({state}): {error}")
+        return DatabaseUnavailable(f"Postgres refuses the statement ({state}): {error}")
     if isinstance(error, TimeoutError):
         return DatabaseUnavailable("Postgres did not answer in time")
     if isinstance(error, OSError):
         return DatabaseUnavailable(f"Postgres cannot be reached: {error.strerror or error}")
-    # asyncpg's own: of a connection that Postgres ended while it was idle it may say many things.
+    # asyncpg has several messages for a connection that Postgres ended while it was idle.
     if re.search("closed|closing|released", str(error)) or isinstance(
         error, asyncpg.InternalClientError
     ):
         return DatabaseUnavailable("The connection to Postgres is closed")
-    return DatabaseUnavailable(f"The driver cannot do it: {error}")
+    return DatabaseUnavailable(f"The Postgres driver failed: {error}")
 
 
 @contextmanager
 def translating() -> Iterator[None]:
-    """Raises the domain's error for what the driver raises in the block."""
+    """Raises the domain's error for the driver's errors in the block."""
     try:
         yield
     except DRIVER_ERRORS as error:

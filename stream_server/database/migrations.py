@@ -1,30 +1,29 @@
-"""Brings a database to this release's schema, from the files in `sql/`.
+"""Migrations of a database to this release's schema, from the files in `sql/`.
 
 - `migrations/NNNN_*.sql` are append-only: each is applied once, in order, and never edited
-  afterwards. On a database that has none of them all are applied in one transaction, so that an
-  interrupted first run leaves nothing; later ones each in their own, so that none holds its locks
-  for as long as the others take. One that begins with STEPWISE has a transaction for each of its
-  statements, which empty lines divide: it may fill a big table in portions and build an index
-  CONCURRENTLY. Interrupted, it begins anew, so each of its statements may run twice but the last,
-  which shares its transaction with the file's row.
-- `functions/*/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): those whose text
-  has changed are applied again, all in one transaction, after the migrations. Functions are known
-  by their files' names, whichever folder they lie in. A function whose parameters have changed is
-  another function to Postgres: the one before is dropped if a call could mean either. If not, it
-  stays, for whoever is in the middle of a function that calls it. A function whose file is gone is
-  dropped by the second `migrate` that applies functions without it, for the same reason.
+  afterwards. On an empty database all are applied in one transaction, so that an interrupted first
+  run leaves nothing. Later, each has its own transaction, so that none holds its locks while the
+  others run. A file that begins with STEPWISE has a transaction for each of its statements, which
+  are separated by empty lines: it may fill a big table in batches and build an index CONCURRENTLY.
+  After an interruption it begins anew, so all its statements may run twice except the last, which
+  shares its transaction with the file's row.
+- `functions/*/*.sql`, then `triggers.sql`, are repeatable (`create or replace`): files whose text
+  has changed are applied again after the migrations, all in one transaction. A function is known by
+  its file's name, in any folder. A function whose parameters have changed is a new function to
+  Postgres: the old one is dropped if a call could mean either. Otherwise it stays, for sessions
+  that are executing a function that calls it.
 
-Everything lies in one schema, that of the URL's option `schema`; nothing outside of it is read or
-written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
-parameters it has. A file's row is written first, in the file's own transaction: a racing migrator
-waits for that row, then sees it and does not apply the file a second time. The advisory lock before
-it is only there so that the others wait without blocking each other.
+All objects are in one schema, that of the URL's option `schema`; the migrator reads and writes
+nothing outside of it. `stream_server_migrations` keeps each file's name and checksum, and the
+parameters of a function. A file's row is written first, in the file's own transaction: a concurrent
+migrator waits for that row, then sees it and does not apply the file again. The advisory lock
+before that only lets the others wait without blocking each other.
 
-Writers go on meanwhile. A transaction that has to wait for a lock gives way after a fifth of a
-second and is tried again: behind a migration that waits for a table, everybody would wait.
-`sql/README.md` says how to write a migration that nobody notices.
+Writers continue during a migration. A transaction that has to wait for a lock gives up after a
+fifth of a second and is tried again, because every session would queue behind a migration that
+waits for a table. `sql/README.md` says how to write a migration that does not disturb writers.
 
-Wants a connection of its own, not one through a pooler in transaction mode.
+The migrator needs a session of its own, not one through a pooler in transaction mode.
 """
 
 import asyncio
@@ -56,7 +55,7 @@ from stream_server.errors import (
     UnsupportedPostgres,
 )
 
-__all__ = ["check", "migrate", "sql_folder", "until_current"]
+__all__ = ["check", "migrate", "sql_folder", "wait_until_current"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,40 +64,40 @@ Sleep = Callable[[float], Awaitable[object]]
 T = TypeVar("T")
 
 OLDEST_POSTGRES: Final = 15
-LOCK: Final = int.from_bytes(b"ss-migra")  # of pg_advisory_lock; unlikely to be anybody else's
-PATIENCE: Final = 120.0  # seconds to wait for another migrator, or for a table
+LOCK: Final = int.from_bytes(b"ss-migra")  # key of pg_advisory_lock; unlikely to be used elsewhere
+PATIENCE: Final = 120.0  # seconds to wait for another migrator or for a table
 PARAMETERS: Final = {
     "client_min_messages": "warning",
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "0",
     "statement_timeout": "0",
 }
-# In triggers.sql, three such waits may follow upon each other. And less than deadlock_timeout: we
-# give way, not those who sell.
-LIMIT_WAITS: Final = """
+# triggers.sql may wait like this three times in a row. The limit is below deadlock_timeout, so that
+# the migration gives up and not a sale.
+SET_LOCK_TIMEOUT: Final = """
 select set_config('lock_timeout', greatest(1, least(200, setting::integer / 2))::text, false)
   from pg_settings where name = 'deadlock_timeout'
 """
 STEPWISE: Final = "-- Each statement is a transaction of its own.\n"
 
-# Errors that any file would meet: no connection, read-only, full, cancelled, broken.
-NOT_THE_FILE: Final = ("08", "25006", "53", "57", "58")
+# Errors that do not depend on the file: no connection, read-only, full, cancelled, broken.
+UNRELATED_ERRORS: Final = ("08", "25006", "53", "57", "58")
 
 TABLE: Final = """
 create table if not exists stream_server_migrations (
     name       text primary key,
     checksum   text not null,
-    -- of a function: the parameters of each that the file makes
+    -- for a file of functions: the parameters of each function that the file creates
     makes      text[] not null default '{}',
     applied_at timestamptz not null default now()
 )"""
-# What the releases before 0.1 called it, in a database that was theirs alone.
+# Takes over the table's name of releases before 0.1, which had a database of their own.
 ADOPT: Final = """
 alter table schema_migrations rename to stream_server_migrations;
 alter table stream_server_migrations rename constraint schema_migrations_pkey
     to stream_server_migrations_pkey;
 alter table stream_server_migrations add column makes text[] not null default '{}';
--- They would begin anew otherwise. So they see that the database is newer than they are.
+-- With this view, those releases see that the database is newer. Without it, they would begin anew.
 create view schema_migrations as select name, checksum, applied_at from stream_server_migrations;
 update stream_server_migrations m
    set makes = array(
@@ -107,7 +106,7 @@ update stream_server_migrations m
           and m.name = 'functions/' || p.proname || '.sql')
  where m.name like 'functions/%'
 """
-MADE: Final = re.compile(
+CREATE_STATEMENT: Final = re.compile(
     r"^create (?:or replace )?(?:unlogged )?(?P<kind>table|view|type|function)"
     r" (?!if not exists)(?P<name>\w+)",
     re.MULTILINE,
@@ -126,7 +125,7 @@ class _File:
 
     @property
     def checksum(self) -> str:
-        """A function has its schema in it, so it changes with the schema's name."""
+        """The SHA-256. That of a repeatable file includes the schema, which functions contain."""
         text = f"{self.schema}\n{self.text}" if self.is_repeatable else self.text
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -140,7 +139,7 @@ class _File:
 
     @property
     def at_once(self) -> "_Step":
-        """For a database that nobody uses yet: all in one transaction."""
+        """The whole file for a new database: all statements in one transaction."""
         text = self.text
         if self.is_stepwise:
             text = re.sub(r"\bconcurrently |^ *commit;\n", "", text, flags=re.MULTILINE)
@@ -156,17 +155,17 @@ class _File:
 
     @property
     def makes(self) -> set[tuple[str, str]]:
-        """Kind and name of what the file makes, where it must not be there already."""
-        return {(found["kind"], found["name"]) for found in MADE.finditer(self.text)}
+        """Kind and name of the objects that the file creates and that must not exist before."""
+        return {(found["kind"], found["name"]) for found in CREATE_STATEMENT.finditer(self.text)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What is sent to Postgres at once: a file, or a statement of it."""
+    """A script that is sent to Postgres at once: a file, or a statement of it."""
 
     file: str
     text: str
-    line: int = 1  # the text's first one in the file
+    line: int = 1  # of the text's beginning in the file
 
     @property
     def is_concurrent(self) -> bool:
@@ -175,7 +174,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a database that has `applied` (name to checksum) still needs from `folder`."""
+    """The files that a database still needs."""
 
     migrations: Sequence[_File]
     repeatables: Sequence[_File]
@@ -193,7 +192,10 @@ class _Plan:
 
     @classmethod
     def of(cls, folder: Path, schema: str, applied: Mapping[str, str]) -> "_Plan":
-        """Raises SchemaTooNew, MigrationChanged."""
+        """Returns the plan for a database that has `applied` (name to checksum) from `folder`.
+
+        Raises SchemaTooNew and MigrationChanged.
+        """
 
         def read(path: Path, name: str) -> _File:
             return _File(name, path.read_text(encoding="utf-8"), schema)
@@ -202,7 +204,7 @@ class _Plan:
             read(path, f"migrations/{path.name}")
             for path in sorted(folder.glob("migrations/*.sql"))
         ]
-        # Whichever folder it lies in: a function that moves to another one is not applied again.
+        # The name omits the folder: a function that moves to another folder is not applied again.
         repeatables = [
             read(path, f"functions/{path.name}")
             for path in sorted(folder.glob("functions/**/*.sql"), key=lambda path: path.name)
@@ -226,12 +228,14 @@ class _Plan:
 
 
 def sql_folder() -> Path:
-    """`sql/` of this release: inside the package when installed, at the top of a checkout."""
+    """Returns the folder `sql/`: inside of an installed package, or at the top of a checkout."""
     package = Path(__file__).parents[1]
     for folder in (package / "sql", package.parent / "sql"):
         if (folder / "migrations").is_dir():
             return folder
-    raise FileNotFoundError(f"no sql/migrations in {package} nor beside it")
+    raise FileNotFoundError(
+        f"no sql/migrations in {package} or beside it; install the package again"
+    )
 
 
 async def migrate(
@@ -241,45 +245,46 @@ async def migrate(
     sleep: Sleep = asyncio.sleep,
     rng: random.Random | None = None,
 ) -> list[str]:
-    """Apply what the database at `url` lacks; the names of the files, in the order applied.
+    """Applies the files that the database at `url` lacks; returns their names in that order.
 
-    Safe to run at the same time from many places: one works, the others wait and find it done.
+    Several migrators may run at the same time: one works, the others wait and find nothing to do.
 
-    Raises UnsupportedPostgres, SchemaTooNew, MigrationChanged and SchemaOccupied before anything is
-    applied; MigrationFailed when Postgres refuses a file (the files before it stay applied, of it
-    nothing does, or of a stepwise one what the next run does again); MigrationLocked when another
-    migrator or a table takes longer than two minutes; DatabaseUnavailable, also for a right that
-    is missing.
+    Raises UnsupportedPostgres, SchemaTooNew, MigrationChanged and SchemaOccupied before it applies
+    anything. Raises MigrationFailed if Postgres refuses a file: earlier files stay applied, and the
+    file is undone, except the steps of a stepwise file, which the next run repeats. Raises
+    MigrationLocked if another migrator or a table's lock takes longer than two minutes, and
+    DatabaseUnavailable, also for a missing right.
     """
     migrator = _Migrator(url, folder or sql_folder(), sleep, rng or random.Random())
-    async with _Connected(url) as connection:
-        await connection.execute(LIMIT_WAITS)
+    async with _Session(url) as connection:
+        await connection.execute(SET_LOCK_TIMEOUT)
         await migrator.lock(connection)
         return await migrator.run(connection)
 
 
 async def check(url: str, *, folder: Path | None = None) -> None:
-    """Return if the database at `url` has this release's schema; changes nothing.
+    """Checks that the database at `url` has this release's schema; changes nothing.
 
-    Raises SchemaBehind (it names what is missing), SchemaTooNew, MigrationChanged,
+    Raises SchemaBehind, which names the missing files, SchemaTooNew, MigrationChanged and
     DatabaseUnavailable.
     """
     schema = urls.parse(url).schema or "public"
-    async with _Connected(url) as connection:
-        applied = await _applied(connection, schema, await _bookkeeping(connection, schema))
+    async with _Session(url) as connection:
+        applied = await _read_applied(connection, schema, await _find_table(connection, schema))
     plan = _Plan.of(folder or sql_folder(), schema, applied)
     if plan.files:
         raise SchemaBehind([file.name for file in plan.files], schema, is_empty=plan.is_first)
 
 
-async def until_current(
+async def wait_until_current(
     url: str,
     *,
     folder: Path | None = None,
     sleep: Sleep = asyncio.sleep,
     tell: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Wait until the database answers and has this release's schema; `tell` and log why not yet."""
+    """Waits until the database answers and has this release's schema. Logs the reason of the wait,
+    and passes it to `tell`."""
     pause = 0.1
     while True:
         try:
@@ -291,8 +296,8 @@ async def until_current(
         pause = min(5.0, pause * 2)
 
 
-class _Connected:
-    """A connection; what the driver raises while it is used comes out as an error of ours."""
+class _Session:
+    """A session for the migrator, which turns the driver's errors into ours."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -332,8 +337,11 @@ class _Migrator:
         return urls.parse(self.url).schema or "public"
 
     async def lock(self, connection: Connection) -> None:
-        """Try and try again: waiting inside Postgres would hold a snapshot, which blocks the other
-        migrator's CREATE INDEX CONCURRENTLY. The lock ends with the connection."""
+        """Takes the advisory lock, which ends with the connection.
+
+        Tries repeatedly: a wait inside Postgres would hold a snapshot, which blocks the other
+        migrator's CREATE INDEX CONCURRENTLY.
+        """
         waited = 0.0
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):
             if waited == 0:
@@ -348,20 +356,20 @@ class _Migrator:
         if connection.get_server_version().major < OLDEST_POSTGRES:
             version = await connection.fetchval("show server_version")
             raise UnsupportedPostgres(version, OLDEST_POSTGRES)
-        table = await _bookkeeping(connection, self.schema)
-        applied = await _applied(connection, self.schema, table)
+        table = await _find_table(connection, self.schema)
+        applied = await _read_applied(connection, self.schema, table)
         plan = _Plan.of(self.folder, self.schema, applied)
-        await self._refuse_strangers_things(connection, plan, applied)
+        await self._refuse_foreign_objects(connection, plan, applied)
         names: list[str] = []
         for files in plan.transactions:
             if files:
                 names += await self._apply(connection, files, is_first=plan.is_first)
         return names
 
-    async def _refuse_strangers_things(
+    async def _refuse_foreign_objects(
         self, connection: Connection, plan: _Plan, applied: Mapping[str, str]
     ) -> None:
-        """Raises SchemaOccupied if something is there that the files make for the first time."""
+        """Raises SchemaOccupied if an object exists that a file is to create for the first time."""
         made = {thing for file in plan.files if file.name not in applied for thing in file.makes}
         rows = await connection.fetch(
             """
@@ -379,7 +387,7 @@ class _Migrator:
             """,
             connections.quote_identifier(self.schema),
         )
-        # All but functions share their names.
+        # All kinds except functions share one namespace.
         wanted = {(kind == "function", name) for kind, name in made}
         taken = [f"{kind} {name}" for kind, name in rows if (kind == "function", name) in wanted]
         if taken:
@@ -388,22 +396,25 @@ class _Migrator:
     async def _apply(
         self, connection: Connection, files: Sequence[_File], *, is_first: bool
     ) -> list[str]:
-        """Apply the files in one transaction, or a stepwise one in several; the names of those that
-        nobody else had just applied."""
+        """Applies the files in one transaction, or a stepwise file in several. Returns the names of
+        the files that no other migrator had applied before."""
         first = files[0]
         if first.is_stepwise and not is_first:
             *steps, last = first.steps
             for step in steps:
                 run = self._build if step.is_concurrent else _execute
-                await self._patiently(first.name, partial(run, connection, step))
+                await self._retry_locked(first.name, partial(run, connection, step))
             work = [(first, last)]
         else:
             work = [(file, file.at_once if is_first else file.whole) for file in files]
-        return await self._patiently(first.name, partial(self._together, connection, work))
+        return await self._retry_locked(first.name, partial(self._apply_together, connection, work))
 
     async def _build(self, connection: Connection, step: _Step) -> None:
-        """Waits for whoever began before it, and nobody waits for it. It is not tried again: what a
-        broken try has left, an earlier statement of the file removes."""
+        """Builds an index concurrently: it waits for earlier transactions and blocks no other.
+
+        It is not tried again here: an earlier statement of the file removes the invalid index that
+        a failed attempt leaves.
+        """
         limit = await connection.fetchval("show lock_timeout")
         await connection.execute(f"set lock_timeout = '{PATIENCE:g}s'")
         try:
@@ -412,8 +423,8 @@ class _Migrator:
             raise MigrationLocked(PATIENCE) from error
         await connection.execute(f"set lock_timeout = '{limit}'")
 
-    async def _patiently(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Again and again while others have the locks: they work on."""
+    async def _retry_locked(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Repeats `work` while other sessions hold the locks; those sessions continue meanwhile."""
         waited = 0.0
         while True:
             try:
@@ -421,18 +432,18 @@ class _Migrator:
             except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
                 if waited > PATIENCE:
                     raise MigrationLocked(PATIENCE) from error
-                logger.info("%s waits for its turn: %s", name, error)
+                logger.info("%s waits for a lock: %s", name, error)
             pause = self.rng.uniform(0.2, 1.0)
             await self.sleep(pause)
             waited += pause + 0.2
 
-    async def _together(
+    async def _apply_together(
         self, connection: Connection, work: Sequence[tuple[_File, _Step]]
     ) -> list[str]:
         names = []
         async with connection.transaction():
             await self._prepare(connection)
-            # A function may name another one whose file comes later.
+            # A function may call a function whose file comes later.
             await connection.execute("set local check_function_bodies = off")
             for file, step in work:
                 if (made_before := await _claim(connection, file)) is None:
@@ -447,37 +458,38 @@ class _Migrator:
         return names
 
     async def _prepare(self, connection: Connection) -> None:
-        """The schema and the table of what was applied, where they are missing."""
+        """Creates the schema and the table of applied files if they are missing."""
         schema = connections.quote_identifier(self.schema)
         user = await connection.fetchval("select quote_ident(current_user)")
-        # Not `create schema if not exists`: that wants the right to make one, even if it exists.
+        # Not `create schema if not exists`: that needs the right to create even if it exists.
         if await connection.fetchval("select to_regnamespace($1)", schema) is None:
             database = await connection.fetchval("select quote_ident(current_database())")
             try:
                 await connection.execute(f"create schema {schema}")
             except asyncpg.InsufficientPrivilegeError as error:
-                raise self._no_right(user, f"create on database {database}") from error
-        # Without both, Postgres passes the schema by, and would make our tables in pg_temp.
+                raise self._missing_right(user, f"create on database {database}") from error
+        # Without both rights, Postgres skips the schema and would create our tables in pg_temp.
         rights = "has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage')"
         if not await connection.fetchval(f"select {rights}", self.schema):
-            raise self._no_right(user, f"create, usage on schema {schema}")
-        table = await _bookkeeping(connection, self.schema)
+            raise self._missing_right(user, f"create, usage on schema {schema}")
+        table = await _find_table(connection, self.schema)
         if table is None:
             await connection.execute(TABLE)
         elif table == "schema_migrations":
             await _execute(connection, _Step("taking over schema_migrations", ADOPT))
 
-    def _no_right(self, user: str, right: str) -> DatabaseUnavailable:
+    def _missing_right(self, user: str, right: str) -> DatabaseUnavailable:
         return DatabaseUnavailable(
-            f"{user} may not make our tables in the schema {self.schema}. Either let an owner say:"
+            f"{user} may not create our tables in the schema {self.schema}. Let an owner run:"
             f" grant {right} to {user}; or set DATABASE_SCHEMA to a schema that {user} owns"
         )
 
     async def _drop_overloads(
         self, connection: Connection, file: _File, made_before: Sequence[str]
     ) -> None:
-        """Those that the file made when it was applied last, makes no more, and that a call could
-        mean as well. A call that is under way goes on with what the file makes now."""
+        """Drops functions that an earlier version of the file created, that the present version
+        does not create, and that a call could mean instead of a new one. Running calls continue
+        with the new function."""
         name = Path(file.name).stem
         rows = await connection.fetch(
             """
@@ -545,11 +557,11 @@ async def _execute(connection: Connection, step: _Step) -> None:
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         raise
     except asyncpg.PostgresError as error:
-        raise _failure(step, error) from error
+        raise _explain(step, error) from error
 
 
-async def _bookkeeping(connection: Connection, schema: str) -> str | None:
-    """The table that says what was applied: ours, or ours of before 0.1; None if there is none."""
+async def _find_table(connection: Connection, schema: str) -> str | None:
+    """Returns the name of our table of applied files, present or of before 0.1; None if missing."""
     found = await connection.fetch(
         """
         select c.relname,
@@ -570,7 +582,7 @@ async def _bookkeeping(connection: Connection, schema: str) -> str | None:
     return None
 
 
-async def _applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
+async def _read_applied(connection: Connection, schema: str, table: str | None) -> dict[str, str]:
     if table is None:
         return {}
     place = f"{connections.quote_identifier(schema)}.{table}"
@@ -579,8 +591,8 @@ async def _applied(connection: Connection, schema: str, table: str | None) -> di
 
 
 async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
-    """Write the file's row, and say what it had made before; None if another migrator has, and
-    applied this same file."""
+    """Writes the file's row and returns what the file had created before; None if another migrator
+    has already applied this version of the file."""
     made_before: Sequence[str] | None = await connection.fetchval(
         """
         insert into stream_server_migrations as old (name, checksum) values ($1, $2)
@@ -595,8 +607,8 @@ async def _claim(connection: Connection, file: _File) -> Sequence[str] | None:
     return made_before
 
 
-def _failure(step: _Step, error: asyncpg.PostgresError) -> Exception:
-    if (error.sqlstate or "").startswith(NOT_THE_FILE):
+def _explain(step: _Step, error: asyncpg.PostgresError) -> Exception:
+    if (error.sqlstate or "").startswith(UNRELATED_ERRORS):
         return translate(error)
     position = getattr(error, "position", None)
     line = step.line + step.text.count("\n", 0, int(position) - 1) if position else None

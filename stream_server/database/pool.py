@@ -1,4 +1,4 @@
-"""The pool of connections, and the only place that knows the library behind it.
+"""The pool of connections. Only this module knows the library behind it.
 
     pool = Pool(url, max_size=10)
     await pool.connect()
@@ -9,15 +9,15 @@
 
     left = await in_transaction(pool, sell)
 
-Values are named with a colon and never formatted into the SQL; a cast is `cast(:x as jsonb)`.
-Inside a transaction's task, the pool's own methods take part in that transaction. What Postgres or
-the network refuses comes out as an error of `errors.py`.
+A query names its values with a colon, and values are never formatted into the SQL; a cast is
+`cast(:x as jsonb)`. Inside a transaction's task, the pool's own methods take part in that
+transaction. Errors of Postgres and the network become errors of `errors.py`.
 
-The session is set, not assumed: isolation, search_path and time-outs, once a connection. Where the
-URL leads through a pooler, a session belongs to nobody: then all is set in each transaction, and
-every statement is in one.
+The pool sets isolation, search_path and time-outs of each session when it connects. If the URL
+leads through a pooler, clients share sessions: then the pool sets them in each transaction, and
+runs every statement in a transaction.
 
-Waiting has bounds: for a connection, for a lock, for a statement. No kind of work can take all
+All waiting is limited: for a connection, for a lock, for a statement. No kind of work can take all
 connections (`shares.py`).
 """
 
@@ -48,36 +48,34 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
 
-# At a start, these won't get better by waiting.
-HOPELESS: Final = ("28", "3D000")
+# Waiting for Postgres does not help against these errors.
+PERMANENT_ERRORS: Final = ("28", "3D000")
 
-# No room: on the disk, in memory, for connections.
-FULL: Final = ("53", "58030")
-FULL_SECONDS: Final = 5.0  # so long after the last such error, it is taken to be full
+# No room on the disk, in memory or for connections.
+RESOURCE_ERRORS: Final = ("53", "58030")
+FULL_SECONDS: Final = 5.0  # Postgres counts as full for this long after the last such error
 
-# Seconds. What one statement may take, wait for a lock, and wait for a connection.
+# Seconds that a statement may take, that it waits for a connection, and that connecting takes.
 STATEMENT_SECONDS: Final = 10.0
 WAIT_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 10.0
-BACKSTOP_SECONDS: Final = (
-    5.0  # Postgres ends a statement that takes too long; this much later, we do
-)
+BACKSTOP_SECONDS: Final = 5.0  # the driver gives up this much later than Postgres should
 
 
 async def _keep_session(_: object) -> None:
-    """What asyncpg does to a connection that comes back, once it has ended its transaction.
+    """Skips asyncpg's reset of a returned connection, which would cost a round trip.
 
-    Nothing that this program does outlives a transaction: settings are local, locks are the
-    transaction's, the pool does not listen. So the round trip that would reset them is saved.
+    This program leaves nothing in a session after a transaction: settings are local, locks belong
+    to the transaction, and the pool does not listen.
     """
 
 
 class _Connection:
-    """One connection, borrowed; what `in_transaction` hands to its work."""
+    """A borrowed connection, which `in_transaction` passes to its work."""
 
     def __init__(self, connection: databases.core.Connection) -> None:
         self._connection = connection
-        self._timeout: float | None = None  # seconds; None: as the connection has it
+        self._timeout: float | None = None  # seconds; None: the connection's own
 
     @property
     def raw(self) -> Any:  # asyncpg's own; `databases` does not type it
@@ -134,7 +132,7 @@ class _Connection:
 
 
 class AnyPool:
-    """What can be asked of a pool, and of a share of it."""
+    """The queries and transactions of a pool, or of a share of it."""
 
     def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
         raise NotImplementedError
@@ -156,12 +154,12 @@ class AnyPool:
             await connection.execute(query, values)
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """`work` in one transaction, once; `in_transaction` is for when it may be tried again."""
+        """Runs `work` in one transaction, once; `in_transaction` repeats it after a conflict."""
         raise NotImplementedError
 
 
 class Share(AnyPool):
-    """The pool, for one kind of work."""
+    """A pool's connections for one kind of work."""
 
     def __init__(self, pool: "Pool", work: Work) -> None:
         self._pool = pool
@@ -175,11 +173,11 @@ class Share(AnyPool):
 
 
 class Pool(AnyPool):
-    """At most `max_size` connections to the database at `url` (see `urls.py`). Opened by `connect`,
-    closed by `disconnect`. Times are seconds. With `shared` no kind of work can take all of them
-    (`doing`); what is asked of the pool itself is reading.
+    """A pool of at most `max_size` connections to the database at `url` (see `urls.py`). Times are
+    seconds. With `shared`, no kind of work can take all connections (`share_for`); queries of the
+    pool itself count as reading.
 
-    `pooled`: whether the URL leads through a pooler; None: `connect` finds out.
+    `pooled` tells whether the URL leads through a pooler; None: `connect` finds out.
     """
 
     def __init__(
@@ -213,8 +211,8 @@ class Pool(AnyPool):
 
     @classmethod
     def of(cls, settings: Settings, *, max_size: int | None = None, shared: bool = False) -> "Pool":
-        """The pool of the settings; `max_size` None: as large as they say. What is set wins over
-        what the URL says (`connection_limit`, `pool_timeout`)."""
+        """Returns a pool with these settings. `max_size` None: DATABASE_POOL_SIZE. The settings win
+        over the URL's `connection_limit` and `pool_timeout`."""
         url = pool_url(settings)
         address, given = urls.parse(url), settings.model_fields_set
         size, wait = settings.database_pool_size, settings.database_wait_seconds
@@ -232,23 +230,23 @@ class Pool(AnyPool):
             pooled=True if session_url(settings) != url else None,
         )
 
-    def doing(self, work: Work) -> Share:
-        """The pool for one kind of work."""
+    def share_for(self, work: Work) -> Share:
+        """Returns the share of the pool for one kind of work."""
         return Share(self, work)
 
     @property
     def in_use(self) -> int:
-        """Connections that somebody works with just now."""
+        """The number of connections in use."""
         return self._shares.in_use
 
     @property
     def waiting(self) -> int:
-        """Pieces of work that wait for a connection just now."""
+        """The number of tasks waiting for a connection."""
         return self._shares.waiting
 
     @property
     def is_connected(self) -> bool:
-        """Whether `connect` has succeeded. It does not say that Postgres still answers."""
+        """Whether `connect` has succeeded; Postgres may have stopped since."""
         return self._database is not None and self._database.is_connected
 
     async def connect(
@@ -258,11 +256,11 @@ class Pool(AnyPool):
         sleep: Sleep = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        """Open the pool. While Postgres does not answer, try again for `patience` seconds (None:
-        for ever), waiting from 0.1 to 5 s in between with jitter, and log each try's failure.
+        """Opens the pool. While Postgres does not answer, tries again for `patience` seconds (None:
+        for ever), with pauses from 0.1 to 5 s and jitter, and logs each failure.
 
-        Raises DatabaseUnavailable, at once for what waiting won't mend: a wrong password, an
-        unknown database.
+        Raises DatabaseUnavailable: at once if waiting cannot help, such as for a wrong password or
+        an unknown database.
         """
         rng = rng or random.Random()
         delay, waited = 0.1, 0.0
@@ -272,7 +270,7 @@ class Pool(AnyPool):
             except DRIVER_ERRORS as error:
                 failure = DatabaseUnavailable(f"{self.place}: {translate(error).message}")
                 state = getattr(error, "sqlstate", None) or ""
-                hopeless = state.startswith(HOPELESS)
+                hopeless = state.startswith(PERMANENT_ERRORS)
                 if hopeless or (patience is not None and waited >= patience):
                     raise failure from error
             else:
@@ -288,7 +286,7 @@ class Pool(AnyPool):
             self._pooled = await is_pooled(self._address)
             if self._pooled:
                 logger.info("%s is a pooler: each statement is a transaction", self.place)
-        # The address goes past `databases`, which would parse few of its options, and log it.
+        # `databases` does not get the URL: it would understand few options, and log the URL.
         self._database = databases.Database(
             "postgresql://",
             database=None,
@@ -300,7 +298,7 @@ class Pool(AnyPool):
         await self._database.connect()
 
     async def _connect(self, *_: object, **__: object) -> "asyncpg.Connection[Any]":
-        """What asyncpg's pool calls for a new connection."""
+        """Opens a new connection for asyncpg's pool."""
         address = self._address
         if self._pooled:
             address = replace(address, is_pooled=True, statement_cache_size=0)
@@ -313,7 +311,7 @@ class Pool(AnyPool):
         )
 
     async def disconnect(self) -> None:
-        """Close all connections, waiting for those in use."""
+        """Closes all connections after those in use are returned."""
         if self._database is not None:
             await self._database.disconnect()
 
@@ -324,18 +322,18 @@ class Pool(AnyPool):
     async def __aexit__(self, *_: object) -> None:
         await self.disconnect()
 
-    async def trouble(self) -> str | None:
-        """Why Postgres takes no changes now, as far as it says so; None if it does.
+    async def find_trouble(self) -> str | None:
+        """Returns why Postgres accepts no changes now; None if it does or gives no reason.
 
         Raises DatabaseUnavailable.
         """
         if self._full_until > asyncio.get_running_loop().time():
-            return "Postgres is full"
+            return "Postgres has run out of resources"
         is_read_only = await self.fetch_val(
             "select pg_is_in_recovery()"
             " or cast(current_setting('transaction_read_only') as boolean)"
         )
-        return "Postgres takes no changes: it is read-only" if is_read_only else None
+        return "Postgres is read-only" if is_read_only else None
 
     def _borrowed(self) -> AbstractAsyncContextManager[_Connection]:
         return self._borrow(Work.READING)
@@ -346,13 +344,16 @@ class Pool(AnyPool):
     async def _run(self, work: Callable[[Transaction], Awaitable[T]], kind: Work) -> T:
         async with self._connection(kind) as borrowed:
             if borrowed.raw.is_in_transaction():
-                raise RuntimeError("transactions don't nest: a part of one cannot be tried again")
+                raise RuntimeError(
+                    "transactions do not nest, because a part cannot be repeated alone;"
+                    " use `savepoint` within one"
+                )
             async with self._transaction(borrowed):
                 return await work(borrowed)
 
     @asynccontextmanager
     async def _borrow(self, kind: Work) -> AsyncIterator[_Connection]:
-        """For one statement."""
+        """Yields a connection for one statement."""
         async with self._connection(kind) as borrowed:
             if self._pooled and not borrowed.raw.is_in_transaction():
                 async with self._transaction(borrowed):
@@ -362,14 +363,16 @@ class Pool(AnyPool):
 
     @asynccontextmanager
     async def _transaction(self, borrowed: _Connection) -> AsyncIterator[None]:
-        # asyncpg's transaction: `databases` never gives back a connection whose COMMIT failed.
+        # asyncpg's transaction, because `databases` never returns a connection whose COMMIT failed.
         raw: asyncpg.Connection[Any] = borrowed.raw
         transaction = raw.transaction(isolation="read_committed")
         with translating():
             await transaction.start()
         try:
             if self._pooled:
-                await borrowed.run_script(connections.set_statements(self._local, local=True))
+                await borrowed.run_script(
+                    connections.set_statements(self._transaction_parameters, local=True)
+                )
             yield
         except BaseException:
             with suppress(*DRIVER_ERRORS):
@@ -379,8 +382,8 @@ class Pool(AnyPool):
             await transaction.commit()
 
     @property
-    def _local(self) -> dict[str, str]:
-        """What a transaction through a pooler has to set; its isolation is in its BEGIN."""
+    def _transaction_parameters(self) -> dict[str, str]:
+        """The parameters that a transaction through a pooler sets; BEGIN sets the isolation."""
         return {
             name: value
             for name, value in self._parameters.items()
@@ -389,44 +392,44 @@ class Pool(AnyPool):
 
     @asynccontextmanager
     async def _connection(self, kind: Work) -> AsyncIterator[_Connection]:
-        """The connection of this task, if it has one already; else a free one."""
+        """Yields this task's connection if it has one already, else a free one."""
         if self._database is None or not self._database.is_connected:
-            raise DatabaseUnavailable(f"{self.place}: not connected yet")
+            raise DatabaseUnavailable(f"{self.place}: not connected yet; try again")
         connection = self._database.connection()
         if connection._connection_counter:
             yield _Connection(connection)
             return
-        async with self._seat(kind):
-            with self._noticed(), translating():
+        async with self._take_turn(kind):
+            with self._noticing_shortage(), translating():
                 await connection.__aenter__()
             try:
-                with self._noticed():
+                with self._noticing_shortage():
                     yield _Connection(connection)
             finally:
                 try:
                     await connection.__aexit__()
                 except DRIVER_ERRORS:
-                    # It is dead, and asyncpg has thrown it away; `databases` would go on using it.
+                    # asyncpg has dropped the dead connection; `databases` would keep using it.
                     self._database._connection = None
 
     @contextmanager
-    def _noticed(self) -> Iterator[None]:
-        """Notes that Postgres is full, for whoever asks about its `trouble`."""
+    def _noticing_shortage(self) -> Iterator[None]:
+        """Notes that Postgres has run out of resources, for `find_trouble`."""
         try:
             yield
         except DatabaseUnavailable as error:
             state = getattr(error.__cause__, "sqlstate", None) or ""
-            if state.startswith(FULL):
+            if state.startswith(RESOURCE_ERRORS):
                 self._full_until = asyncio.get_running_loop().time() + FULL_SECONDS
             raise
 
     @asynccontextmanager
-    async def _seat(self, kind: Work) -> AsyncIterator[None]:
+    async def _take_turn(self, kind: Work) -> AsyncIterator[None]:
         try:
             await self._shares.take(kind, self._wait)
         except TimeoutError:
             raise DatabaseUnavailable(
-                f"All connections to Postgres were busy for {self._wait:g} s"
+                f"All connections to Postgres were busy for {self._wait:g} s; try again"
             ) from None
         try:
             yield

@@ -1,10 +1,8 @@
-"""Whether a way to Postgres leads through a pooler, and which URL of the settings is for what.
+"""The detection of poolers, and the choice between the settings' two URLs.
 
 A pooler in transaction mode (PgBouncer, Supavisor, RDS Proxy) gives each transaction another
-session: what one leaves behind there meets somebody else.
+session: state that one client leaves in a session meets another client.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,17 +14,17 @@ from stream_server.settings import Settings
 
 __all__ = ["connect_for_session", "is_pooled", "pool_url", "session_url"]
 
-PROBE_SECONDS: Final = 10.0  # for an answer to a question about a pooler
+PROBE_SECONDS: Final = 10.0  # for the answer to a probe
 PROBES: Final = 5
 
 
 def pool_url(settings: Settings) -> str:
-    """For requests. May lead through a pooler."""
+    """Returns the URL for requests, which may lead through a pooler."""
     return _with_schema(settings, settings.database_url.get_secret_value())
 
 
 def session_url(settings: Settings) -> str:
-    """For whatever needs a session of its own: the source, which listens, and migrations."""
+    """Returns the URL for parts that need a session of their own: source and migrations."""
     return _with_schema(settings, settings.listen_url.get_secret_value())
 
 
@@ -41,13 +39,15 @@ def _with_schema(settings: Settings, url: str) -> str:
 
 
 async def is_pooled(address: Address) -> bool:
-    """Whether somebody else than Postgres answers: a pooler tells its clients a process id of its
-    own. Raises what `connect` raises."""
+    """Returns whether a pooler answers: it gives its clients a process id that is not Postgres'.
+
+    Raises the errors of `connect`.
+    """
     if address.is_pooled:
         return True
-    connection = await _untouched(address)
+    connection = await _connect_untouched(address)
     try:
-        return await _backend(connection) != connection.get_server_pid()
+        return await _backend_pid(connection) != connection.get_server_pid()
     finally:
         connection.terminate()
 
@@ -60,17 +60,18 @@ async def connect_for_session(
     timeout: float,
     command_timeout: float | None = None,
 ) -> Connection:
-    """As `connect`, for whatever needs a session of its own: locks, LISTEN, settings that last.
+    """Opens a connection for parts that need a session of their own: for locks, for LISTEN, for
+    settings that last.
 
-    Raises what `connect` raises, and ConnectionError where a pooler gives sessions away. On those,
-    it has set nothing.
+    Raises the errors of `connect`, and ConnectionError if a pooler shares the session; then it has
+    changed nothing in that session.
     """
     address = url_or_address if isinstance(url_or_address, Address) else parse(url_or_address)
 
     async def check(connection: Connection) -> None:
         if await _gives_sessions_away(connection, address):
             raise ConnectionError(
-                "LISTEN_DATABASE_URL must lead straight to Postgres: here a pooler answers, which"
+                "LISTEN_DATABASE_URL must be a direct URL of Postgres: here a pooler answers, which"
                 " gives each transaction another session"
             )
 
@@ -85,24 +86,24 @@ async def connect_for_session(
 
 
 async def _gives_sessions_away(connection: Connection, address: Address) -> bool:
-    """Whether it is a pooler that hands a session to the next one who comes, while its owner is
-    idle. Then ours changes, or another connection gets it."""
-    backend = await _backend(connection)
+    """Returns whether a pooler gives an idle client's session to other clients. Then our session
+    changes, or another connection gets it."""
+    backend = await _backend_pid(connection)
     if backend == connection.get_server_pid():
         return False
-    other = await _untouched(address)
+    other = await _connect_untouched(address)
     try:
-        # More than once: a third one may just have taken what we would have got.
+        # Probe repeatedly: another client may have taken the session that we would have got.
         for _ in range(PROBES):
-            if await _backend(other) == backend or await _backend(connection) != backend:
+            if await _backend_pid(other) == backend or await _backend_pid(connection) != backend:
                 return True
         return False
     finally:
         other.terminate()
 
 
-async def _untouched(address: Address) -> Connection:
-    """A connection whose session is left as it was found."""
+async def _connect_untouched(address: Address) -> Connection:
+    """Opens a connection without changing its session."""
     return await connect(
         replace(address, is_pooled=True),
         application_name="stream-server",
@@ -110,9 +111,11 @@ async def _untouched(address: Address) -> Connection:
     )
 
 
-async def _backend(connection: Connection) -> int:
-    """The process that runs what is asked now. By COPY: for a SELECT, asyncpg may prepare a
-    statement, which stays in the session."""
+async def _backend_pid(connection: Connection) -> int:
+    """Returns the process id of the backend that runs the present statement.
+
+    Uses COPY, because asyncpg may prepare a statement for a SELECT, which stays in the session.
+    """
     answer = bytearray()
 
     async def take(part: bytes) -> None:

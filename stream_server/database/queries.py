@@ -1,4 +1,4 @@
-"""The queries of sql/queries, by name."""
+"""The queries in `sql/queries`, by name."""
 
 from stream_server.database.migrations import sql_folder
 
@@ -6,5 +6,5 @@ __all__ = ["query"]
 
 
 def query(name: str) -> str:
-    """The text of `sql/queries/<name>.sql`; `name` with its folder, such as `source/read_log`."""
+    """Returns the text of `sql/queries/<name>.sql`; `name` has its folder: `source/read_log`."""
     return (sql_folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")

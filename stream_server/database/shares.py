@@ -1,7 +1,7 @@
-"""Who may have a connection: no kind of work can take all of them.
+"""The shares of a pool's connections: no kind of work can take all of them.
 
-Ten carts that wait for one locked row shall not stop orders, nor the pages. So of all connections
-each kind of work is sure of a few, and any kind may have the rest.
+Ten carts that wait for one locked row must not stop orders or pages. So a few connections are
+reserved for each kind of work, and any kind may use the rest.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ __all__ = ["Shares", "Work"]
 
 
 class Work(Enum):
-    """The kinds: what only reads; what changes stock and may wait for a row; what sells what has
-    been paid for (orders, webhooks)."""
+    """The kinds of work: reading; changing stock, which may wait for a row; and completing paid
+    orders (orders, webhooks)."""
 
     READING = auto()
     CHANGING = auto()
@@ -22,8 +22,8 @@ class Work(Enum):
 
 
 class Shares:
-    """`size` connections. Where they are `shared`, and there are enough, each kind of work is sure
-    of a fifth of them."""
+    """A counter of `size` connections. If they are `shared`, a fifth of them, rounded down, is
+    reserved for each kind of work."""
 
     def __init__(self, size: int, *, shared: bool = True) -> None:
         self._size = size
@@ -33,17 +33,20 @@ class Shares:
 
     @property
     def in_use(self) -> int:
-        """Connections that were taken and not given back."""
+        """The number of connections that are taken."""
         return self._in_use.total()
 
     @property
     def waiting(self) -> int:
-        """Who waits for one."""
+        """The number of tasks that wait for a connection."""
         return sum(not turn.done() for _, turn in self._waiting)
 
     async def take(self, work: Work, patience: float) -> None:
-        """One connection; `give` it back. Raises TimeoutError when none came free in `patience`
-        seconds. Within a kind of work, who came first is served first."""
+        """Takes one connection, which `give` returns. Within a kind of work, tasks are served in
+        order of arrival.
+
+        Raises TimeoutError if no connection became free in `patience` seconds.
+        """
         if self._has_one(work) and not any(kind is work for kind, _ in self._waiting):
             self._in_use[work] += 1
             return
@@ -53,12 +56,12 @@ class Shares:
             async with asyncio.timeout(patience if patience < math.inf else None):
                 await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it was served just when it gave up
+            if turn.done() and not turn.cancelled():  # served at the moment of giving up
                 self.give(work)
             raise
 
     def give(self, work: Work) -> None:
-        """Give one back that was taken."""
+        """Returns a connection that was taken."""
         self._in_use[work] -= 1
         self._serve()
 
@@ -67,7 +70,7 @@ class Shares:
         return self._in_use.total() + others < self._size
 
     def _serve(self) -> None:
-        """Give what is free to those who wait for it."""
+        """Gives free connections to waiting tasks."""
         passed: deque[tuple[Work, asyncio.Future[None]]] = deque()
         while self._waiting:
             work, turn = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""TLS to Postgres, by libpq's options (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+"""TLS to Postgres with libpq's options (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
 
 import ssl
 from collections.abc import Mapping
@@ -26,14 +26,15 @@ TLS_OPTIONS: Final = frozenset({*CHOICES, *FILES, "sslpassword"})
 
 
 def tls_context(options: Mapping[str, str]) -> ssl.SSLContext | None:
-    """For `sslmode` from `require` on; None for the others, which asyncpg does itself.
+    """Returns a context for `sslmode` from `require` on; None for other modes, which asyncpg
+    handles itself.
 
-    As in libpq, a file of CAs makes `require` check the chain, and where `sslrootcert` is not given
-    it is `~/.postgresql/root.crt`. Unlike in libpq, `verify-full` takes the system's CAs if that
-    file is not there either, as `sslrootcert=system` says in so many words. Files are read anew at
-    each call: certificates are renewed while a program runs.
+    As in libpq, a file of CAs makes `require` check the chain, and the default of `sslrootcert` is
+    `~/.postgresql/root.crt`. Unlike in libpq, `verify-full` uses the system's CAs if that file is
+    missing, like `sslrootcert=system`. Files are read at each call, because certificates are
+    renewed while a program runs.
 
-    Raises OSError (ssl.SSLError is one) if a file is gone, or is not what it should be.
+    Raises OSError (ssl.SSLError is one) if a file is missing or malformed.
     """
     mode = options.get("sslmode", "prefer")
     if mode not in ENCRYPTED:
@@ -58,38 +59,38 @@ def tls_context(options: Mapping[str, str]) -> ssl.SSLContext | None:
     context.minimum_version = VERSIONS[options.get("ssl_min_protocol_version", "TLSv1.2")]
     if newest := options.get("ssl_max_protocol_version"):
         context.maximum_version = VERSIONS[newest]
-    context.set_alpn_protocols(["postgresql"])  # direct TLS wants it, since Postgres 17
+    context.set_alpn_protocols(["postgresql"])  # direct TLS (Postgres 17) requires it
     return context
 
 
 def tls_problem(options: Mapping[str, str]) -> str | None:
-    """What is wrong with the options, and what was expected; None if nothing is."""
+    """Returns what is wrong with the options and what was expected; None if they are right."""
     for name, choices in CHOICES.items():
         if options.get(name, choices[0]) not in choices:
             return f"{name} must be one of {', '.join(choices)}"
     mode, roots = options.get("sslmode", "prefer"), options.get("sslrootcert")
     if roots == "system" and mode != "verify-full":
-        return "sslrootcert=system wants sslmode=verify-full"
+        return "sslmode must be verify-full with sslrootcert=system"
     if options.get("sslnegotiation") == "direct" and mode not in ENCRYPTED:
-        return f"sslnegotiation=direct wants sslmode={', '.join(ENCRYPTED)}"
+        return f"sslmode must be one of {', '.join(ENCRYPTED)} with sslnegotiation=direct"
     if mode == "verify-ca" and not (roots or _default_file("root.crt")):
-        return "sslmode=verify-ca wants sslrootcert, the file of the CA"
+        return "sslrootcert must name the file of the CA with sslmode=verify-ca"
     for name in FILES:
         if (path := options.get(name)) and not (name == "sslrootcert" and path == "system"):
             try:
                 Path(path).open("rb").close()
             except OSError as error:
-                return f"{name}: the file cannot be read: {error.strerror}"
+                return f"{name} must name a readable file: {error.strerror}"
     try:
-        # Also where asyncpg will make its own: the files are the same.
+        # Also checks the modes for which asyncpg makes its own context, from the same files.
         tls_context({**options, "sslmode": mode if mode in ENCRYPTED else "require"})
     except ssl.SSLError:
         return (
-            "sslrootcert, sslcrl, sslcert and sslkey must be files in PEM, the key the"
-            " certificate's own and sslpassword the key's"
+            "sslrootcert, sslcrl, sslcert and sslkey must be files in PEM format; sslkey must"
+            " belong to sslcert, and sslpassword to sslkey"
         )
     except OSError as error:
-        return f"a file in ~/.postgresql cannot be read: {error.strerror}"
+        return f"the files in ~/.postgresql must be readable: {error.strerror}"
     return None
 
 
@@ -97,5 +98,5 @@ def _default_file(name: str) -> str | None:
     try:
         path = Path.home() / ".postgresql" / name
         return str(path) if path.exists() else None
-    except (OSError, RuntimeError):  # there is no home, or we may not look into it
+    except (OSError, RuntimeError):  # the home is missing, or we may not read it
         return None

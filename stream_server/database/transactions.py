@@ -1,4 +1,4 @@
-"""Transactions: what can be asked of one, and how one is run again after a conflict."""
+"""Transactions: their interface, and their repetition after a conflict."""
 
 import asyncio
 import logging
@@ -24,52 +24,52 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
-Row = Mapping[str, Any]  # a column's type is known to its query only
+Row = Mapping[str, Any]  # only the query knows a column's type
 Values = Mapping[str, object]
 
-LOCK_SECONDS: Final = 3.0  # for which a statement waits for a lock
+LOCK_SECONDS: Final = 3.0  # a statement waits this long for a lock
 
 
 class Queries(Protocol):
-    """What can be asked of a pool and of a transaction alike."""
+    """The queries of a pool and of a transaction."""
 
     async def fetch_all(self, query: str, values: Values | None = None) -> list[Row]: ...
 
     async def fetch_one(self, query: str, values: Values | None = None) -> Row | None: ...
 
     async def fetch_val(self, query: str, values: Values | None = None) -> Any:
-        """The first column of the first row; None if there is no row."""
+        """Returns the first column of the first row; None if there is no row."""
 
     async def execute(self, query: str, values: Values | None = None) -> None: ...
 
 
 class Transaction(Queries, Protocol):
-    """What a transaction can do besides: bulk work, and parts of it that are undone alone."""
+    """The additional methods of a transaction: bulk work and savepoints."""
 
     async def run_query(self, query: str, *values: object) -> list[Row]:
-        """The rows of a query whose values are `$1`, `$2`, …."""
+        """Returns the rows of a query with the positional values `$1`, `$2`, …."""
 
     async def run_script(self, script: str) -> None:
-        """Statements without values, one after the other."""
+        """Runs statements without values, one after the other."""
 
     async def copy_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
     ) -> None:
-        """COPY rows into a temporary table: the fastest way in."""
+        """Copies rows into a temporary table with COPY, the fastest way."""
 
     async def wait_longer(self, *, statement: float, lock: float) -> None:
-        """From here on a statement of this transaction may take so many seconds, and wait so many
-        for a lock."""
+        """Sets the time limits of this transaction's further statements: seconds for the whole
+        `statement`, and for the wait for a `lock`."""
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Undo the block if it raises, and only that; locks taken in it are given back."""
+        """Undoes only the block if it raises, and releases the locks taken in it."""
 
 
 class Runner(Protocol):
-    """What runs transactions: a pool, or a share of it."""
+    """The interface for running transactions: a pool, or a share of it."""
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """`work` in one transaction, once; `in_transaction` is for when it may be tried again."""
+        """Runs `work` in one transaction, once; `in_transaction` repeats it after a conflict."""
 
 
 async def in_transaction(
@@ -80,14 +80,14 @@ async def in_transaction(
     sleep: Sleep = asyncio.sleep,
     rng: random.Random | None = None,
 ) -> T:
-    """What `work` returns; its changes are one transaction (READ COMMITTED), committed on return.
+    """Runs `work` in one transaction (READ COMMITTED), commits it, and returns its result.
 
-    After a deadlock, a serialization failure or a lock that was not available (SQLSTATE 40P01,
-    40001, 55P03) the whole transaction is run again, `attempts` times at most, so `work` must have
-    no effect outside of the database. Between two tries it waits with full jitter, up to 20, 40,
-    80 … ms. Any other error rolls back and is raised.
+    After a deadlock, a serialization failure or a lock time-out (SQLSTATE 40P01, 40001, 55P03) the
+    whole transaction runs again, at most `attempts` times, so `work` must have no effect outside of
+    the database. The pauses between attempts have full jitter, up to 20, 40, 80 … ms. Any other
+    error rolls back and is raised.
 
-    Raises TransactionConflict when the last attempt met a conflict too; DatabaseUnavailable.
+    Raises TransactionConflict if the last attempt met a conflict, too, and DatabaseUnavailable.
     """
     return await retry(lambda: pool.run(work), attempts=attempts, sleep=sleep, rng=rng)
 
@@ -99,8 +99,10 @@ async def retry(
     sleep: Sleep = asyncio.sleep,
     rng: random.Random | None = None,
 ) -> T:
-    """As `in_transaction`, for a call that is a whole transaction itself: one statement of a pool
-    is one, without the round trips of BEGIN and COMMIT in which its locks would be held.
+    """Repeats `transact` after a conflict, as `in_transaction` does.
+
+    It is for calls that are whole transactions, such as one statement on a pool: this saves the
+    round trips of BEGIN and COMMIT, during which the statement's locks would be held.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -108,7 +110,7 @@ async def retry(
         try:
             return await transact()
         except TransactionConflict:
-            # Whoever has waited for a lock until its time was up waits no longer.
+            # Do not wait again after a lock time-out.
             if attempt == attempts or loop.time() - began >= LOCK_SECONDS / 2:
                 raise
             logger.info("Transaction met a conflict; attempt %d of %d", attempt + 1, attempts)

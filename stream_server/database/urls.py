@@ -1,14 +1,15 @@
-"""What the URL of a database says, whichever tool or provider wrote it.
+"""URLs of databases, from any tool or provider.
 
     address = parse("postgresql+asyncpg://shop:secret@db.example/shop?schema=stock")
     address.schema   # 'stock'
     redact(url)      # 'postgresql+asyncpg://shop:***@db.example/shop?schema=stock'
 
-The grammar is libpq's (https://www.postgresql.org/docs/current/libpq-connect.html), and so is what
-its options mean. Options of Prisma, SQLAlchemy, Go's drivers and the providers count where they
-mean something here. The rest is ignored, and named in `Address.ignored`: sent on to Postgres, each
-would be a startup parameter, which Postgres or a pooler refuses at every try. What is a mistake
-raises InvalidSettings at once. No message quotes a value: it may be, or hold, a password.
+The grammar and the meaning of its options are libpq's
+(https://www.postgresql.org/docs/current/libpq-connect.html). Options of Prisma, SQLAlchemy, Go's
+drivers and the providers count if they have a meaning here. Other options are ignored and listed
+in `Address.ignored`: Postgres would get them as startup parameters, which it or a pooler refuses
+every time. A mistake raises InvalidSettings at once. No message quotes a value, because it may be,
+or contain, a password.
 """
 
 import ipaddress
@@ -36,8 +37,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Keepalives:
-    """How TCP finds out that the other side is gone; None: as the system does. Times are seconds,
-    of `user_timeout` milliseconds. They mean nothing to Unix sockets."""
+    """The TCP keepalive parameters, which detect a lost server; None: the system's default. Times
+    are seconds, but `user_timeout` is milliseconds. Unix sockets ignore them."""
 
     is_on: bool = True
     idle: int | None = None
@@ -48,14 +49,14 @@ class Keepalives:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL says of a database and of the way to it. Its text shows no secret."""
+    """A database and the way to it, as parsed from a URL. Its repr shows no secret."""
 
-    name: str  # of the setting that held the URL
+    name: str  # of the setting that had the URL
     place: str  # the URL, redacted
-    dsn: str = field(repr=False)  # for asyncpg: only what it understands, and all hosts
+    dsn: str = field(repr=False)  # for asyncpg: the options that it understands, and all hosts
     hosts: tuple[str, ...] = field(repr=False)  # the same, one URL for each host, in their order
-    tls: Mapping[str, str] = field(repr=False)  # the options of TLS, by libpq's names
-    schema: str | None  # None: not said
+    tls: Mapping[str, str] = field(repr=False)  # the TLS options, by libpq's names
+    schema: str | None  # None: not given
     is_pooled: bool  # through a pooler that gives each transaction another session
     pool_size: int | None
     pool_timeout: float | None  # seconds to wait for a free connection; 0: no limit
@@ -63,20 +64,20 @@ class Address:
     statement_cache_size: int | None  # 0: no prepared statements
     keepalives: Keepalives
     application_name: str | None
-    parameters: Mapping[str, str]  # of the session; search_path is not among them: see `schema`
-    ignored: tuple[str, ...]  # names of options that mean nothing here
+    parameters: Mapping[str, str]  # of the session, except search_path: see `schema`
+    ignored: tuple[str, ...]  # names of options without a meaning here
 
 
 SCHEME: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.ASCII)
 
-# Of libpq's variables, those that asyncpg would read, and that defaults of ours must not overrule.
+# Those of libpq's variables that asyncpg would read and that our defaults must not override.
 VARIABLES: Final = {
     **{name: "PG" + name.upper().replace("_", "") for name in TLS_OPTIONS - {"sslpassword"}},
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
 SECRETS: Final = frozenset({"password", "sslpassword"})
-PASSED_ON: Final = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
-# Parameters of Postgres that asyncpg and Go's drivers take among the options; libpq doesn't.
+PASSED_OPTIONS: Final = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
+# Parameters of Postgres that asyncpg and Go's drivers accept as options, but libpq does not.
 PARAMETERS: Final = frozenset(
     {
         "search_path",
@@ -88,10 +89,11 @@ PARAMETERS: Final = frozenset(
         "timezone",
     }
 )
-# What our reading and writing of values depends on is not for a URL to change.
-OUR_OWN: Final = frozenset({"client_encoding", "standard_conforming_strings"})
-# Known, and meaningless here: for being told by name whatever else is in the URL.
-MEANINGLESS: Final = frozenset(
+# A URL must not change these: our reading and writing of values depends on them.
+RESERVED_PARAMETERS: Final = frozenset({"client_encoding", "standard_conforming_strings"})
+# Known options without a meaning here. The log names them even if the URL may have a secret in an
+# unexpected place.
+IGNORED_OPTIONS: Final = frozenset(
     {
         "channel_binding",
         "client_encoding",
@@ -124,7 +126,7 @@ MEANINGLESS: Final = frozenset(
         "workaround",
     }
 )
-# What `redact` shows.
+# The options that `redact` shows.
 SAFE_OPTIONS: Final = frozenset(
     {
         "application_name",
@@ -141,29 +143,29 @@ SAFE_OPTIONS: Final = frozenset(
         "user",
     }
 )
-KNOWN: Final = (
+KNOWN_OPTIONS: Final = (
     SAFE_OPTIONS
     | TLS_OPTIONS
     | PARAMETERS
-    | MEANINGLESS
-    | set(PASSED_ON)
+    | IGNORED_OPTIONS
+    | set(PASSED_OPTIONS)
     | {"password", "options", "ssl", "statement_cache_size", "prepared_statement_cache_size"}
     | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
     | {"tcp_user_timeout", "database"}
 )
-LONGEST_NAME: Final = 63  # bytes; Postgres cuts longer names off
+MAX_NAME_BYTES: Final = 63  # Postgres truncates longer names
 
 
 def parse(
     url: str, name: str = "DATABASE_URL", *, environ: Mapping[str, str] = os.environ
 ) -> Address:
-    """What `url` says; `name` is the setting that held it, for messages.
+    """Parses `url`; `name` is the setting that has it, for messages.
 
-    Options win over what stands before the `?`, as in libpq (Prisma's and SQLAlchemy's URLs of
-    sockets rely on it), and over libpq's variables for TLS and `target_session_attrs` in `environ`.
-    With several hosts, the one is meant that takes writes, unless `target_session_attrs` says else.
+    As in libpq, options win over the part before the `?` (Prisma's and SQLAlchemy's URLs of sockets
+    rely on that), and over libpq's variables for TLS and `target_session_attrs` in `environ`. With
+    several hosts, `target_session_attrs` is `primary` by default.
 
-    Raises InvalidSettings. It names the option and quotes no value of any.
+    Raises InvalidSettings, which names the option and quotes no value.
     """
 
     def refuse(problem: str) -> NoReturn:
@@ -174,7 +176,7 @@ def parse(
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Of a URL, still percent-encoded."""
+    """The parts of a URL, still percent-encoded."""
 
     user: str
     password: str
@@ -184,7 +186,8 @@ class _Parts:
 
 
 def _split(url: str) -> _Parts | None:
-    """By libpq's grammar: credentials end at the first @, if it comes before any slash."""
+    """Splits a URL by libpq's grammar: credentials end at the first @ before any slash. Returns
+    None for another scheme."""
     scheme = SCHEME.match(url)
     if scheme is None:
         return None
@@ -199,7 +202,7 @@ def _split(url: str) -> _Parts | None:
 
 
 class _Reader:
-    """Reads one URL. `refuse` raises."""
+    """A reader of one URL. `refuse` raises InvalidSettings."""
 
     def __init__(self, refuse: Callable[[str], NoReturn], environ: Mapping[str, str]) -> None:
         self._refuse = refuse
@@ -210,16 +213,16 @@ class _Reader:
         if parts is None:
             self._refuse("must start with postgresql://")
         if "@" in parts.hosts + parts.database:
-            self._refuse("in the user's name and the password, @ must be written %40 and / %2F")
+            self._refuse("the user's name and the password must have %40 for @ and %2F for /")
         given = self._options(parts.options)
-        # Behind an unescaped password, what looks like a name may be a piece of it.
+        # After an unescaped password, an option's name may be a part of the password.
         is_secretive = "@" in parts.options or not given.keys().isdisjoint(SECRETS)
         options = {key: value for key, value in given.items() if value}
         take = options.pop
 
-        user = take("user", "") or self._decoded(parts.user, "the user's name")
-        password = take("password", "") or self._decoded(parts.password, "the password")
-        database = self._decoded(parts.database, "the name of the database")
+        user = take("user", "") or self._decode(parts.user, "the user's name")
+        password = take("password", "") or self._decode(parts.password, "the password")
+        database = self._decode(parts.database, "the name of the database")
         database = take("dbname", "") or take("database", "") or database
         places = self._places(parts.hosts, options)
         tls = self._tls(options)
@@ -231,28 +234,28 @@ class _Reader:
         application_name = take("application_name", "") or None
         application_name = parameters.pop("application_name", None) or application_name
         schema = self._schema(take("schema", ""), parameters.pop("search_path", ""), ignored)
-        for parameter in OUR_OWN & parameters.keys():
+        for parameter in RESERVED_PARAMETERS & parameters.keys():
             del parameters[parameter]
             ignored.append(parameter)
 
         is_pooled = take("pgbouncer", "false")
         if is_pooled not in ("true", "false"):
             self._refuse("pgbouncer must be true or false")
-        pool_size = self._whole(options, "connection_limit", least=1)
+        pool_size = self._whole(options, "connection_limit", minimum=1)
         pool_timeout = self._seconds(options, "pool_timeout")
         connect_timeout = self._seconds(options, "connect_timeout")
         caches = ("statement_cache_size", "prepared_statement_cache_size")
         cache = [size for key in caches if (size := self._whole(options, key)) is not None]
         keepalives = self._keepalives(options)
 
-        passed = {key: value for key in PASSED_ON if (value := self._take(options, key))}
+        passed = {key: value for key in PASSED_OPTIONS if (value := self._take(options, key))}
         self._check_target(passed, len(places))
         if passed.get("gsslib", "gssapi") not in ("gssapi", "sspi"):
             self._refuse("gsslib must be gssapi or sspi")
         if for_proxy:
             passed["options"] = for_proxy
 
-        ignored += [key if key in MEANINGLESS or not is_secretive else "***" for key in options]
+        ignored += [key if key in IGNORED_OPTIONS or not is_secretive else "***" for key in options]
 
         query = {**tls, **passed}
 
@@ -277,12 +280,10 @@ class _Reader:
             ignored=tuple(sorted(set(ignored))),
         )
 
-    def _decoded(self, text: str, what: str) -> str:
+    def _decode(self, text: str, what: str) -> str:
         if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-            self._refuse(
-                f"{what}: after a % there must be two hexadecimal digits (a % itself is %25)"
-            )
-        # Not errors="strict": that error would hold the text, and with it the password.
+            self._refuse(f"{what} must have two hexadecimal digits after each % (write %25 for %)")
+        # Not errors="strict": its error would contain the text, and so the password.
         encoded = unquote_to_bytes(text.encode(errors="surrogatepass"))
         decoded = encoded.decode(errors="surrogateescape")
         if re.search("[\0\ud800-\udfff]", decoded):
@@ -290,64 +291,66 @@ class _Reader:
         return decoded
 
     def _options(self, text: str) -> dict[str, str]:
-        """By name, decoded. As in libpq, a plus is a plus. Hosts and ports may come one by one."""
+        """Returns the decoded options by name. As in libpq, a plus sign is not a space, and the
+        options `host` and `port` may be repeated."""
         options: dict[str, str] = {}
         for item in filter(None, text.split("&")):
             encoded, equals, value = item.partition("=")
             if not (equals and encoded):
                 self._refuse(
-                    "after the ? there must be name=value, joined by & (in a password, & is %26,"
-                    " ? is %3F and / is %2F)"
+                    "the part after the ? must be name=value, joined by & (in a password, write %26"
+                    " for &, %3F for ? and %2F for /)"
                 )
-            name = self._decoded(encoded, "the name of an option")
-            what = f"the option {name}" if name in KNOWN else "an option's value"
-            value = self._decoded(value, what)
+            name = self._decode(encoded, "the name of an option")
+            what = f"the option {name}" if name in KNOWN_OPTIONS else "an option's value"
+            value = self._decode(value, what)
             if name in ("host", "port") and name in options:
                 value = f"{options[name]},{value}"
             elif options.get(name, value) != value:
-                self._refuse(f"{what} is there twice, with different values")
+                self._refuse(f"{what} must be given once, but is given twice with different values")
             options[name] = value
         return options
 
     def _take(self, options: dict[str, str], name: str) -> str:
-        """The option's value, else its variable's."""
+        """Removes and returns the option's value; by default, returns its variable's value."""
         return options.pop(name, "") or self._environ.get(VARIABLES.get(name, ""), "")
 
-    def _whole(self, options: dict[str, str], name: str, least: int = 0) -> int | None:
+    def _whole(self, options: dict[str, str], name: str, minimum: int = 0) -> int | None:
         if not (value := options.pop(name, "")):
             return None
-        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least:
-            self._refuse(f"{name} must be a whole number, {least} or more")
+        if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < minimum:
+            self._refuse(f"{name} must be a whole number of at least {minimum}")
         return int(value)
 
     def _seconds(self, options: dict[str, str], name: str) -> float | None:
         if not (value := options.pop(name, "")):
             return None
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
-            self._refuse(f"{name} must be a number of seconds; 0 is no limit")
+            self._refuse(f"{name} must be a number of seconds, or 0 for no limit")
         return float(value)
 
     def _port(self, text: str) -> str:
         if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
             self._refuse(
-                "port must be a number from 1 to 65535 (in a password, / is %2F, ? is %3F)"
+                "port must be a number from 1 to 65535 (in a password, write %2F for / and %3F for"
+                " ?)"
             )
         return text
 
     def _places(self, authority: str, options: dict[str, str]) -> list[tuple[str, str]]:
-        """Hosts or folders of sockets, each with its port or ""."""
+        """Returns hosts or folders of sockets, each with its port or ""."""
         places = []
         for item in authority.split(",") if authority else ():
             parts = re.fullmatch(
                 r"(?:\[(?P<v6>[^][]+)\]|(?P<host>[^][:]*))(?::(?P<port>.*))?", item
             )
             if parts is None:
-                self._refuse("host: an IPv6 address must stand in [ ]")
-            host = self._decoded(parts["v6"] or parts["host"] or "", "host")
-            port = self._decoded(parts["port"] or "", "port")
+                self._refuse("host must have an IPv6 address in brackets: [::1]")
+            host = self._decode(parts["v6"] or parts["host"] or "", "host")
+            port = self._decode(parts["port"] or "", "port")
             places.append((host, self._port(port) if port else ""))
         if listed := options.pop("host", ""):
-            # A socket's folder may hold colons (Cloud SQL's do), and so does an IPv6 address.
+            # The folder of a socket may contain colons (Cloud SQL), like an IPv6 address.
             places = [self._place(item) for item in listed.split(",")]
         elif (not places or places[0][0] == "") and (address := options.pop("hostaddr", "")):
             port = places[0][1] if places else ""
@@ -356,10 +359,10 @@ class _Reader:
             ports = [port and self._port(port) for port in listed.split(",")]
             places = places or [("", "")]
             if len(ports) not in (1, len(places)):
-                self._refuse("port must be one for all hosts, or one for each")
+                self._refuse("port must be one number for all hosts, or one for each")
             places = [(host, ports[number % len(ports)]) for number, (host, _) in enumerate(places)]
         if len(places) > 1 and not all(host for host, _ in places):
-            self._refuse("host: one of the list is empty")
+            self._refuse("host must have no empty item in its list")
         for host, _ in places:
             if not host.startswith("/") and re.search(r"[\s\0-\x1f/?#@]", host):
                 self._refuse("host must be a name, an address or the folder of a socket")
@@ -375,7 +378,7 @@ class _Reader:
     def _tls(self, options: dict[str, str]) -> dict[str, str]:
         tls = {name: value for name in TLS_OPTIONS if (value := self._take(options, name))}
         if plain := options.pop("ssl", ""):
-            # JDBC's and libpq's `true`, node-postgres's `no-verify`, SQLAlchemy's modes.
+            # JDBC and libpq say `true`, node-postgres `no-verify`; SQLAlchemy uses the modes.
             modes = {"true": "require", "1": "require", "no-verify": "require", "false": "disable"}
             mode = modes.get(plain, plain)
             if mode not in SSL_MODES:
@@ -393,14 +396,14 @@ class _Reader:
         target = passed.get("target_session_attrs", "any")
         if target in ("standby", "read-only", "prefer-standby"):
             self._refuse(
-                "target_session_attrs must be primary, read-write or any: stock is written, and a"
-                " standby takes no writes"
+                "target_session_attrs must be primary, read-write or any, because a standby"
+                " accepts no writes"
             )
         if target not in ("any", "primary", "read-write"):
             self._refuse("target_session_attrs must be primary, read-write or any")
 
     def _keepalives(self, options: dict[str, str]) -> Keepalives:
-        # 0 is the system's own value.
+        # 0 means the system's default.
         return Keepalives(
             is_on=self._whole(options, "keepalives") != 0,
             idle=self._whole(options, "keepalives_idle") or None,
@@ -410,8 +413,8 @@ class _Reader:
         )
 
     def _session(self, text: str) -> tuple[dict[str, str], str]:
-        """libpq's `options`: parameters of the session, and words that are a proxy's (Neon's
-        `endpoint=…`, Supavisor's `reference=…`), which are sent on."""
+        """Reads libpq's `options`. Returns the session's parameters, and the words for a proxy
+        (Neon's `endpoint=…`, Supavisor's `reference=…`), which are passed on."""
         parameters: dict[str, str] = {}
         for_proxy = []
         words = iter(_words(text))
@@ -429,31 +432,31 @@ class _Reader:
             name = name.replace("-", "_").lower()
             if not (equals and re.fullmatch(r"[a-z_][\w$]*(\.[a-z_][\w$]*)*", name)):
                 self._refuse(
-                    "options must be -c name=value or --name=value, with %20 between two of them"
-                    " and a backslash before a space in a value"
+                    "options must be -c name=value or --name=value, separated by %20, with a"
+                    " backslash before a space in a value"
                 )
             parameters[name] = value
         return parameters, " ".join(word.replace("\\", "\\\\") for word in for_proxy)
 
     def _schema(self, own: str, search_path: str, ignored: list[str]) -> str | None:
-        """Prisma's `schema` or, if it is not there, the first schema of search_path."""
+        """Returns Prisma's `schema` or, by default, the first schema of search_path."""
         if own:
             if search_path:
                 ignored.append("search_path")
         elif search_path:
             names = parse_names(search_path)
             if names is None:
-                self._refuse("search_path must be names of schemas, joined by commas")
+                self._refuse("search_path must be names of schemas, separated by commas")
             own = next((name for name in names if name not in ("$user", "pg_temp")), "")
         if own.startswith("pg_"):
-            self._refuse("schema must not begin with pg_: these are Postgres's own")
-        if len(own.encode()) > LONGEST_NAME:
-            self._refuse(f"schema must have {LONGEST_NAME} bytes at most")
+            self._refuse("schema must not begin with pg_, which Postgres reserves")
+        if len(own.encode()) > MAX_NAME_BYTES:
+            self._refuse(f"schema must have at most {MAX_NAME_BYTES} bytes")
         return own or None
 
 
 def _words(text: str) -> Iterator[str]:
-    """Split as the server does: a backslash keeps the character behind it (pg_split_opts)."""
+    """Splits as the server does: a backslash escapes the next character (pg_split_opts)."""
     for word in re.findall(r"(?:\\.|[^\s\\]|\\$)+", text, re.DOTALL):
         yield re.sub(r"\\(.)|\\$", r"\1", word, flags=re.DOTALL)
 
@@ -472,12 +475,12 @@ def _build(
     database: str,
     options: Mapping[str, str],
 ) -> str:
-    """asyncpg splits hosts at colons and unquotes them afterwards: so folders and IPv6 addresses
-    are quoted whole, and need no brackets."""
+    """Returns a URL for asyncpg. asyncpg splits hosts at colons and unquotes them afterwards, so
+    folders and IPv6 addresses are quoted as a whole and need no brackets."""
     credentials = quote(user, safe="") + (":" + quote(password, safe="") if password else "")
     named = [(host, port) for host, port in places if host]
     hosts = ",".join(quote(host, safe="") + (port and f":{port}") for host, port in named)
-    if places and not named:  # the default host, at a port of its own
+    if places and not named:  # the default host with another port
         options = {**options, "port": places[0][1]} if places[0][1] else options
     query = urlencode(options, quote_via=quote, safe="")
     return (
@@ -494,8 +497,8 @@ def _build(
 
 
 def parse_names(text: str) -> list[str] | None:
-    """The names of a list such as search_path's value, as Postgres reads it: in double quotes as
-    they stand, else in lower case. None if it is no such list."""
+    """Returns the names in a list such as search_path's value, as Postgres reads it: a name in
+    double quotes unchanged, any other in lower case. None for anything else."""
     names = []
     item = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^\s,"]+))\s*(,|$)')
     position = 0
@@ -509,13 +512,13 @@ def parse_names(text: str) -> list[str] | None:
 
 
 def format_names(*names: str) -> str:
-    """The opposite of `parse_names`: `"my schema", "pg_temp"`."""
+    """Returns the list that `parse_names` reads: `"my schema", "pg_temp"`."""
     return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
 def with_schema(url: str, schema: str) -> str:
-    """The URL whose option `schema` is this one, so that one URL describes a database whole."""
-    place, options = _before_options(url)
+    """Returns the URL with this option `schema`, so that the URL describes the whole database."""
+    place, options = _split_options(url)
     kept = [
         item
         for item in options.split("&")
@@ -525,17 +528,17 @@ def with_schema(url: str, schema: str) -> str:
     return f"{place}?{'&'.join([*kept, 'schema=' + quote(schema, safe='')])}"
 
 
-def _before_options(url: str) -> tuple[str, str]:
+def _split_options(url: str) -> tuple[str, str]:
     scheme = SCHEME.match(url)
     start = scheme.end() if scheme else 0
     before, at, _ = url[start:].partition("@")
     if at and "/" not in before:
-        start += len(before)  # a question mark in a password
+        start += len(before)  # the password may contain a question mark
     place, _, options = url[start:].partition("?")
     return url[:start] + place, options
 
 
-# What may be shown
+# Redaction
 
 ADDRESS: Final = re.compile(
     r"(?P<scheme>postgres(?:ql)?(?:\+[A-Za-z0-9_]+)?://)"
@@ -546,11 +549,11 @@ HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d*)?")
 
 
 def redact(url: str) -> str:
-    """The URL without what may be secret, for log lines and messages.
+    """Returns the URL without anything that may be secret, for log lines and messages.
 
-    It shows what is known to be harmless instead of hiding what is known to be secret: a password
-    among the options or in the port's place is not shown either, and of a URL that is not well
-    formed (a password with an unescaped `/` in it) nothing is.
+    It shows only parts that are known to be harmless. So it also hides a password among the options
+    or in the port's place, and the whole of a malformed URL, such as one with an unescaped `/` in
+    its password.
     """
     parts = ADDRESS.fullmatch(url)
     if parts is None or not all(map(HOST.fullmatch, parts["hosts"].split(","))):

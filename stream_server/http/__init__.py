@@ -1,1 +1,1 @@
-"""HTTP/1.1 as it is spoken: strict with heads, patient with slow clients, but not for ever."""
+"""HTTP/1.1 connections: strict checks of heads, and time limits for slow clients."""

@@ -1,10 +1,9 @@
-"""uvicorn's HTTP/1.1 protocol, with what it leaves open: bounds, time limits, strict heads.
+"""uvicorn's HTTP/1.1 protocol with additions: limits of size and time, and strict checks of heads.
 
-The parser is llhttp, as before. This class counts what the parser is fed, refuses what HTTP
-forbids and llhttp lets pass, ignores every Upgrade, and tells the watch whom it waits for.
+The parser is uvicorn's, llhttp. This class limits the bytes that the parser gets, refuses heads
+that HTTP forbids but llhttp accepts, ignores every Upgrade, and tells the watch what the
+connection waits for.
 """
-
-from __future__ import annotations
 
 import asyncio
 import fcntl
@@ -27,52 +26,50 @@ from stream_server.http.refusals import (
     MAX_HEADERS,
     Refusal,
     check_head,
-    in_origin_form,
     is_host,
+    to_origin_form,
 )
-from stream_server.http.watch import Patience, Place, Watch
+from stream_server.http.watch import Place, Timeouts, Watch
 from stream_server.metrics import Metrics
 
 __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 
 logger = logging.getLogger(__name__)
 
-_MIN_PROGRESS: Final = 1024  # bytes of a body or an answer, in the time that is given for them
-_FAREWELL_SECONDS: Final = (
-    2.0  # for a client to read why it is refused, while it may still be sending
-)
-_HALF_CLOSED_SECONDS: Final = 5.0  # for the answer to a client that said it will send no more
+_MIN_PROGRESS: Final = 1024  # bytes of a body or a response within its time limit
+_LINGER_SECONDS: Final = 2.0  # for a refused client to read the reason while it may still send
+_HALF_CLOSED_SECONDS: Final = 5.0  # for the response to a client that has closed its side
 _CHECKED: Final = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
 
 
 class WatchedState(ServerState):
-    """What uvicorn shares among the connections of a server, and the watch over them."""
+    """The state that uvicorn shares among a server's connections, with the watch over them."""
 
     watch: Watch
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection that HTTP is spoken on."""
+    """A connection that serves HTTP requests."""
 
-    since = 0.0  # seconds of the loop's clock, from which its client lets us wait
+    since = 0.0  # when the client's turn began, in seconds of the loop's clock
 
-    _in_head = True  # of the next request, of which nothing may have come yet
-    _has_begun = False  # that head
-    _head_size = 0  # bytes of it, so far
-    _silent_size = 0  # bytes of chunk extensions or trailers, since the body's last part
-    _part_size = 0  # bytes of the body that came since `since`
-    _has_turned = False  # from one message to the next, in the piece that the parser has
-    _has_body = False  # there is a part of the body in the piece that the parser has
+    _in_head = True  # the next bytes belong to a head; it may not have begun
+    _has_begun = False  # the head has begun
+    _head_size = 0  # bytes of the head so far
+    _silent_size = 0  # bytes of chunk extensions or trailers since the body's last part
+    _part_size = 0  # bytes of the body since `since`
+    _has_turned = False  # the parser's present piece contains the end of a message
+    _has_body = False  # the parser's present piece contains a part of a body
     _offers_upgrade = False
     _hosts = 0
-    _good_host = b""  # of the request before; most name the same one
-    _is_refused = False  # what still comes is thrown away
-    _refusal: Refusal | None = None  # to be sent after the answers to earlier requests
+    _good_host = b""  # the previous request's valid Host; most requests repeat it
+    _is_refused = False  # further input is discarded
+    _refusal: Refusal | None = None  # to send after the responses to earlier requests
     _is_half_closed = False
-    _is_proxy = False  # that asks for others, and may say for whom
-    _forwarded_host = ""  # of the request
-    _place: Place | None = None  # where it is counted
-    _unread = math.inf  # bytes of the answer that the client had not read when we looked last
+    _is_proxy = False  # the peer is a trusted proxy
+    _forwarded_host = ""  # X-Forwarded-Host of the request
+    _place: Place | None = None  # in the count of the address
+    _unread = math.inf  # bytes of the response that were unread at the last check
 
     def __init__(
         self,
@@ -87,8 +84,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._transfer_codings: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """As uvicorn's, but asks the transport for its addresses and not a socket made for it,
-        which would be a twelfth of what a new stream costs."""
+        """Starts the connection as uvicorn does, but asks the transport for the addresses.
+
+        uvicorn asks a socket object that it makes for that, which costs a twelfth of a new stream.
+        """
         self.transport = transport
         self.flow = FlowControl(transport)
         self.server = _address(transport, "sockname")
@@ -98,29 +97,29 @@ class HttpProtocol(HttpToolsProtocol):
         if not (self._is_counted() and self._watch.admits(_file(transport))):
             self._is_refused = True
             transport.abort()
-        self.connections.add(self)  # now, so that it does not make room for itself
+        self.connections.add(self)  # after `admits`, so that it does not make room for itself
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.forget()
         super().connection_lost(exc)
 
     def forget(self) -> None:
-        """No HTTP is spoken here any more."""
+        """Removes the connection from the watch: it serves no more HTTP requests."""
         self.connections.discard(self)
         if self._place is not None:
             self._place.leave()
             self._place = None
 
     def _is_counted(self) -> bool:
-        """Whether its address may have this connection. Proxies may have any number, and what comes
-        by a Unix socket comes from one."""
+        """Counts the connection and returns whether its address may have it. Proxies may have any
+        number of connections; the peer of a Unix socket is a proxy."""
         if self.client is None or self.client[0] in self._watch.proxies:
             self._is_proxy = True
             return True
         self._place = self._watch.place_of(self.client[0])
         return self._place is not None
 
-    # What comes
+    # Input
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -132,7 +131,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self._head_size and not self._has_begun:
             self.since = self.loop.time()
         try:
-            if len(data) <= MAX_HEAD - self._head_size:  # as nearly always
+            if len(data) <= MAX_HEAD - self._head_size:  # the common case
                 self._feed(data)
             else:
                 self._feed_in_pieces(memoryview(data))
@@ -140,11 +139,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusal)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # as asyncio has it
-        """A client that has sent all of its request may close its side and wait for the answer."""
+        """Keeps the connection of a client that closes its side and waits for its response."""
         cycle = self.cycle
         if self._is_refused or cycle is None or cycle.response_complete or not self._in_head:
             return None
-        if self.scheme == "https":  # TLS knows no such half
+        if self.scheme == "https":  # TLS has no half-closed connections
             return None
         cycle.keep_alive = False
         self._is_half_closed = True
@@ -158,13 +157,14 @@ class HttpProtocol(HttpToolsProtocol):
                 is_line = not self.headers and len(self.url) > MAX_HEAD // 2
                 what = "target" if is_line else "head"
                 raise Refusal(
-                    414 if is_line else 431, f"The request's {what} is too long: {MAX_HEAD} bytes"
+                    414 if is_line else 431,
+                    f"The request's {what} is too long: it must have at most {MAX_HEAD} bytes",
                 )
             self._feed(data[:room])
             data = data[room:]
 
     def _feed(self, piece: bytes | memoryview) -> None:
-        """Gives the parser no more than a head may have in all."""
+        """Feeds the parser one piece and counts its bytes for the limits of head and trailers."""
         self._has_turned = self._has_body = False
         while True:
             size = len(piece)
@@ -175,9 +175,9 @@ class HttpProtocol(HttpToolsProtocol):
                 piece = memoryview(piece)[offer.args[0] :]
                 self._read_without_upgrade()
             except httptools.HttpParserError as error:
-                raise _explained(error) from None
+                raise _explain(error) from None
         if self._in_head:
-            # Of a head that began behind another message, what came in this piece is not counted.
+            # Do not count this piece for a head that began behind another message.
             if not self._has_turned:
                 self._head_size += size
         elif self._has_body:
@@ -185,11 +185,18 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             self._silent_size += size
             if self._silent_size > 2 * MAX_HEAD:
-                raise Refusal(400, "The chunk extensions or trailers of the body are too long")
+                raise Refusal(
+                    400,
+                    "The chunk extensions or trailers are too long: they must have at most"
+                    f" {2 * MAX_HEAD} bytes",
+                )
 
     def _read_without_upgrade(self) -> None:
-        """A server may ignore an offer to upgrade (RFC 9110, section 7.8). The parser cannot: it
-        takes what follows for another protocol's. So a new one reads the head again, without."""
+        """Reads the head again with a new parser, without its Upgrade header.
+
+        A server may ignore an offer to upgrade (RFC 9110, section 7.8). The parser cannot: it takes
+        the following bytes for another protocol's.
+        """
         head = [b"%b %b HTTP/%b" % (
             self.parser.get_method(), self.url, self.parser.get_http_version().encode(),
         )]  # fmt: skip
@@ -200,12 +207,12 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
         except httptools.HttpParserError as error:
-            raise _explained(error) from None
+            raise _explain(error) from None
 
     def _make_tolerant(self) -> None:
         self.parser.set_dangerous_leniencies(
-            lenient_data_after_close=True,  # as uvicorn has it
-            lenient_version=True,  # `check_head` judges it
+            lenient_data_after_close=True,  # uvicorn sets it, too
+            lenient_version=True,  # `check_head` checks the version
         )
 
     # The parser's callbacks
@@ -218,7 +225,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer, which is no header (RFC 9110, section 6.5.1)
+        if self._in_head:  # else a trailer, which is not a header (RFC 9110, section 6.5.1)
             name = name.lower()
             if name in _CHECKED:
                 self._note(name, value)
@@ -229,7 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._hosts += 1
             if value != self._good_host:
                 if not is_host(value):
-                    raise Refusal(400, "The Host header is no name or address with a port")
+                    raise Refusal(400, "Host must be a name or an address, optionally with a port")
                 self._good_host = value
         elif name == b"transfer-encoding":
             self._transfer_codings.append(value)
@@ -242,25 +249,25 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise Refusal(501, "This server is no proxy: it knows no CONNECT")
+                raise Refusal(501, "CONNECT is not supported: this server is not a proxy")
             self._offers_upgrade = True
             return
         if len(self.headers) > MAX_HEADERS:
-            raise Refusal(431, f"The request has more than {MAX_HEADERS} headers")
+            raise Refusal(431, f"A request must have at most {MAX_HEADERS} headers")
         version = self.parser.get_http_version()
         if version != "1.1" or self._hosts != 1 or self._transfer_codings:
             check_head(version, self._hosts, self._transfer_codings)
         if not self.url.startswith(b"/"):
-            self.url = in_origin_form(self.url)
+            self.url = to_origin_form(self.url)
         self._in_head = False
         self._head_size = self._silent_size = self._part_size = 0
         self.since = self.loop.time()
         self.begin_request()
-        if version not in ("1.1", "1.0"):  # a later one is answered as ours (RFC 9110, 2.5)
+        if version not in ("1.1", "1.0"):  # answer a later minor version as 1.1 (RFC 9110, 2.5)
             self.cycle.scope["http_version"] = "1.1"
 
     def begin_request(self) -> None:
-        """Gives the request to the application."""
+        """Passes the request to the application."""
         if self._forwarded_host:
             extensions = cast("dict[str, Any]", self.scope).setdefault("extensions", {})
             extensions[FORWARDED_HOST] = self._forwarded_host
@@ -282,10 +289,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.more_body = False
             self.cycle.message_event.set()
 
-    # What goes
+    # Output
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, but the watch ends idle connections, and no timer for each."""
+        """Finishes a response as uvicorn does, without a keep-alive timer: the watch ends idle
+        connections."""
         self.since = self.loop.time()
         if self.pipeline:
             super().on_response_complete()
@@ -303,11 +311,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().pause_writing()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Ends the connection with an error, after the answers to all earlier requests."""
+        """Ends the connection with an error after the responses to all earlier requests."""
         self._is_refused = True
-        self._watch.refused(refusal.status)
+        self._watch.count_refused(refusal.status)
         cycle = self.cycle
-        if not self._in_head and cycle is not None:  # it is the body that is wrong
+        if not self._in_head and cycle is not None:  # the error is in the body
             if self.pipeline:
                 self.pipeline.popleft()
             else:
@@ -321,7 +329,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse_body(self, cycle: RequestResponseCycle, refusal: Refusal) -> None:
         has_answer = cycle.response_started
         if not cycle.response_complete:
-            cycle.disconnected = True  # the application reads and writes no more
+            cycle.disconnected = True  # stops the application's reading and writing
             cycle.message_event.set()
         if has_answer:
             self.transport.close()
@@ -333,8 +341,8 @@ class HttpProtocol(HttpToolsProtocol):
         transport.write(refusal.answer(self.server_state.default_headers))
         self.since = self.loop.time()
         if transport.can_write_eof():
-            # Were it closed at once, the system would send a reset for what still comes, and the
-            # client might lose the answer (RFC 9112, section 9.6).
+            # If we closed at once, the kernel would answer further input with a reset, and the
+            # client might lose the response (RFC 9112, section 9.6).
             transport.write_eof()
             self.flow.resume_reading()
         else:
@@ -343,7 +351,7 @@ class HttpProtocol(HttpToolsProtocol):
     # The watch
 
     def waits_for(self) -> str | None:
-        """What the client has to do next (see `Guest`)."""
+        """Returns what the client has to do next (see `WatchedConnection`)."""
         cycle = self.cycle
         if self.flow.write_paused or self.transport.is_closing():
             return "answer"
@@ -356,24 +364,24 @@ class HttpProtocol(HttpToolsProtocol):
     def look(self, now: float) -> None:
         """Ends the connection if its client has taken too long."""
         if self._is_refused and self._refusal is None and not self.transport.is_closing():
-            if now - self.since >= _FAREWELL_SECONDS:
+            if now - self.since >= _LINGER_SECONDS:
                 self.transport.close()
             return
         match self.waits_for():
             case "answer":
                 self._look_at_answer(now)
-            case "head" if now - self.since >= self._watch.patience.head:
+            case "head" if now - self.since >= self._watch.timeouts.head:
                 self._give_up("head", "The head of the request did not come in time")
-            case "body" if now - self.since >= self._watch.patience.body:
+            case "body" if now - self.since >= self._watch.timeouts.body:
                 self._give_up("body", "The body of the request did not come in time")
-            case "idle" if now - self.since >= self._watch.patience.idle:
-                self._watch.ended("idle")
+            case "idle" if now - self.since >= self._watch.timeouts.idle:
+                self._watch.count_ended("idle")
                 self.transport.close()
                 self.since = now
             case None if not self._is_half_closed:
-                self.since = now  # so that patience begins when it is the client's turn again
+                self.since = now  # the time limit begins when the client's turn comes again
             case None if now - self.since >= _HALF_CLOSED_SECONDS:
-                self.leave()  # most clients that close their side have gone
+                self.leave()  # most clients that close their side are gone
 
     def leave(self) -> None:
         """Ends the connection now."""
@@ -383,8 +391,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _give_up(self, reason: str, message: str) -> None:
-        """Answers 408 if there is a request to answer (RFC 9110, section 15.5.9)."""
-        self._watch.ended(reason)
+        """Ends the connection, with 408 if a request is open (RFC 9110, section 15.5.9)."""
+        self._watch.count_ended(reason)
         cycle = self.cycle
         has_request = self._has_begun if self._in_head else not cycle.response_complete
         if has_request:
@@ -395,40 +403,43 @@ class HttpProtocol(HttpToolsProtocol):
     def _look_at_answer(self, now: float) -> None:
         unread = unread_by_client(self.transport)
         if not self._unread - _MIN_PROGRESS < unread <= self._unread:
-            self._unread, self.since = unread, now  # it reads, or there is more to read
-        elif now - self.since >= self._watch.patience.answer:
-            self._watch.ended("answer")
+            self._unread, self.since = unread, now  # the client reads, or there is more to read
+        elif now - self.since >= self._watch.timeouts.answer:
+            self._watch.count_ended("answer")
             self.transport.abort()
 
 
 def _watch_of(server_state: ServerState) -> Watch:
     watch: Watch | None = getattr(server_state, "watch", None)
-    if watch is None:  # a server that is not ours, with a protocol that is
-        watch = Watch(server_state.connections, Patience(), Metrics())  # type: ignore[arg-type]
+    if watch is None:  # our protocol in a foreign server
+        watch = Watch(server_state.connections, Timeouts(), Metrics())  # type: ignore[arg-type]
         server_state.watch = watch  # type: ignore[attr-defined]
     watch.start()
     return watch
 
 
-def _explained(error: httptools.HttpParserError) -> Refusal:
-    """What is wrong with a request that the parser or a callback gave up on."""
+def _explain(error: httptools.HttpParserError) -> Refusal:
+    """Returns the refusal for a request that the parser or a callback rejected."""
     cause = error.__context__
     if isinstance(cause, Refusal):
         return cause
     if "PRI" in str(error):  # the start of HTTP/2 with prior knowledge
-        return Refusal(505, "HTTP/2 is not spoken here, but HTTP/1.1 is")
+        return Refusal(505, "HTTP/2 is not supported; use HTTP/1.1")
     if cause is None:
-        return Refusal(400, f"This is not HTTP/1.1: {error}")
+        return Refusal(400, f"The request must be valid HTTP/1.1: {error}")
     if isinstance(cause, (httptools.HttpParserError, UnicodeError)):
-        return Refusal(400, "The request's target is no path with a query")
-    logger.error("A request could not be read", exc_info=cause)
-    return Refusal(500, "Something went wrong here; it has been logged")
+        return Refusal(400, "The request's target must be a path, optionally with a query")
+    logger.error("Could not read a request", exc_info=cause)
+    return Refusal(500, "The server failed to read the request; its log has the details")
 
 
 def unread_by_client(transport: asyncio.Transport) -> int:
-    """Bytes written that the other side has not acknowledged, here and, on Linux, in the kernel.
-    Its buffer may take minutes of a slow client's reading without a sign: it takes nothing more
-    until a third of it is free."""
+    """Returns how many written bytes the client has not acknowledged: those in our buffer and, on
+    Linux, in the kernel's.
+
+    The kernel accepts more data only when a third of its buffer is free, so our buffer alone may
+    not change for minutes while a slow client reads.
+    """
     unread = transport.get_write_buffer_size()
     if sys.platform == "linux":
         file = transport.get_extra_info("socket").fileno()
@@ -444,6 +455,6 @@ def _file(transport: asyncio.Transport) -> int:
 
 
 def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:
-    """Host and port; None of a Unix socket."""
+    """Returns host and port; None for a Unix socket."""
     address = transport.get_extra_info(which)
     return (address[0], address[1]) if isinstance(address, tuple) else None

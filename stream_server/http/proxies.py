@@ -1,6 +1,4 @@
-"""Which peers are proxies that may say for whom they ask: those of FORWARDED_ALLOW_IPS."""
-
-from __future__ import annotations
+"""The trusted proxies of FORWARDED_ALLOW_IPS, whose X-Forwarded headers count."""
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -9,11 +7,11 @@ from typing import Final
 __all__ = ["FORWARDED_HOST", "Proxies"]
 
 FORWARDED_HOST: Final = "stream_server.forwarded_host"
-"""The ASGI extension with the X-Forwarded-Host of a proxy, as text."""
+"""The ASGI extension that holds the X-Forwarded-Host of a proxy, as text."""
 
 
 class Proxies:
-    """Addresses and networks, comma-separated; `*`: everybody."""
+    """A set of proxies, from comma-separated addresses and networks; `*` contains every host."""
 
     def __init__(self, text: str = "") -> None:
         self._is_everybody = text == "*"

@@ -1,1 +1,1 @@
-"""The domain: what is in stock, what can be bought, and how the catalogue gets in."""
+"""The domain: stock, reservations, orders and payments, and the import of the catalogue."""

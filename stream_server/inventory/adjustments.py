@@ -1,8 +1,8 @@
-"""Changes by hand, each with a reason from a fixed list: thin calls of the SQL functions.
+"""Adjustments by hand, each with a reason from a fixed list: thin calls of SQL functions.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. What
-comes back is the changed row as the admin API gives it: a variant's if `variant_id` is given, else
-the product's.
+Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. It returns
+the changed row as the admin API gives it: the variant's if `variant_id` is given, else the
+product's.
 """
 
 import json
@@ -13,7 +13,7 @@ from stream_server.database.transactions import Queries
 
 __all__ = [
     "REASONS",
-    "Change",
+    "Adjustment",
     "adjust",
     "change_price",
     "change_status",
@@ -31,13 +31,13 @@ REASONS: Final = (
     "promotion",
     "other",
 )
-Row = dict[str, Any]  # as JSON
+StockRow = dict[str, Any]  # as JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What is changed, why, and by whom. `reason` is one of REASONS; `other` wants a note.
-    `expected_version` is the product's; None: whatever it is."""
+class Adjustment:
+    """The target, the reason and the actor of an adjustment. `reason` is one of REASONS; `other`
+    needs a note. `expected_version` is the product's version; None: any."""
 
     product_id: str
     variant_id: str | None
@@ -46,8 +46,8 @@ class Change:
     expected_version: int | None = None
     actor: str | None = None
 
-    async def _call(self, queries: Queries, function: str, value: object) -> Row:
-        row: Row = json.loads(
+    async def _call(self, queries: Queries, function: str, value: object) -> StockRow:
+        row: StockRow = json.loads(
             await queries.fetch_val(
                 f"select {function}(:product, :variant, :value, :reason, :note, :version, :actor)",
                 {
@@ -64,31 +64,34 @@ class Change:
         return row
 
 
-# All raise InvalidRequest, ProductNotFound, VariantNotFound and VersionConflict with the row as it
-# is; nothing has changed then.
+# All of these raise InvalidRequest, ProductNotFound, VariantNotFound, and VersionConflict with the
+# present row. After an error, nothing has changed.
 
 
-async def adjust(queries: Queries, change: Change, units: int) -> Row:
-    """Add units to what is in stock, or take some away. A product whose maximum is the sum of its
-    variants' follows its variants. Raises InsufficientStock if so much is not there."""
-    return await change._call(queries, "adjust_stock", units)
+async def adjust(queries: Queries, adjustment: Adjustment, units: int) -> StockRow:
+    """Adds units to the stock, or removes them if `units` is negative. A product whose maximum is
+    the sum of its variants' maxima follows them.
+
+    Raises InsufficientStock if fewer units are there.
+    """
+    return await adjustment._call(queries, "adjust_stock", units)
 
 
-async def set_stock(queries: Queries, change: Change, stock: int | None) -> Row:
-    """Make so many units available, whatever is sold and reserved; None: unlimited."""
-    return await change._call(queries, "set_stock", stock)
+async def set_stock(queries: Queries, adjustment: Adjustment, stock: int | None) -> StockRow:
+    """Makes `stock` units available besides those sold and reserved; None: unlimited."""
+    return await adjustment._call(queries, "set_stock", stock)
 
 
-async def change_price(queries: Queries, change: Change, price: int | None) -> Row:
-    """In cents; None: a variant has its product's."""
-    return await change._call(queries, "change_price", price)
+async def change_price(queries: Queries, adjustment: Adjustment, price: int | None) -> StockRow:
+    """Sets the price in the currency's smallest unit; None: a variant gets its product's."""
+    return await adjustment._call(queries, "change_price", price)
 
 
-async def change_status(queries: Queries, change: Change, status: str) -> Row:
-    """active, draft or discontinued."""
-    return await change._call(queries, "change_status", status)
+async def change_status(queries: Queries, adjustment: Adjustment, status: str) -> StockRow:
+    """Sets the status: active, draft or discontinued."""
+    return await adjustment._call(queries, "change_status", status)
 
 
-async def change_threshold(queries: Queries, change: Change, threshold: int) -> Row:
-    """Stock of so many units or fewer is low."""
-    return await change._call(queries, "change_threshold", threshold)
+async def change_threshold(queries: Queries, adjustment: Adjustment, threshold: int) -> StockRow:
+    """Sets the number of units at or below which stock is low."""
+    return await adjustment._call(queries, "change_threshold", threshold)

@@ -1,9 +1,9 @@
-"""What somebody should look at: low and sold out stock, paid orders that could not be filled,
-payments without an order, counts that cannot be right, sources that are late.
+"""Alerts for operators: low and sold out stock, paid orders that could not be filled, payments
+without an order, counts that cannot be right, external systems that are late.
 
-Alerts are opened and closed in the database, by transitions (`turn_alerts.sql` and
-`raise_alert.sql` in `sql/functions/alerts/`), so that every writer counts. Here they are read and
-acknowledged.
+The database opens and closes alerts when a state changes (`turn_alerts.sql` and `raise_alert.sql`
+in `sql/functions/alerts/`), so that they cover every writer. This module reads and acknowledges
+them, and opens and closes alerts of payments.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ __all__ = [
     "LEVELS",
     "STATES",
     "acknowledge",
+    "close_payment",
     "list_alerts",
-    "payment_closed",
-    "payment_failed",
-    "payment_unplaced",
+    "open_failed_payment",
+    "open_unplaced_payment",
 ]
 
 LEVELS: Final = ("low", "out", "back", "shortfall", "payment", "sync", "lag")
 LAST: Final = 2**63 - 1  # bigint
-STATES: Final = ("open", "new", "closed", "all")  # new: open, and nobody has acknowledged it
+STATES: Final = ("open", "new", "closed", "all")  # new: open and not acknowledged
 
 ALERT: Final = """
 select a.id, a.product_id, a.variant_id, a.source, a.level, a.message, a.opened_at, a.closed_at,
@@ -46,8 +46,8 @@ async def list_alerts(
     before: int = LAST,
     limit: int = 100,
 ) -> list[Row]:
-    """The newest alerts first, with the row's own available units as they are now; `before` is the
-    id of the last one on the page before."""
+    """Returns alerts, the newest first, with the present available units of the row itself.
+    `before` is the id of the last alert on the previous page."""
     return await queries.fetch_all(
         ALERT.format(alerts="stock_alerts")
         + """
@@ -62,30 +62,31 @@ async def list_alerts(
     )
 
 
-async def payment_unplaced(queries: Queries, reference: str, reason: str) -> None:
-    """Open the alert of a payment that became no order, or give it this reason."""
+async def open_unplaced_payment(queries: Queries, reference: str, reason: str) -> None:
+    """Opens the alert of a payment without an order, or updates its reason."""
     await queries.execute(
         "select raise_alert(null, null, 'payment', :message, :reference)",
         {"reference": reference, "message": f"{reference} is paid, but {reason}"},
     )
 
 
-async def payment_failed(queries: Queries, source: str, message: str) -> None:
-    """Open the alert of a report of a payment that ended in an error: `source` is the event, or the
-    payment of an order that could not be made."""
+async def open_failed_payment(queries: Queries, source: str, message: str) -> None:
+    """Opens the alert of a payment whose report ended in an error. `source` is the event, or the
+    payment of an order that could not be placed."""
     await queries.execute(
         "select raise_alert(null, null, 'payment', :message, :source)",
         {"source": source, "message": message},
     )
 
 
-async def payment_closed(queries: Queries, source: str) -> None:
-    """Close the alert of a payment, if there is one."""
+async def close_payment(queries: Queries, source: str) -> None:
+    """Closes the alert of a payment if it is open."""
     await queries.execute("select close_alert(null, null, 'payment', :source)", {"source": source})
 
 
 async def acknowledge(pool: AnyPool, alert_id: int, actor: str) -> Row:
-    """Note that `actor` has seen the alert, unless somebody had before; the alert as it is now.
+    """Records that `actor` has seen the alert, unless it was acknowledged before. Returns the
+    present alert.
 
     Raises AlertNotFound.
     """

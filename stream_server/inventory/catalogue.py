@@ -1,6 +1,6 @@
-"""What is in the shop, as pages show it: found by words and category, and what to buy instead.
+"""The catalogue for pages: search by words and category, and alternatives to a product.
 
-Only what a stream does not carry is read here; live numbers come from whoever follows the stream.
+It reads only data that streams do not carry. Live numbers come from the hub, which follows the log.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,24 +10,24 @@ from typing import Final
 from stream_server.database.transactions import Queries, Row
 
 __all__ = [
-    "MOST_ALTERNATIVES",
-    "Facts",
+    "MAX_ALTERNATIVES",
+    "ProductDetails",
     "find_alternatives",
     "find_categories",
     "find_product",
     "find_products",
 ]
 
-MOST_ALTERNATIVES: Final = 3
-SPARE_ALTERNATIVES: Final = 5  # for those that are sold out by now, or in the same cart
-MOST_WORDS: Final = 8  # of a search; each costs a look at all products that have it
-LEAST_OF_A_WORD: Final = 3  # bytes; shorter ones begin so many words that only whole ones count
-SIGNS: Final = str.maketrans("-_./@:<>&+~'\\", " " * 13)  # as in the index; and those of a tsquery
+MAX_ALTERNATIVES: Final = 3
+SPARE_ALTERNATIVES: Final = 5  # to replace those that have sold out or are in the same cart
+MAX_WORDS: Final = 8  # of a search; each word costs a read of all products that contain it
+MIN_PREFIX_BYTES: Final = 3  # shorter prefixes begin too many words, so they match whole words only
+SIGNS: Final = str.maketrans("-_./@:<>&+~'\\", " " * 13)  # as in the index, and tsquery's signs
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What seldom changes about a product that is no draft. `max_per_order` None: any number."""
+class ProductDetails:
+    """The data of a product that seldom change. `max_per_order` None: no limit."""
 
     id: str
     name: str
@@ -44,33 +44,37 @@ async def find_products(
     words: str | None = None,
     category: str | None = None,
     after: str | None = None,
-    most: int,
-) -> Sequence[Facts]:
-    """Products by name, then id, after the one with the id `after`. The words stand in their id,
-    name, category or description, whole or as the beginning of one; the first eight count."""
+    max_count: int,
+) -> Sequence[ProductDetails]:
+    """Returns products in the order of name and id, from after the id `after` on.
+
+    Each of the words begins, or is, a word of the product's id, name, category or description. Only
+    the first eight words count.
+    """
     rows = await queries.fetch_all(
-        "select * from find_products(:words, :category, :after, :most)",
+        "select * from find_products(:words, :category, :after, :max_count)",
         {
             "words": None if words is None else tsquery(words),
             "category": category,
             "after": after,
-            "most": most,
+            "max_count": max_count,
         },
     )
-    return [Facts(**row) for row in rows]
+    return [ProductDetails(**row) for row in rows]
 
 
-async def find_product(queries: Queries, product_id: str) -> Facts | None:
+async def find_product(queries: Queries, product_id: str) -> ProductDetails | None:
+    """Returns a product; None if it does not exist or is a draft."""
     row: Row | None = await queries.fetch_one(
         "select id, name, description, category, requires_assembly, has_variants, max_per_order"
         " from products where id = :id and status <> 'draft'",
         {"id": product_id},
     )
-    return None if row is None else Facts(**row)
+    return None if row is None else ProductDetails(**row)
 
 
 async def find_categories(queries: Queries) -> list[str]:
-    """Categories of products that are no drafts, by name."""
+    """Returns the categories of all products except drafts, in the order of names."""
     rows = await queries.fetch_all(
         "select distinct category from products where status <> 'draft' and category <> ''"
         " order by category"
@@ -79,11 +83,11 @@ async def find_categories(queries: Queries) -> list[str]:
 
 
 async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dict[str, list[str]]:
-    """For each product, some others that can be bought: of the same category first, then those
-    nearest in price."""
+    """Returns ids of other products that can be bought, for each product: those of the same
+    category first, then those nearest in price."""
     rows = await queries.fetch_all(
-        "select * from find_alternatives(cast(:ids as text[]), :most)",
-        {"ids": sorted(set(product_ids)), "most": MOST_ALTERNATIVES + SPARE_ALTERNATIVES},
+        "select * from find_alternatives(cast(:ids as text[]), :max_count)",
+        {"ids": sorted(set(product_ids)), "max_count": MAX_ALTERNATIVES + SPARE_ALTERNATIVES},
     )
     found: dict[str, list[str]] = {}
     for row in rows:
@@ -92,9 +96,10 @@ async def find_alternatives(queries: Queries, product_ids: Iterable[str]) -> dic
 
 
 def tsquery(words: str) -> str:
-    """All of the words, in the syntax of `to_tsquery`; one without any finds nothing."""
+    """Returns a search for all of the words, in the syntax of `to_tsquery`. Without words, the
+    search finds nothing."""
     terms = [
-        f"'{word}':*" if len(word.encode()) >= LEAST_OF_A_WORD else f"'{word}'"
-        for word in words.translate(SIGNS).split()[:MOST_WORDS]
+        f"'{word}':*" if len(word.encode()) >= MIN_PREFIX_BYTES else f"'{word}'"
+        for word in words.translate(SIGNS).split()[:MAX_WORDS]
     ]
     return " & ".join(terms)

@@ -1,6 +1,6 @@
-"""What external systems count, late or out of order as it may come.
+"""Counts of stock from external systems, which may arrive late or out of order.
 
-The rules are in `sql/functions/counts/apply_counts.sql`; a count is of all units that lay there.
+The rules are in `sql/functions/counts/apply_counts.sql`. A count includes all units on the shelf.
 """
 
 import json
@@ -18,8 +18,8 @@ __all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """`count` units of a product, or of one of its variants; `sold_on_shelf` of them are sold
-    already, but still there."""
+    """A count of units of a product or of one of its variants. `sold_on_shelf` of them are sold
+    already, but still on the shelf."""
 
     product_id: str
     variant_id: str | None
@@ -30,10 +30,10 @@ class Count:
 async def apply_counts(
     pool: AnyPool, *, source: str, occurred_at: datetime, counts: Sequence[Count], actor: str
 ) -> list[Row]:
-    """What became of each count; their order is that of ids. One transaction.
+    """Applies the counts in one transaction; returns the result of each, in the order of ids.
 
     Raises InvalidRequest for a time in the future, for a count out of bounds, and for a new source
-    where there are too many.
+    if there are too many sources.
     """
     lines: list[dict[str, Any]] = [  # JSON
         {
@@ -60,14 +60,14 @@ async def apply_counts(
 
 
 async def check_lag(queries: Queries, limit: timedelta) -> None:
-    """Open and close the alerts of sources whose newest count is older than `limit`, or than their
-    own limit. Wants a transaction."""
+    """Opens and closes the alerts of sources whose newest count is older than `limit`, or than
+    their own limit. Must run in a transaction."""
     await queries.execute("select check_sync_lag(:limit)", {"limit": limit})
 
 
 async def measure_lag(queries: Queries, metrics: Metrics) -> None:
-    """Set each source's gauge: how old its newest count is, in seconds. That of a source which has
-    been deleted goes."""
+    """Sets each source's gauge to the age of its newest count in seconds, and removes the gauges of
+    deleted sources."""
     rows = await queries.fetch_all(
         "select source, extract(epoch from clock_timestamp() - last_occurred_at) as lag"
         " from sync_state"

@@ -1,7 +1,7 @@
-"""Orders: thin calls of the SQL functions, which do the work.
+"""Orders: thin calls of the SQL functions that do the work.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
-transaction it takes part in that. What comes back is the order as the API gives it.
+Each call is one statement. On a pool, it is a transaction of its own: wrap it in `retry`. In a
+transaction, it is a part of that. It returns the order as the API gives it.
 """
 
 import json
@@ -17,7 +17,7 @@ from stream_server.inventory.reservations import CartLine
 __all__ = [
     "Order",
     "OrderLine",
-    "Paid",
+    "Payment",
     "Reversal",
     "cancel",
     "complete",
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class OrderLine(TypedDict):
-    """Units ordered, those of them that are sold to the order, and those whose money went back."""
+    """A line of an order: the units ordered, those that were filled, and those refunded."""
 
     productId: str
     variantId: str | None
@@ -43,8 +43,8 @@ class OrderLine(TypedDict):
 
 
 class Order(TypedDict):
-    """`status` is paid, shortfall, refunded or cancelled. Money is in the currency's smallest unit:
-    `total` is what the units cost, `amount` what was paid, if somebody has said it."""
+    """An order. `status` is paid, shortfall, refunded or cancelled. Money is in the currency's
+    smallest unit: `total` is the price of the units, `amount` the sum paid, None if unknown."""
 
     orderId: int
     status: str
@@ -59,9 +59,9 @@ class Order(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """What was paid, all in all, in the smallest unit of a currency (ISO 4217). `goods` are for the
-    order's units, before discounts: None where they are all."""
+class Payment:
+    """The sum paid for an order, in the smallest unit of a currency (ISO 4217). `goods` is the part
+    for the order's units before discounts; None: the whole sum."""
 
     amount: int
     currency: str | None = None
@@ -70,8 +70,8 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
-    """What a provider says of a refund, the sum of a charge's refunds, or a dispute, as it was at
-    some time; see `sql/functions/payments/record_reversal.sql`."""
+    """A provider's report of a refund, of the sum of a charge's refunds, or of a dispute, with its
+    state at the time `at`; see `sql/functions/payments/record_reversal.sql`."""
 
     id: str
     payment: str
@@ -86,9 +86,9 @@ class Reversal:
     reason: str | None = None
 
 
-class Settled(TypedDict):
-    """The order of a payment, if there is one; whether the payment is known at all; and what
-    somebody has been alerted of: refund_failed, dispute, dispute_lost."""
+class Settlement(TypedDict):
+    """The result of a reversal: the payment's order, if it has one; whether the payment is known;
+    and the kinds of new alerts: refund_failed, dispute, dispute_lost."""
 
     orderId: int | None
     orderStatus: str | None
@@ -105,14 +105,16 @@ async def complete(
     record_shortfall: bool = False,
     actor: str | None = None,
 ) -> Order:
-    """Sell what a reservation holds, or `lines` directly; once for a reservation, and once for a
-    payment. A reservation that has ended is taken from stock again.
+    """Places an order for the units of a reservation, or for `lines` directly: only once for each
+    reservation and for each payment. If the reservation has ended, takes its units from stock
+    again.
 
-    `record_shortfall`: where there is too little, take what there is and raise an alert, because
-    the money has come already.
+    With `record_shortfall`, an order that lacks stock takes the available units and opens an alert,
+    because the customer has paid already.
 
     Raises InsufficientStock, ReservationNotFound, OrderConflict (payment, reservation and lines
-    don't belong together), and for `lines` what `reserve` raises; nothing has changed then.
+    contradict each other), and for `lines` the errors of `reserve`. After an error, nothing has
+    changed.
     """
     order: Order = await _json(
         queries,
@@ -128,7 +130,10 @@ async def complete(
 
 
 async def cancel(queries: Queries, order_id: int, *, actor: str | None = None) -> Order:
-    """Give back what the order took, once. Raises OrderNotFound, OrderConflict if refunded."""
+    """Cancels the order and puts its units back on sale, once.
+
+    Raises OrderNotFound, and OrderConflict if the order was refunded.
+    """
     order: Order = await _json(
         queries, "select cancel_order(:id, :actor)", id=order_id, actor=actor
     )
@@ -145,12 +150,12 @@ async def refund(
     reference: str | None = None,
     actor: str | None = None,
 ) -> Order:
-    """Note that money went back: all that is left, or that of some units, or an amount. Unless the
-    goods are lost, put the units back on the shelf. `reference` names the provider's refund, which
-    is counted once.
+    """Records a refund: of the whole rest of the order, of the units in `lines`, or of an amount.
+    `restock` puts the units back on sale. `reference` names the provider's refund, which counts
+    once.
 
-    Raises OrderNotFound, InvalidRequest for more than the order has left, OrderConflict for another
-    order's refund, and for a part of an order that is refunded.
+    Raises OrderNotFound, InvalidRequest for more than the rest of the order, and OrderConflict for
+    another order's refund, or for a part of an order that is already refunded.
     """
     order: Order = await _json(
         queries,
@@ -165,9 +170,12 @@ async def refund(
     return order
 
 
-async def record_payment(queries: Queries, order_id: int, paid: Paid, *, currency: str) -> bool:
-    """Note what was paid for an order; whether it is another sum, or in another currency than the
-    shop's, `currency`. That opens an alert. Raises OrderNotFound."""
+async def record_payment(queries: Queries, order_id: int, paid: Payment, *, currency: str) -> bool:
+    """Records the payment of an order. Returns whether its sum differs from the order's total, or
+    its currency from the shop's `currency`; that opens an alert.
+
+    Raises OrderNotFound.
+    """
     differs: bool = await queries.fetch_val(
         "select record_payment(:id, :amount, :paid_in, :goods, :currency)",
         {
@@ -181,10 +189,10 @@ async def record_payment(queries: Queries, order_id: int, paid: Paid, *, currenc
     return differs
 
 
-async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -> Settled:
-    """Note what a provider says of money that goes back, and do what follows."""
+async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -> Settlement:
+    """Records a provider's report of a refund or dispute, and updates order, stock and alerts."""
     lines = None if reversal.lines is None else json.dumps(reversal.lines)
-    settled: Settled = await _json(
+    settled: Settlement = await _json(
         queries,
         "select record_reversal(:id, :payment, :kind, :status, :at, :amount, :currency, :is_all,"
         " :restock, cast(:lines as jsonb), :reason, :actor)",
@@ -205,7 +213,7 @@ async def record_reversal(queries: Queries, reversal: Reversal, *, actor: str) -
 
 
 async def is_refunded(queries: Queries, payment_reference: str) -> bool:
-    """Whether the provider has said that all of a payment went back."""
+    """Returns whether the provider has reported that the whole payment was refunded."""
     found: bool = await queries.fetch_val(
         "select is_all_refunded(:payment,"
         " (select id from orders where payment_reference = :payment))",
@@ -215,7 +223,7 @@ async def is_refunded(queries: Queries, payment_reference: str) -> bool:
 
 
 async def find(queries: Queries, order_id: int) -> Order:
-    """Raises OrderNotFound."""
+    """Returns the order. Raises OrderNotFound."""
     order: Order | None = await _json(queries, "select order_data(:id)", id=order_id)
     if order is None:
         raise OrderNotFound(order_id)
@@ -223,18 +231,19 @@ async def find(queries: Queries, order_id: int) -> Order:
 
 
 async def find_by_payment(queries: Queries, payment_reference: str) -> int | None:
-    """The id of the order that a payment has completed."""
+    """Returns the id of a payment's order; None if it has none."""
     order_id: int | None = await queries.fetch_val(
         "select id from orders where payment_reference = :payment", {"payment": payment_reference}
     )
     return order_id
 
 
-async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
-    """Forget orders that were last changed so long ago and have no shortfall, so many at most; how
-    many."""
+async def prune(queries: Queries, *, older_than: timedelta, max_count: int) -> int:
+    """Deletes at most `max_count` orders without a shortfall whose last change is older than
+    `older_than`; returns their number."""
     pruned: int = await queries.fetch_val(
-        "select prune_orders(:older_than, :most)", {"older_than": older_than, "most": most}
+        "select prune_orders(:older_than, :max_count)",
+        {"older_than": older_than, "max_count": max_count},
     )
     return pruned
 

@@ -1,23 +1,21 @@
-"""What each of Stripe's events does to reservations and orders.
+"""The effects of Stripe's events on reservations and orders.
 
     checkout.session.completed                paid: complete the order; unpaid: wait
     checkout.session.async_payment_succeeded  complete the order
-    payment_intent.succeeded                  complete the order it names; else compare its amount
+    payment_intent.succeeded                  complete its reservation's order; else compare amounts
     checkout.session.async_payment_failed     release the reservation
     checkout.session.expired                  release the reservation
     payment_intent.canceled                   release the reservation
-    charge.refunded                           what all refunds of a charge sum up to
+    charge.refunded                           record the sum of the charge's refunds
     refund.created, .updated, .failed,
-    charge.refund.updated                     one refund: its amount, units and whether it failed
-    charge.dispute.created, .updated, .closed an alert until it is won
+    charge.refund.updated                     record one refund: amount, units, success or failure
+    charge.dispute.created, .updated, .closed alert until the dispute is won
 
 An object names its reservation in `metadata.reservation_token` or `client_reference_id`. The
-payment reference of the order is the payment intent, or the session where there is nothing to pay.
-An event is recorded once, in the transaction of what it does: sent again, it does nothing. Its
-outcome says in words what became of it. https://docs.stripe.com/checkout/fulfillment
+order's payment reference is the payment intent, or the session if nothing has to be paid. An event
+is recorded once, in the transaction of its effects: sent again, it does nothing. Its outcome
+describes the result in words. https://docs.stripe.com/checkout/fulfillment
 """
-
-from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -62,7 +60,8 @@ update webhook_events set outcome = :outcome
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The shop's currency (ISO 4217), and whether refunded units go back on sale by default."""
+    """The shop's rules: its currency (ISO 4217), and whether refunded units go back on sale by
+    default."""
 
     currency: str = "USD"
     restocks: bool = True
@@ -70,21 +69,22 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """In words, and what somebody has to look at (`metrics.PAYMENT_TROUBLES`)."""
+    """The result of an event in words, and its troubles for operators
+    (`metrics.PAYMENT_TROUBLES`)."""
 
     text: str
     troubles: tuple[str, ...] = ()
 
 
 async def handle(connection: Transaction, event: Event, rules: Rules) -> Outcome | None:
-    """Do what the event asks for; None if it has been dealt with before.
+    """Handles the event in a transaction; returns None if it was handled before.
 
-    Wants a transaction. Raises WebhookRejected for a replay: Stripe signs an event anew each time
-    that it sends it. Raises what the database raises: the event is then not recorded, and is
-    dealt with when it is sent again.
+    Raises WebhookRejected for a replay: Stripe signs an event anew each time that it sends it.
+    Raises the database's errors, too: the event is then not recorded, and is handled when Stripe
+    sends it again.
     """
     reference = event.payment_reference
-    # Of a payment and its refund, which come in any order, one waits for the other.
+    # A payment and its refund may arrive in any order. This lock makes one wait for the other.
     await connection.execute(
         "select lock_payment(:reference)", {"reference": reference or event.id}
     )
@@ -96,13 +96,13 @@ async def handle(connection: Transaction, event: Event, rules: Rules) -> Outcome
     }
     is_new = await connection.fetch_val(RECORD, values)
     if is_new is None:
-        raise WebhookRejected("It has come before with a signature as new as this one")
+        raise WebhookRejected("this delivery, or a newer one, has been received already")
     if not is_new:
         return None
     handler = HANDLERS.get(event.type)
     outcome = Outcome(UNHANDLED) if handler is None else await handler(connection, event, rules)
     await connection.execute(FINISH, {"id": event.id, "outcome": outcome.text})
-    await alerts.payment_closed(connection, event.id)  # of a try that ended in an error
+    await alerts.close_payment(connection, event.id)  # of a failed attempt
     return outcome
 
 
@@ -141,14 +141,16 @@ async def _complete(connection: Transaction, event: Event, rules: Rules) -> Outc
             connection, event, reference, f"the order is {order['status']}"
         )
         return Outcome(unplaced.text, (*unplaced.troubles, *troubles))
-    return Outcome(_completed(order, is_new_and_refunded=is_refunded and not was_known), troubles)
+    return Outcome(
+        _describe_completed(order, is_new_and_refunded=is_refunded and not was_known), troubles
+    )
 
 
-def _completed(order: Order, *, is_new_and_refunded: bool) -> str:
+def _describe_completed(order: Order, *, is_new_and_refunded: bool) -> str:
     if is_new_and_refunded:
         return "order completed and refunded"
     if order["status"] == "shortfall":
-        logger.error("Order %d is paid, but cannot be filled", order["orderId"])
+        logger.error("Order %d is paid, but lacks stock", order["orderId"])
         return "order short of stock"
     return "order completed"
 
@@ -160,12 +162,12 @@ async def _compare(
         return ()
     differs = await orders.record_payment(connection, order_id, event.paid, currency=rules.currency)
     if differs:
-        logger.error("Order %d was paid with another sum than it costs", order_id)
+        logger.error("The sum paid for order %d differs from its total", order_id)
     return ("amount",) if differs else ()
 
 
 async def _complete_intent(connection: Transaction, event: Event, rules: Rules) -> Outcome:
-    """Of a session's intent, only the session may name the reservation."""
+    """Handles a payment intent, which may not name the reservation: its session may do so."""
     if event.reservation_token is not None:
         return await _complete(connection, event, rules)
     reference = event.payment_reference
@@ -179,17 +181,17 @@ async def _complete_intent(connection: Transaction, event: Event, rules: Rules) 
 async def _alert_unplaced(
     connection: Transaction, event: Event, reference: str, reason: str
 ) -> Outcome:
-    """Somebody has paid and gets nothing, so somebody else has to look at it."""
+    """Opens an alert for a customer who has paid and gets nothing, unless all was refunded."""
     await _settle_waiting(connection, reference, REFUNDED_UNPLACED)
     if await orders.is_refunded(connection, reference):
         return Outcome(f"paid and refunded; {reason}")
     logger.error("Stripe's event %s: %s is paid, but %s", event.id, reference, reason)
-    await alerts.payment_unplaced(connection, reference, reason)
+    await alerts.open_unplaced_payment(connection, reference, reason)
     return Outcome(f"paid, but {reason}", ("unplaced",))
 
 
 async def _settle_waiting(connection: Transaction, reference: str, outcome: str) -> None:
-    """A refund of this payment that came before it has this outcome now."""
+    """Sets the outcome of refunds that arrived before this payment."""
     values = {"reference": reference, "waits": REFUND_WAITS, "outcome": outcome}
     await connection.execute(WAITING_REFUND, values)
 

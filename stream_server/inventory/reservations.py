@@ -1,8 +1,8 @@
-"""Holds on stock during a checkout: thin calls of the SQL functions, which do the work.
+"""Reservations of stock during a checkout: thin calls of the SQL functions that do the work.
 
-Each call is one statement and, on a pool, a transaction of its own: wrap it in `retry`. In a
-transaction it takes part in that. What comes back is the reservation as the API gives it; an
-`actor` of None leaves the one that the transaction has named, or the database user.
+Each call is one statement. On a pool, it is a transaction of its own: wrap it in `retry`. In a
+transaction, it is a part of that. It returns the reservation as the API gives it. An `actor` of
+None keeps the transaction's actor, by default the database user.
 """
 
 import json
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class CartLine(TypedDict):
-    """What a cart asks for: units of a product or, where it has variants, of one of them."""
+    """A line of a cart: units of a product or, if it has variants, of one of them."""
 
     productId: str
     variantId: str | None
@@ -34,8 +34,9 @@ class CartLine(TypedDict):
 
 
 class ReservationLine(TypedDict):
-    """Units held; `requested` where fewer are held than were asked for, and in a first answer.
-    `unitPrice` is in the currency's smallest unit, as it was when they were held."""
+    """A line of a reservation: `quantity` units are held. `requested` is present in the first
+    answer, and if fewer units are held than requested. `unitPrice` is the price at the time of the
+    reservation, in the currency's smallest unit."""
 
     productId: str
     variantId: str | None
@@ -45,8 +46,8 @@ class ReservationLine(TypedDict):
 
 
 class Reservation(TypedDict):
-    """A hold. `status` is active, converted, released or expired; `expiresAt` is ISO 8601. `total`
-    is what its order will cost."""
+    """A reservation. `status` is active, converted, released or expired; `expiresAt` is ISO 8601.
+    `total` is the price of its order."""
 
     token: str
     status: str
@@ -65,10 +66,12 @@ async def reserve(
     allow_partial: bool = False,
     actor: str | None = None,
 ) -> Reservation:
-    """Hold what a cart asks for, for so long. The same checkout token replaces its own hold.
+    """Reserves the lines of a cart for the time `hold`. Replaces an earlier reservation of the same
+    checkout token. With `allow_partial`, reserves the available units if there are too few.
 
     Raises InvalidRequest, ProductNotFound, VariantNotFound, MaxPerOrderExceeded, and
-    InsufficientStock with requested and available units a line; nothing has changed then.
+    InsufficientStock with the requested and available units of each line. After an error, nothing
+    has changed.
     """
     reservation: Reservation = await _json(
         queries,
@@ -84,14 +87,16 @@ async def reserve(
 
 
 async def find(queries: Queries, token: str) -> Reservation:
-    """The reservation with this token. Raises ReservationNotFound, and ReservationExpired or
-    ReservationReleased for one that has ended."""
+    """Returns the reservation with this token.
+
+    Raises ReservationNotFound, and ReservationExpired or ReservationReleased if it has ended.
+    """
     reservation: Reservation = await _json(queries, "select find_reservation(:token)", token=token)
     return reservation
 
 
 async def extend(queries: Queries, token: str, *, hold: timedelta) -> Reservation:
-    """Hold it for so much longer, once.
+    """Extends the reservation by the time `hold`, once.
 
     Raises ReservationNotFound, ReservationExpired, ReservationReleased, ReservationConverted,
     AlreadyExtended.
@@ -106,7 +111,7 @@ async def extend(queries: Queries, token: str, *, hold: timedelta) -> Reservatio
 
 
 async def release(queries: Queries, token: str, *, actor: str | None = None) -> Reservation:
-    """Give back what it holds.
+    """Releases the reservation's units.
 
     Raises ReservationNotFound, ReservationExpired, ReservationReleased, ReservationConverted.
     """
@@ -116,17 +121,21 @@ async def release(queries: Queries, token: str, *, actor: str | None = None) -> 
     return reservation
 
 
-async def expire(queries: Queries, *, most: int = 100) -> int:
-    """End reservations that are overdue, so many at most; their number. Safe to run from many
-    places at once."""
-    ended: int = await queries.fetch_val("select expire_reservations(:most)", {"most": most})
+async def expire(queries: Queries, *, max_count: int = 100) -> int:
+    """Ends at most `max_count` overdue reservations; returns their number. Several processes may
+    call it at the same time."""
+    ended: int = await queries.fetch_val(
+        "select expire_reservations(:max_count)", {"max_count": max_count}
+    )
     return ended
 
 
-async def prune(queries: Queries, *, older_than: timedelta, most: int) -> int:
-    """Forget reservations that ended without an order so long ago, so many at most; how many."""
+async def prune(queries: Queries, *, older_than: timedelta, max_count: int) -> int:
+    """Deletes at most `max_count` reservations that ended without an order longer than `older_than`
+    ago; returns their number."""
     pruned: int = await queries.fetch_val(
-        "select prune_reservations(:older_than, :most)", {"older_than": older_than, "most": most}
+        "select prune_reservations(:older_than, :max_count)",
+        {"older_than": older_than, "max_count": max_count},
     )
     return pruned
 

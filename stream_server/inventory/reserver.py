@@ -1,15 +1,13 @@
-"""Holds of one product by many checkouts at once, in few transactions.
+"""The reserver: it groups concurrent reservations of one product into few transactions.
 
-A row that everybody wants stays locked until its transaction is on disk: with one transaction a
-hold, all wait in line for one flush each. Here those who come while a product's transaction is
-under way go into its next one together. Nobody waits to be joined: alone, a hold is a transaction
-of its own.
+A product's row stays locked until its transaction is on disk. With one transaction for each
+reservation, requests for a popular product would queue for one flush each. So requests that arrive
+while a product's transaction is running share the next one. A request never waits to be grouped:
+alone, it gets its own transaction.
 
-Whoever waits for a product waits here, and takes a connection only when it is his turn: a row that
-somebody has locked for long takes a few connections, however many want it.
+Requests for a product wait here and take a connection only when their turn comes. So a row that
+stays locked occupies only a few connections, however many requests want it.
 """
-
-from __future__ import annotations
 
 import asyncio
 import json
@@ -31,7 +29,7 @@ __all__ = ["Reserver"]
 
 logger = logging.getLogger(__name__)
 
-MOST: Final = 64  # holds in one transaction, so that the product's row is free again soon
+MAX_GROUP: Final = 64  # reservations in one transaction, so that its lock on the row stays short
 
 RESERVE_TOGETHER: Final = (
     "select reserve_together(:product, cast(:carts as jsonb), cast(:hold as interval))"
@@ -40,7 +38,7 @@ RESERVE_TOGETHER: Final = (
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """A cart of one line. The answer is None where `reserve_stock` has to be asked."""
+    """A cart with one line. Its answer is None if it needs `reserve_stock`."""
 
     checkout_token: str
     variant_id: str | None
@@ -52,9 +50,9 @@ class _Request:
 
 
 class Reserver:
-    """Reserves through `pool`, for `hold` each time. One for all requests of a process. At most
-    `turns` transactions at a time want the same product; a request waits `patience` seconds for its
-    turn."""
+    """The reserver of a process, for all its requests. It reserves through `pool` for the time
+    `hold`. At most `turns` transactions at a time compete for the same product; a request waits
+    `patience` seconds for its turn."""
 
     def __init__(
         self, pool: AnyPool, hold: timedelta, *, turns: int = 3, patience: float = 5.0
@@ -62,7 +60,7 @@ class Reserver:
         self._pool = pool
         self._hold = hold
         self._turns = Turns(turns, patience)
-        self._waiting: dict[str, deque[_Request]] = {}  # of the products that are being reserved
+        self._waiting: dict[str, deque[_Request]] = {}  # by product, while a task reserves it
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def reserve(
@@ -73,12 +71,13 @@ class Reserver:
         allow_partial: bool = False,
         actor: str | None = None,
     ) -> Reservation:
-        """As `reservations.reserve`, which it calls for all but the most frequent cart: units of
-        one product or variant, enough of them there, by a checkout that holds nothing yet.
+        """Reserves like `reservations.reserve`, and calls it for all carts except the most frequent
+        kind: one line with enough stock, from a checkout without a reservation.
 
-        Raises DatabaseUnavailable, too, when its turn at a product does not come in time.
+        Raises the same errors, and DatabaseUnavailable if its turn at a product does not come in
+        time.
 
-        A caller who is cancelled while the transaction is under way may leave a hold behind.
+        If the caller is cancelled during the transaction, the reservation may remain.
         """
         if len(lines) == 1:
             (line,) = lines
@@ -108,19 +107,20 @@ class Reserver:
         task.add_done_callback(self._tasks.discard)
 
     async def _commit_groups(self, product_id: str) -> None:
-        """Until nobody waits for this product."""
+        """Commits groups of requests until none waits for this product."""
         waiting = self._waiting[product_id]
         try:
             while waiting:
-                group = [waiting.popleft() for _ in range(min(len(waiting), MOST))]
+                group = [waiting.popleft() for _ in range(min(len(waiting), MAX_GROUP))]
                 if present := [each for each in group if not each.answer.done()]:
                     await self._commit(product_id, present)
         finally:
             del self._waiting[product_id]
 
     async def _commit(self, product_id: str, group: Sequence[_Request]) -> None:
-        """One transaction, and its answers. When it fails, each has to ask alone, as it may be the
-        fault of only one; but not of a database that does not answer, or of a locked row."""
+        """Reserves a group in one transaction and answers its requests. If it fails, each request
+        is tried alone, because only one may be at fault. Errors of the database and lock time-outs
+        go to all requests instead."""
         answers: Sequence[Reservation | None] = [None] * len(group)
         try:
             async with self._turns.at([product_id]):
@@ -128,9 +128,14 @@ class Reserver:
         except DatabaseError as error:
             _refuse(group, error)
         except StreamServerError as error:
-            logger.warning("%d holds of %s: one by one (%s)", len(group), product_id, error.message)
+            logger.warning(
+                "Trying %d reservations of %s one by one: %s",
+                len(group),
+                product_id,
+                error.message,
+            )
         except Exception:
-            logger.exception("%d holds of %s: one by one", len(group), product_id)
+            logger.exception("Trying %d reservations of %s one by one", len(group), product_id)
         finally:
             _answer(group, answers)
 

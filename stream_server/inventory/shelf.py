@@ -1,10 +1,7 @@
-"""What many ask for at the same moment, asked of the database once: kept for a few seconds.
+"""A cache of the categories and alternatives, for a few seconds: many pages need them at once.
 
-What stands here seldom changes. Whether something can be bought is for the caller to see, who
-follows the stream.
+These data seldom change. The caller checks the availability of an alternative in the hub.
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,11 +13,11 @@ from stream_server.inventory import catalogue
 __all__ = ["Shelf"]
 
 KEPT_SECONDS: Final = 2.0
-MOST_KEPT: Final = 5_000  # products, for KEPT_SECONDS or until there are more
+MAX_PRODUCTS: Final = 5_000  # products, for KEPT_SECONDS or until there are more
 
 
 class Shelf:
-    """The categories, and what could be bought instead of a product."""
+    """A cache of the categories and of alternatives to products."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -30,7 +27,7 @@ class Shelf:
         self._alternatives_until = 0.0
 
     async def categories(self, queries: Queries) -> list[str]:
-        """Those of products that are no drafts, by name."""
+        """Returns the categories of all products except drafts, in the order of names."""
         if self._categories is None or self._clock() >= self._categories_until:
             self._categories = await catalogue.find_categories(queries)
             self._categories_until = self._clock() + KEPT_SECONDS
@@ -39,9 +36,9 @@ class Shelf:
     async def alternatives(
         self, queries: Queries, product_ids: Sequence[str]
     ) -> dict[str, list[str]]:
-        """For each product, a few others, the best first, of which some may be sold out by now."""
+        """Returns ids of alternatives to each product, the best first; some may have sold out."""
         kept = self._alternatives
-        if self._clock() >= self._alternatives_until or len(kept) >= MOST_KEPT:
+        if self._clock() >= self._alternatives_until or len(kept) >= MAX_PRODUCTS:
             kept = self._alternatives = {}
             self._alternatives_until = self._clock() + KEPT_SECONDS
         if unknown := [each for each in product_ids if each not in kept]:

@@ -1,6 +1,6 @@
-"""Turns at a product: of one process, only a few at a time want the same row.
+"""Turns at a product: a limit on the transactions of a process that compete for the same row.
 
-Postgres would have all of them wait, each with a connection in its hands.
+Without it, all of them would wait in Postgres, each with a connection.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ __all__ = ["Turns"]
 
 
 class Turns:
-    """At most `most` turns a product at a time; whoever waits longer than `patience` seconds is
-    refused."""
+    """A limit of `max_turns` concurrent turns at each product. A task that waits longer than
+    `patience` seconds is refused."""
 
-    def __init__(self, most: int, patience: float) -> None:
-        self._most = most
+    def __init__(self, max_turns: int, patience: float) -> None:
+        self._max_turns = max_turns
         self._patience = patience
         self._free: dict[str, asyncio.Semaphore] = {}
         self._wanted: Counter[str] = Counter()
 
     @asynccontextmanager
     async def at(self, product_ids: Iterable[str]) -> AsyncIterator[None]:
-        """The turn at each of these products, taken in the order of ids, for the block.
+        """Holds a turn at each of these products during the block; takes them in the order of ids.
 
         Raises DatabaseUnavailable.
         """
@@ -36,7 +36,7 @@ class Turns:
                         await stack.enter_async_context(self._turn(product_id))
             except TimeoutError:
                 raise DatabaseUnavailable(
-                    f"Others have waited for the same products for {self._patience:g} s"
+                    f"Other requests kept these products busy for {self._patience:g} s; try again"
                 ) from None
             yield
 
@@ -44,7 +44,7 @@ class Turns:
     async def _turn(self, product_id: str) -> AsyncIterator[None]:
         self._wanted[product_id] += 1
         try:
-            async with self._free.setdefault(product_id, asyncio.Semaphore(self._most)):
+            async with self._free.setdefault(product_id, asyncio.Semaphore(self._max_turns)):
                 yield
         finally:
             self._wanted[product_id] -= 1

@@ -160,7 +160,7 @@ class Source:
                 self._tell(error)
             finally:
                 self._sink.set_live(False)
-                self._metrics.enter("lost")
+                self._metrics.set_source_state("lost")
             await asyncio.sleep(backoff * self._rng.uniform(0.5, 1.0))
             backoff = min(longest, backoff * 2)
 
@@ -272,7 +272,7 @@ class Source:
 
     async def _stay_awake(self, connection: Connection) -> None:
         """Reads until nothing has changed for `sleep_after` seconds."""
-        self._metrics.enter("awake")
+        self._metrics.set_source_state("awake")
         loop = asyncio.get_running_loop()
         last_change = loop.time()
         while loop.time() - last_change < self._sleep_after:
@@ -294,7 +294,7 @@ class Source:
     async def _doze(self, connection: Connection) -> bool:
         """Reads until every transaction has ended that was in progress at the call. False if too
         many notifications came meanwhile."""
-        self._metrics.enter("drowsy")
+        self._metrics.set_source_state("drowsy")
         # A snapshot lists transactions in progress only below the newest one that has ended. This
         # statement is a transaction: once it has ended, all that are in progress now are listed.
         await connection.execute("select pg_current_xact_id()")
@@ -309,7 +309,7 @@ class Source:
 
     async def _sleep(self, connection: Connection) -> None:
         """Reads at each notification, until they come too often."""
-        self._metrics.enter("asleep")
+        self._metrics.set_source_state("asleep")
         while True:
             is_woken = await self._woken(self._safety_read)
             if is_woken and self._is_restless():

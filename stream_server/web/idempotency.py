@@ -50,7 +50,7 @@ async def once(
     """Runs `work` in a transaction and returns its answer, or the answer that is stored for the
     key."""
     whole = state.pool(request)
-    pool = whole.doing(kind)
+    pool = whole.share_for(kind)
     given = request.headers.get("idempotency-key")
     if given is None:
         return await in_transaction(pool, work)

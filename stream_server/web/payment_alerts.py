@@ -22,7 +22,7 @@ async def alert_failure(request: Request, what: str, source: str, message: str) 
     metrics.payment_troubles.labels(what).inc()
     logger.error("%s", message)
     with suppress(StreamServerError):
-        await alerts.payment_failed(state.pool_for(request, Work.SELLING), source, message)
+        await alerts.open_failed_payment(state.pool_for(request, Work.SELLING), source, message)
 
 
 def code_of(error: Exception) -> str:

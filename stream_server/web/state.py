@@ -51,7 +51,7 @@ def pool(request: Request) -> Pool:
 
 def pool_for(request: Request, work: Work) -> Share:
     """Returns the pool's share for one kind of work."""
-    return pool(request).doing(work)
+    return pool(request).share_for(work)
 
 
 def reserver(request: Request) -> Reserver:

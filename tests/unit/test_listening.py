@@ -9,7 +9,7 @@ import pytest
 
 from stream_server.cli.web import listen, url_of
 from stream_server.errors import InvalidSettings
-from stream_server.server import allow_most_files
+from stream_server.server import raise_file_limit
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_the_limit_of_files_is_raised_where_the_system_refuses_no_limit(
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", set_limits)
-    allow_most_files()
+    raise_file_limit()
     assert limits == [most, resource.RLIM_INFINITY]
-    allow_most_files()
+    raise_file_limit()
     assert limits == [most, resource.RLIM_INFINITY]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_server.inventory.imports.looks import is_plain, skeleton, unseen
+from stream_server.inventory.imports.looks import find_invisible, is_plain, skeleton
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_what_is_plain_is_its_own_skeleton(text: str) -> None:
     ],
 )
 def test_what_cannot_be_seen_is_named(character: str, name: str) -> None:
-    assert unseen(f"A{character}B") == name
+    assert find_invisible(f"A{character}B") == name
 
 
 def test_letters_marks_signs_and_spaces_are_seen() -> None:
-    assert unseen("Café Ж 机 😀 8×8 №1\u00a0€") is None
+    assert find_invisible("Café Ж 机 😀 8×8 №1\u00a0€") is None

@@ -1,8 +1,8 @@
-"""The rows of a CSV file, one at a time (RFC 4180, and what spreadsheets make of it).
+"""The rows of a CSV file, one at a time (RFC 4180, and the variants of spreadsheets).
 
-The first line names the columns. Fields stand between commas, semicolons or tabs, whichever makes
-the most known names of that line. An empty field says nothing: a new row gets the default, an
-existing one keeps its value. Values arrive as the fields want them, or else as they were written.
+The first line names the columns. The delimiter is the comma, semicolon or tab that splits this line
+into most known names. An empty field counts as absent: a new row gets the default, an existing row
+keeps its value. `value_of` turns numbers and words into values; other fields stay text.
 """
 
 import csv
@@ -15,7 +15,7 @@ from operator import add
 from typing import BinaryIO, Final
 
 from stream_server.inventory.imports.json_rows import Path
-from stream_server.inventory.imports.text import Unreadable, decoded, shown_name
+from stream_server.inventory.imports.text import Unreadable, decode, show_name
 
 __all__ = ["CSVRow", "csv_rows", "value_of"]
 
@@ -28,8 +28,8 @@ WORDS: Final[Mapping[str, object]] = {"null": None, "true": True, "false": False
 
 @dataclass(frozen=True, slots=True)
 class CSVRow:
-    """One row. `fields` are those that are not empty, by the name in the header; of a row that has
-    not as many as the header there are none, and `problem` is what to say about it."""
+    """A row of the file. `fields` are its nonempty fields by the name in the header. A row with
+    another number of fields than the header has no `fields`, but a `problem` to report."""
 
     index: int
     fields: Mapping[str, str]
@@ -38,20 +38,20 @@ class CSVRow:
     problem: str | None = None
 
     def place(self, path: Path) -> tuple[int, int]:
-        """The line in which the row begins, and the field's position in it, from 1."""
+        """Returns the line in which the row begins, and the field's position in it, from 1."""
         return self.line, self.columns.get(str(path[-1]), 1) if path else 1
 
     def name(self, path: Path) -> str:
-        """The column's name."""
+        """Returns the column's name."""
         return str(path[-1]) if path else ""
 
     def reference(self, _: Path) -> str:
-        """How a reason that another row is given refers to this one."""
+        """Returns the words that refer to this row in the mistakes of other rows."""
         return f"in line {self.line}"
 
 
 def value_of(text: str) -> object:
-    """A number, true, false or null, if that is what it says; else the text."""
+    """Returns the number, true, false or null that the text denotes, else the text."""
     word = text.strip()
     if NUMBER.fullmatch(word):
         return int(word)
@@ -59,13 +59,13 @@ def value_of(text: str) -> object:
 
 
 def csv_rows(file: BinaryIO, column: Callable[[str], str], required: str) -> Iterator[CSVRow]:
-    """The rows below the header, but for empty lines. `column` gives what a name in the header
-    means; it raises ValueError, with the reason, if it means nothing.
+    """Yields the rows below the header, except empty lines. `column` returns the meaning of a name
+    in the header; it raises ValueError with the reason for an unknown name.
 
-    Raises Unreadable with the place of what is not UTF-8 or not CSV, and of a header with a wrong
-    name, with one that occurs twice, or without the `required` one.
+    Raises Unreadable with the place of invalid UTF-8 or CSV, and for a header with an unknown name,
+    with a repeated one, or without the `required` one.
     """
-    lines = _lines(decoded(file))
+    lines = _lines(decode(file))
     first = next(lines, "")
     if not first.strip():
         raise Unreadable(1, 1, "expected the names of the columns in the first line")
@@ -105,9 +105,9 @@ def _columns(header: Sequence[str], column: Callable[[str], str], required: str)
         try:
             meaning = column(name)
         except ValueError as error:
-            raise Unreadable(1, position, f"{shown_name(name)}: {error}") from None
+            raise Unreadable(1, position, f"{show_name(name)}: {error}") from None
         if meaning in meanings:
-            raise Unreadable(1, position, f"{shown_name(name)}: given twice")
+            raise Unreadable(1, position, f"{show_name(name)}: given twice")
         meanings.add(meaning)
         columns[name] = position
     if column(required) not in meanings:
@@ -116,7 +116,7 @@ def _columns(header: Sequence[str], column: Callable[[str], str], required: str)
 
 
 def _delimiter(header: str, column: Callable[[str], str]) -> str:
-    """The one that makes the most known names; a comma if none makes any."""
+    """Returns the delimiter that yields most known names; a comma if no delimiter yields any."""
 
     def is_known(name: str) -> bool:
         with suppress(ValueError):
@@ -130,7 +130,8 @@ def _delimiter(header: str, column: Callable[[str], str]) -> str:
 
 
 def _lines(pieces: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends. A line break within quotes ends a line, too: csv.reader joins them."""
+    """Yields lines with their ends. A line break within quotes ends a line, too: csv.reader joins
+    such lines."""
     rest, number = "", 1
     for piece in pieces:
         *whole, rest = LINE_END.split(rest + piece)

@@ -1,7 +1,7 @@
-"""What a catalogue file may say: the fields of products and variants, and what each takes.
+"""The fields of products and variants in a catalogue file, and the checks of their values.
 
-Names are those of the columns, in camelCase or snake_case. All mistakes of a row are found, not
-only the first, and each is told as `[3].variants[0].price: expected …, got …`.
+Fields have the names of columns, in camelCase or snake_case. All mistakes of a row are reported,
+each as `[3].variants[0].price: expected …, got …`.
 """
 
 import re
@@ -31,43 +31,44 @@ Check = Callable[[object], Value]
 
 MAX_INTEGER: Final = 2**31 - 1  # Postgres's integer
 CONTROL: Final = ("Cc", "Cs", "Zl", "Zp")
-SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
+MAX_SHOWN_LENGTH: Final = 60  # characters of a wrong value that an error quotes
 
 
 class _Unexpected(Exception):
-    """A value that a field does not take; says what it takes."""
+    """A value that a field does not accept; its text describes the accepted values."""
 
 
-def _whole(unit: str, least: int = 0) -> Check:
-    expected = f"a whole number of {unit}, {least} to {MAX_INTEGER}"
+def _whole(unit: str, minimum: int = 0) -> Check:
+    expected = f"a whole number of {unit}, {minimum} to {MAX_INTEGER}"
 
     def check(value: object) -> Value:
-        # bool is an int in Python, not in a shop
+        # In Python, bool is a subclass of int
         if not isinstance(value, int) or isinstance(value, bool):
             raise _Unexpected(expected)
-        if not least <= value <= MAX_INTEGER:
+        if not minimum <= value <= MAX_INTEGER:
             raise _Unexpected(expected)
         return value
 
     return check
 
 
-def _text(longest: int, *, least: int = 0, lines: bool = False) -> Check:
-    """`least` 1: not empty, and without spaces around it. `lines`: with line breaks and tabs."""
-    expected = f"text of {least} to {longest} characters"
+def _text(max_length: int, *, min_length: int = 0, lines: bool = False) -> Check:
+    """Returns a check of a text's length and characters. `min_length` 1 also refuses surrounding
+    spaces; `lines` allows line breaks and tabs."""
+    expected = f"text of {min_length} to {max_length} characters"
     allowed = "\n\r\t" if lines else ""
 
-    def refused(character: str) -> bool:
+    def is_refused(character: str) -> bool:
         # Cc: control, Cs: half of a surrogate pair, Zl and Zp: Unicode's own line breaks
         return character not in allowed and unicodedata.category(character) in CONTROL
 
     def check(value: object) -> Value:
-        if not isinstance(value, str) or not least <= len(value) <= longest:
+        if not isinstance(value, str) or not min_length <= len(value) <= max_length:
             raise _Unexpected(expected)
-        if not value.isprintable() and any(map(refused, value)):
+        if not value.isprintable() and any(map(is_refused, value)):
             raise _Unexpected("text without control characters" + (" or line breaks" * (not lines)))
-        if least and value != value.strip():
-            raise _Unexpected("text without spaces around it")
+        if min_length and value != value.strip():
+            raise _Unexpected("text without spaces at its beginning and end")
         return value
 
     return check
@@ -82,7 +83,7 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
-def _flag(value: object) -> Value:
+def _check_flag(value: object) -> Value:
     if not isinstance(value, bool):
         raise _Unexpected("true or false")
     return value
@@ -98,43 +99,43 @@ def _or_null(check: Check, meaning: str) -> Check:
     return check_or_null
 
 
-_id = _text(200, least=1)
+_check_id: Final = _text(200, min_length=1)
 
 
-def _product_id(value: object) -> Value:
-    """An id that can be a segment of a path: browsers take `.` and `..` out of one (RFC 3986,
-    section 5.2.4), whether they are escaped or not."""
+def _check_product_id(value: object) -> Value:
+    """Checks an id that must work as a path segment: browsers remove `.` and `..` from paths, even
+    if they are percent-encoded (RFC 3986, section 5.2.4)."""
     if value in (".", ".."):
-        raise _Unexpected("an id other than . and .., which no address can have in it")
-    return _id(value)
+        raise _Unexpected("an id other than . and .., which a URL's path cannot contain")
+    return _check_id(value)
 
 
-_status = _one_of("active", "draft", "discontinued")
-_units = _whole("units")
-_limit = _or_null(_units, "unlimited")
+_check_status: Final = _one_of("active", "draft", "discontinued")
+_check_units: Final = _whole("units")
+_check_limit: Final = _or_null(_check_units, "unlimited")
 
 PRODUCT_FIELDS: Final[Mapping[str, Check]] = {
-    "id": _product_id,
-    "name": _text(500, least=1),
+    "id": _check_product_id,
+    "name": _text(500, min_length=1),
     "description": _text(20_000, lines=True),
     "category": _text(200),
     "base_price": _whole("cents"),
-    "status": _status,
-    "requires_assembly": _flag,
-    "max_quantity": _limit,
-    "sold_quantity": _units,
-    "low_stock_threshold": _units,
+    "status": _check_status,
+    "requires_assembly": _check_flag,
+    "max_quantity": _check_limit,
+    "sold_quantity": _check_units,
+    "low_stock_threshold": _check_units,
     "max_per_order": _or_null(_whole("units", 1), "no limit"),
 }
 VARIANT_FIELDS: Final[Mapping[str, Check]] = {
-    "id": _id,
-    "variant_value": _text(200, least=1),
+    "id": _check_id,
+    "variant_value": _text(200, min_length=1),
     "sku": _text(200),
     "price": _or_null(_whole("cents"), "the product's"),
-    "status": _status,
-    "max_quantity": _limit,
-    "sold_quantity": _units,
-    "low_stock_threshold": _units,
+    "status": _check_status,
+    "max_quantity": _check_limit,
+    "sold_quantity": _check_units,
+    "low_stock_threshold": _check_units,
 }
 TEXTS: Final = frozenset(
     {"id", "name", "description", "category", "variant_value", "sku", "status"}
@@ -150,25 +151,25 @@ COMPUTED: Final = (
 
 
 class FileRow(Protocol):
-    """One row of a file of any format."""
+    """A row of a file of any format."""
 
     @property
     def index(self) -> int:
-        """Its position in the file, from 0."""
+        """The position of the row in the file, from 0."""
 
     def place(self, path: Path) -> tuple[int, int]:
-        """Line and column of what stands at `path` in it, from 1."""
+        """Returns line and column of the value at `path` in the row, from 1."""
 
     def name(self, path: Path) -> str:
-        """How an error names what stands at `path`; empty if the line says enough."""
+        """Returns the name of the value at `path` for errors; empty if the line is enough."""
 
     def reference(self, path: Path) -> str:
-        """How another row's error refers to it."""
+        """Returns the words that refer to the row in the mistakes of other rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong at `path` in a row; `id` is the product's or variant's, if it is known."""
+    """A mistake at `path` in a row; `id` is the product's or variant's, None if unknown."""
 
     path: Path
     reason: str
@@ -177,8 +178,8 @@ class Mistake:
 
 @dataclass(slots=True)
 class Checked:
-    """What a row says, as far as it is right, and what is wrong with it. A variant comes with the
-    id of its product, None if that is not known."""
+    """A checked row: its correct products and variants, and its mistakes. Each variant has the id
+    of its product, None if unknown."""
 
     products: list[Entry] = field(default_factory=list)
     variants: list[tuple[str | None, Entry]] = field(default_factory=list)
@@ -186,13 +187,14 @@ class Checked:
 
 
 def read_json(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
-    """A product a row, with its variants in it. Raises Unreadable."""
+    """Yields the rows of a JSON file: each is a product with its variants. Raises Unreadable."""
     for row in json_rows(file):
         yield row, _check_json(row)
 
 
 def read_csv(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
-    """A product a row, or with a variantId a variant of the productId's product.
+    """Yields the rows of a CSV file: each is a product or, with a variantId, a variant of the
+    product with the productId.
 
     Raises Unreadable.
     """
@@ -203,7 +205,7 @@ def read_csv(file: BinaryIO) -> Iterator[tuple[FileRow, Checked]]:
 def _check_json(row: JSONRow) -> Checked:
     checked = Checked()
     if not isinstance(row.value, Members):
-        reason = f"expected an object with fields, got {_shown(row.value)}"
+        reason = f"expected an object with fields, got {_show(row.value)}"
         checked.mistakes.append(Mistake((), reason))
         return checked
     members = [(key, _column(key), value) for key, value in row.value]
@@ -213,7 +215,7 @@ def _check_json(row: JSONRow) -> Checked:
     if variants is None:
         return checked
     if not isinstance(variants, list) or isinstance(variants, Members):
-        reason = f"expected a list of variants, got {_shown(variants)}"
+        reason = f"expected a list of variants, got {_show(variants)}"
         checked.mistakes.append(Mistake(("variants",), reason, _known_id(product)))
         return checked
     for index, variant in enumerate(variants):
@@ -223,13 +225,13 @@ def _check_json(row: JSONRow) -> Checked:
             entry = _entry(members, path, VARIANT_FIELDS, (), checked.mistakes)
             checked.variants.append((_known_id(product), entry))
         else:
-            reason = f"expected an object with fields, got {_shown(variant)}"
+            reason = f"expected an object with fields, got {_show(variant)}"
             checked.mistakes.append(Mistake(path, reason))
             checked.variants.append((None, Entry(path, {}, {})))
     return checked
 
 
-# The two ids have names of their own, because a row may have both.
+# The two ids have different names, because a row may have both.
 CSV_COLUMNS: Final = (
     "product_id",
     "variant_id",
@@ -238,7 +240,8 @@ CSV_COLUMNS: Final = (
 
 
 def _csv_column(name: str) -> str:
-    """The column of a CSV file that is called so. Raises ValueError, with the reason, for none."""
+    """Returns the column with this name in a CSV file. Raises ValueError with the reason for an
+    unknown name."""
     if (column := _column(name)) not in CSV_COLUMNS:
         raise ValueError(_unknown(column, [*map(camel, CSV_COLUMNS)]))
     return column
@@ -262,14 +265,15 @@ def _check_csv(row: CSVRow) -> Checked:
             members.append((key, "id", text))
         elif name == "product_id":
             try:
-                product_id = str(_id(text))
+                product_id = str(_check_id(text))
             except _Unexpected as error:
-                elsewhere.append(Mistake((key,), f"expected {error}, got {_shown(text)}"))
+                elsewhere.append(Mistake((key,), f"expected {error}, got {_show(text)}"))
         elif name in fields and name != "id":
             members.append((key, name, text if name in TEXTS else value_of(text)))
         else:
-            whose = "a product's and the row a variant's" if is_variant else "a variant's"
-            reason = f"expected nothing (the field is {whose}), got {_shown(text)}"
+            kinds = ("products", "a variant") if is_variant else ("variants", "a product")
+            reason = "expected nothing (the field is for {}, the row is {}), got {}"
+            reason = reason.format(*kinds, _show(text))
             elsewhere.append(Mistake((key,), reason))
     entry = _entry(members, (), fields, (), checked.mistakes, id_name="productId")
     if is_variant and "product_id" not in names.values():
@@ -290,8 +294,8 @@ def _entry(
     mistakes: list[Mistake],
     id_name: str = "id",
 ) -> Entry:
-    """What is right of these members (name as written, column, value); what is wrong joins
-    `mistakes`. `others` are names that are somebody else's to look at."""
+    """Returns the entry with the correct values of these members (name as written, column, value),
+    and appends the wrong ones to `mistakes`. Fields named in `others` are checked elsewhere."""
     values: dict[str, Value] = {}
     given: dict[str, str] = {}
     found: list[tuple[Path, str]] = []
@@ -302,7 +306,7 @@ def _entry(
             try:
                 values[name] = check(value)
             except _Unexpected as error:
-                found.append(((*path, key), f"expected {error}, got {_shown(value)}"))
+                found.append(((*path, key), f"expected {error}, got {_show(value)}"))
         elif name not in others:
             found.append(((*path, key), _unknown(name, [*map(camel, fields), *others])))
         given[name] = key
@@ -320,7 +324,7 @@ def _column(key: str) -> str:
 
 def _unknown(name: str, names: list[str]) -> str:
     if name in COMPUTED:
-        return "is computed here; leave it out"
+        return "is computed; remove the field"
     close = get_close_matches(camel(name), sorted(names), n=1)
     return "no such field" + (f"; did you mean {close[0]}?" if close else "")
 
@@ -329,25 +333,25 @@ def _known_id(entry: Entry) -> str | None:
     return entry.id if "id" in entry.values else None
 
 
-def _shown(value: object) -> str:
-    """A value in a form that is safe to print, and not long."""
+def _show(value: object) -> str:
+    """Returns a value in a short form that is safe to print."""
     match value:
         case Members():
             return "an object"
         case list():
             return "a list"
         case Literal(text):
-            return text if len(text) <= SHOWN_LENGTH else f"a number of {len(text)} characters"
+            return text if len(text) <= MAX_SHOWN_LENGTH else f"a number of {len(text)} characters"
         case None:
             return "null"
         case bool():
             return str(value).lower()
-        case str() if len(value) > SHOWN_LENGTH:
-            return f"{value[:SHOWN_LENGTH]!r}… ({len(value)} characters)"
+        case str() if len(value) > MAX_SHOWN_LENGTH:
+            return f"{value[:MAX_SHOWN_LENGTH]!r}… ({len(value)} characters)"
     return repr(value)
 
 
 def camel(name: str) -> str:
-    """`base_price` as `basePrice`."""
+    """Returns a name such as `base_price` in camelCase: `basePrice`."""
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)

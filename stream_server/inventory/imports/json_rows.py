@@ -1,12 +1,9 @@
-"""The rows of a JSON file, one at a time, each with the places of what is in it.
+"""The rows of a JSON file, one at a time, with the places of their values.
 
-    for row in json_rows(file):
-        row.value
-        row.place(("variants", 2, "price"))     # (line, column)
+for row in json_rows(file):
+    row.value
+    row.place(("variants", 2, "price"))     # (line, column)
 
-Objects are `Members`, pairs in the order of the file: a key that is given twice is still there.
-Numbers that are no whole ones (12.0, 1e3, NaN) are `Literal`, their text: no field takes them, and
-an error can quote them as they were written. Places are found only when they are asked for.
 """
 
 import json
@@ -16,36 +13,37 @@ from dataclasses import dataclass
 from itertools import count
 from typing import BinaryIO, Final
 
-from stream_server.inventory.imports.text import Unreadable, decoded, line_ends, shown_name
+from stream_server.inventory.imports.text import Unreadable, decode, line_ends, show_name
 
 __all__ = ["JSONRow", "Literal", "Members", "Path", "json_rows"]
 
 Path = tuple[str | int, ...]
 
 SPACE: Final = re.compile(r"[ \t\n\r]*")  # RFC 8259, section 2
-MAX_DIGITS: Final = 18  # of a whole number; more than Postgres can hold in any column of ours
+MAX_DIGITS: Final = 18  # of a whole number; more than any column of ours can have
 MAX_ROW: Final = 16 * 1024 * 1024  # characters of one product with its variants
-# An error so near to the end of what has been read may be due to what has not: the longest thing
-# that is looked at as a whole is an escaped surrogate pair, \ud83d\ude00.
+# An error this near to the end of the text in memory may come from the missing rest. The longest
+# token that the decoder reads as a whole is an escaped surrogate pair, \ud83d\ude00.
 LOOKAHEAD: Final = 16
 SHAPE: Final = 'expected a list of products, or {"products": a list of products}'
-ONLY_PRODUCTS: Final = 'expected {"products": …} and nothing else'
+ONLY_PRODUCTS: Final = 'expected only {"products": …}'
 
 
 class Members(list[tuple[str, object]]):
-    """An object's keys and values."""
+    """The keys and values of an object in the order of the file; a repeated key occurs twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number as the file writes it."""
+    """A number that is not an integer, such as 12.0, 1e3 or NaN, as the file writes it. No field
+    accepts it, and errors quote it unchanged."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class JSONRow:
-    """One element of the list. `index` counts from 0, lines and columns from 1."""
+    """An element of the list. `index` counts from 0, lines and columns from 1."""
 
     index: int
     value: object
@@ -54,36 +52,37 @@ class JSONRow:
     column: int
 
     def place(self, path: Path) -> tuple[int, int]:
-        """Line and column of what stands at `path`; where that is missing, of what it is in."""
+        """Returns line and column of the value at `path`, or of the value that lacks it. They are
+        computed at each call."""
         offset = 0
         for step in path:
             found = [place for key, place in _children(self.text, offset) if key == step]
             if not found:
                 break
             offset = found[-1]
-        return _moved(self.line, self.column, self.text, 0, offset)
+        return _advance(self.line, self.column, self.text, 0, offset)
 
     def name(self, path: Path) -> str:
-        """`[3].variants[0].price`: counted from 0, as jq does."""
+        """Returns the path as jq writes it, counted from 0: `[3].variants[0].price`."""
         return "".join(_step(step) for step in (self.index, *path))
 
     def reference(self, path: Path) -> str:
-        """How a reason that another row is given refers to this one."""
+        """Returns the words that refer to this row in the mistakes of other rows."""
         return self.name(path)
 
 
 def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
-    return f".{shown_name(step)}"
+    return f".{show_name(step)}"
 
 
 def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
-    """The elements of `[…]`, or of `{"products": […]}`.
+    """Yields the elements of `[…]`, or of `{"products": […]}`.
 
-    Raises Unreadable with the place of what is not UTF-8, not JSON, or neither of these shapes.
+    Raises Unreadable with the place of invalid UTF-8 or JSON, and for any other shape.
     """
-    window = _Window(decoded(file))
+    window = _Window(decode(file))
     is_wrapped = window.peek() == "{"
     if is_wrapped:
         _enter(window)
@@ -105,14 +104,14 @@ def json_rows(file: BinaryIO) -> Iterator[JSONRow]:
         if window.peek() == ",":
             window.take(",")
             key, _ = window.value()
-            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(str(key))!r}")
+            raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {show_name(str(key))!r}")
         window.take("}")
     if window.peek():
         raise Unreadable(*window.place, "expected JSON: Extra data")
 
 
 def _enter(window: "_Window") -> None:
-    """Past `{"products":`."""
+    """Reads `{"products":`."""
     place = window.place
     window.take("{")
     if window.peek() == "}":
@@ -124,11 +123,11 @@ def _enter(window: "_Window") -> None:
         )
     window.take(":")
     if key != "products":
-        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {shown_name(key)!r}")
+        raise Unreadable(*window.started, f"{ONLY_PRODUCTS}, got {show_name(key)!r}")
 
 
 class _Window:
-    """The part of a text that is being looked at. What lies behind is forgotten."""
+    """The part of a text that is in memory. Text before the position is dropped."""
 
     def __init__(self, pieces: Iterator[str]) -> None:
         self._pieces = pieces
@@ -138,7 +137,7 @@ class _Window:
         self.started = (1, 1)  # of the last value
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end of the text."""
+        """Returns the next character after white space; empty at the end of the text."""
         while True:
             match = SPACE.match(self._text, self._at)
             self._move(match.end() if match else self._at)
@@ -153,7 +152,7 @@ class _Window:
         self._move(self._at + 1)
 
     def value(self) -> tuple[object, str]:
-        """The next value, and its text."""
+        """Reads the next value; returns it with its text."""
         self.peek()
         self.started = self.place
         while True:
@@ -164,24 +163,25 @@ class _Window:
                 is_cut = is_cut or error.msg.startswith("Unterminated string")
                 if is_cut and self._more():
                     continue
-                place = _moved(*self.place, self._text, self._at, error.pos)
+                place = _advance(*self.place, self._text, self._at, error.pos)
                 raise Unreadable(*place, f"expected JSON: {error.msg}") from None
             except RecursionError:
                 raise Unreadable(
-                    *self.place, "expected JSON, got something nested too deeply"
+                    *self.place, "expected JSON with fewer nested lists and objects"
                 ) from None
             if end > len(self._text) - LOOKAHEAD and self._more():
-                continue  # a number may go on: 12|.5e-3
+                continue  # the number may continue: 12|.5e-3
             text = self._text[self._at : end]
             self._move(end)
             return value, text
 
     def _move(self, to: int) -> None:
-        self.place = _moved(*self.place, self._text, self._at, to)
+        self.place = _advance(*self.place, self._text, self._at, to)
         self._at = to
 
     def _more(self) -> bool:
-        """As much again as is being looked at, so that a long row is not read over and over."""
+        """Reads more text and returns whether there was any. It doubles the text in memory, so that
+        a long row is decoded only a few times."""
         rest = self._text[self._at :]
         if len(rest) > MAX_ROW:
             raise Unreadable(*self.place, f"expected a row of at most {MAX_ROW} characters")
@@ -197,8 +197,8 @@ class _Window:
         return True
 
 
-def _moved(line: int, column: int, text: str, start: int, end: int) -> tuple[int, int]:
-    """Line and column at `end`, given those at `start`."""
+def _advance(line: int, column: int, text: str, start: int, end: int) -> tuple[int, int]:
+    """Returns line and column at `end`, given those at `start`."""
     ends = line_ends(text, start, end)
     if not ends:
         return line, column + end - start
@@ -209,14 +209,14 @@ def _whole(text: str) -> int | Literal:
     return int(text) if len(text) <= MAX_DIGITS else Literal(text)
 
 
-_decoder = json.JSONDecoder(
+_decoder: Final = json.JSONDecoder(
     object_pairs_hook=Members, parse_int=_whole, parse_float=Literal, parse_constant=Literal
 )
 
 
 def _children(text: str, start: int) -> Iterator[tuple[str | int, int]]:
-    """Key or index, and offset, of each child of the array or object that begins at `start`,
-    whose JSON is known to be right. None of anything else."""
+    """Yields key or index, and offset, of each child of the array or object that begins at `start`
+    in valid JSON. Other values have no children."""
     is_object = text[start] == "{"
     if not is_object and text[start] != "[":
         return
@@ -237,6 +237,6 @@ def _children(text: str, start: int) -> Iterator[tuple[str | int, int]]:
 
 
 def _skip(text: str, offset: int) -> int:
-    """Past whitespace."""
+    """Returns the offset after white space."""
     match = SPACE.match(text, offset)
     return match.end() if match else offset

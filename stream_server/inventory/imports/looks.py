@@ -1,9 +1,9 @@
-"""What an id looks like: whether two can be told apart by eye, and what of one cannot be seen.
+"""The appearance of ids: ids that look alike, and characters that are invisible.
 
-After Unicode Technical Standard 39, section 4: each id has a skeleton, and ids with the same one
-look the same, whatever they are made of: é or e and an accent, В of Cyrillic or B, a space or one
-that does not break. Unlike there, ASCII characters look like nothing but themselves: shops do have
-a size I and a size 1.
+It follows Unicode Technical Standard 39, section 4: each id has a skeleton, and ids with the same
+skeleton look alike, although their characters differ: é, or e with a combining accent; a Cyrillic В
+or a B; a space or a no-break space. Unlike in the standard, ASCII characters look only like
+themselves, because shops may have a size I and a size 1.
 """
 
 import json
@@ -12,11 +12,11 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
-__all__ = ["is_plain", "skeleton", "unseen"]
+__all__ = ["find_invisible", "is_plain", "skeleton"]
 
-# Letters of an alphabet that its readers tell apart, though UTS 39 has them look alike.
+# Letters that readers of their alphabet distinguish, although UTS 39 calls them alike.
 OWN: Final = frozenset("ı")
-# What Unicode draws as nothing, or as a space, without calling it a format character or a space.
+# Characters without a glyph, or with a blank one, that Unicode calls neither format nor space.
 BLANK: Final = frozenset(
     map(
         chr,
@@ -28,35 +28,35 @@ BLANK: Final = frozenset(
         ),
     )
 )
-# Kinds of compatibility decomposition of which the shape stays: not of ², ½ or ①, for example.
+# Kinds of compatibility decomposition that keep the shape. Those of ², ½ and ① do not, for example.
 SAME_SHAPE: Final = ("<wide>", "<narrow>", "<font>", "<noBreak>", "<compat>")
 
 
 def is_plain(text: str) -> bool:
-    """Whether it is its own skeleton, as nearly every id is."""
+    """Returns whether the text is its own skeleton, like nearly every id."""
     return text.isascii() and "  " not in text
 
 
 def skeleton(text: str) -> str:
-    """What it looks like: the same for texts that the eye cannot tell apart."""
+    """Returns the skeleton of a text: the same for texts that look alike."""
     if not text.isascii():
         seen = "".join(map(_look, unicodedata.normalize("NFD", text)))
         text = unicodedata.normalize("NFD", seen)
-    return " ".join(text.split())  # a page shows several spaces as one
+    return " ".join(text.split())  # pages show several spaces as one
 
 
-def unseen(text: str) -> str | None:
-    """The first character that shows nothing, or not the same everywhere: a control or format
-    character, one of private use, one that Unicode has not assigned, a separator of lines. As in
-    `U+200B ZERO WIDTH SPACE`."""
+def find_invisible(text: str) -> str | None:
+    """Returns the first character that is invisible or differs between systems, such as
+    `U+200B ZERO WIDTH SPACE`; None if there is none. These are control and format characters, line
+    separators, characters of private use, and unassigned ones."""
     for character in text:
-        if _is_unseen(character):
+        if _is_invisible(character):
             name = unicodedata.name(character, "")
             return f"U+{ord(character):04X} {name}".strip()
     return None
 
 
-def _is_unseen(character: str) -> bool:
+def _is_invisible(character: str) -> bool:
     category = unicodedata.category(character)
     return category[0] == "C" or category in ("Zl", "Zp") or character in BLANK
 
@@ -65,7 +65,7 @@ def _is_unseen(character: str) -> bool:
 def _look(character: str) -> str:
     if character.isascii() or character in OWN:
         return character
-    if _is_unseen(character):
+    if _is_invisible(character):
         return ""
     if unicodedata.category(character) == "Zs":
         return " "
@@ -78,27 +78,29 @@ def _look(character: str) -> str:
 
 @cache
 def _confusables() -> dict[str, str]:
-    """What each character outside of ASCII looks like, by Unicode's confusables.txt. Read once it
-    is needed: few shops have such ids, and it takes a tenth of a second."""
+    """Returns the prototypes of characters outside of ASCII, from Unicode's confusables.txt.
+
+    It is read at the first use, because few shops need it and it takes a tenth of a second.
+    """
     file = resources.files("confusable_homoglyphs").joinpath("confusables.json")
-    # Of each character those that it is listed with: the one that it is mapped to, or, of one that
-    # others are mapped to, all of these.
+    # Maps a character to its prototype, or a prototype to all characters that map to it.
     listed: dict[str, list[str]] = {
         key.strip("\u200e"): [other["c"].strip("\u200e") for other in others]
         for key, others in json.loads(file.read_text(encoding="utf-8")).items()
     }
     return {
-        character: _chosen(character, others[0], listed[others[0]])
+        character: _choose(character, others[0], listed[others[0]])
         for character, others in listed.items()
         if len(character) == 1 and not character.isascii() and len(others) == 1
     }
 
 
-def _chosen(character: str, target: str, alike: list[str]) -> str:
-    """What stands for `character`, which looks like `target` and all that is `alike` to it: an
-    ASCII character of its own kind if there is one, so that the Cyrillic І is I and not l."""
+def _choose(character: str, target: str, alike: list[str]) -> str:
+    """Returns the prototype of `character`, which looks like `target` and the characters `alike`:
+    an ASCII character of its own category if there is one, so that a Cyrillic І becomes I, not l.
+    """
     if target == character or len(alike) == 1:
-        # One of two, either way. What Unicode makes of simpler characters is made of these.
+        # A pair may be listed in either direction. Prefer the character without a decomposition.
         return min(character, target, key=lambda each: (unicodedata.decomposition(each[0]), each))
     own = [each for each in (target, *alike) if len(each) == 1 and each.isascii()]
     kind = unicodedata.category(character)

@@ -1,20 +1,20 @@
-"""What the parts of an import pass on to each other, as plain records. Standard library only."""
+"""The records that the modules of an import share. They need only the standard library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Entry", "ImportRequest", "Imported", "Value"]
+__all__ = ["Entry", "ImportRequest", "ImportResult", "Value"]
 
 Value = str | int | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A product or a variant as a catalogue file gives it.
+    """A product or a variant of a catalogue file.
 
-    `values` maps columns of `products` or `variants` to what the file says; a column that it does
-    not mention is absent: a new row then gets the default, an existing one keeps what it has.
-    `path` leads back to its place in the row, `keys` from a column to the field's name there.
+    `values` maps columns of `products` or `variants` to the file's values. A column that the file
+    does not mention is absent: a new row gets the default, an existing row keeps its value. `path`
+    is its place in the file's row, and `keys` maps a column to the field's name there.
     """
 
     path: tuple[str | int, ...]
@@ -29,8 +29,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """What is asked for with a file. Its `name`, `format_name` (`json` or `csv`), `actor` and
-    `reason` go into the import's record, the last two into the log of its changes, too."""
+    """The request to import a file. `name`, `format_name` (`json` or `csv`), `actor` and `reason`
+    go into the import's record; actor and reason also go into the log of its changes."""
 
     name: str = "catalogue"
     format_name: str = "json"
@@ -40,8 +40,8 @@ class ImportRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import did, or as a dry run would do; `added` and `changed` count rows, products and
+class ImportResult:
+    """The result of an import or of a dry run. `added` and `changed` count the rows of products and
     variants together. `import_id` is its row in `import_batches`."""
 
     products: int

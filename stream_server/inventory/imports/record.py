@@ -1,8 +1,8 @@
-"""The record of each import: whose file it was, how far it is, and how it ended (`import_batches`).
+"""The record of each import in `import_batches`: its actor and file, its progress and its result.
 
-Its row is written beside the import's own transaction, so that others see the progress; only the
-end of a good one is part of it. A process that dies leaves its row `running`: `close_abandoned`
-notices that nobody holds the import's lock any more.
+The record is written outside of the import's transaction, so that others see the progress. Only the
+success of an import is part of its transaction. A process that dies leaves its record `running`:
+`close_abandoned` notices that no session holds the import's lock any more.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from stream_server.inventory.imports.models import ImportRequest
 __all__ = ["ImportRecord", "Progress", "close_abandoned", "find_import", "list_imports"]
 
 LOCK: Final = int.from_bytes(b"impo")  # the first of two keys of an advisory lock
-KEPT_ERRORS: Final = 1000  # in the row; whoever runs the import gets all that were found
+MAX_KEPT_ERRORS: Final = 1000  # in the record; the caller of the import gets more
 REPORT_SECONDS: Final = 0.5
-MOST_LEFT_OUT: Final = 20  # reports in a row, while there is nothing new
+MAX_SKIPPED_REPORTS: Final = 20  # in a row, while the progress does not change
 PATIENCE_SECONDS: Final = 60  # a younger import may not have taken its lock yet
 
 COLUMNS: Final = """
@@ -39,7 +39,7 @@ COLUMNS: Final = """
 
 @dataclass(slots=True)
 class Progress:
-    """How far an import is. Phases: reading, checking, writing."""
+    """The progress of an import. Its phases are reading, checking and writing."""
 
     import_id: int
     size: int
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ImportRecord:
-    """One import while it runs."""
+    """The record of a running import."""
 
     pool: AnyPool
     id: int
@@ -82,9 +82,9 @@ class ImportRecord:
         return cls(pool, import_id, Progress(import_id, size))
 
     async def hold(self, connection: Queries) -> None:
-        """Say, until the transaction ends, that somebody works on this.
+        """Locks the import until the transaction ends, to mark it as running.
 
-        Raises TransactionConflict if it has been closed as abandoned before.
+        Raises TransactionConflict if it was closed as abandoned before.
         """
         await connection.execute(
             "select pg_advisory_xact_lock(:lock, cast(:id as integer))",
@@ -94,14 +94,16 @@ class ImportRecord:
             "select status from import_batches where id = :id", {"id": self.id}
         )
         if status != "running":
-            raise TransactionConflict("It had to wait for so long that it was given up; try again")
+            raise TransactionConflict(
+                "The import waited so long that it was closed as abandoned; import again"
+            )
 
     @asynccontextmanager
     async def reported(self, tell: Callable[[Progress], None] | None) -> AsyncIterator[None]:
-        """Keep the row up to date while the block runs, and tell whoever asked.
+        """Updates the record while the block runs, and passes the progress to `tell`.
 
-        Takes a connection of its own for each update; in a pool of one the row stays behind. While
-        there is nothing new, because the import waits, it is updated every ten seconds.
+        Each update borrows a connection; in a pool of one, the record is not updated. While the
+        import waits and its progress does not change, the record is updated every ten seconds.
         """
         done = asyncio.Event()
         task = asyncio.create_task(self._report(done, tell))
@@ -119,8 +121,8 @@ class ImportRecord:
             if tell is not None:
                 tell(self.progress)
             now = replace(self.progress)
-            if now != written or left_out == MOST_LEFT_OUT:
-                with suppress(StreamServerError):  # the import itself will say it
+            if now != written or left_out == MAX_SKIPPED_REPORTS:
+                with suppress(StreamServerError):  # the import itself reports it
                     await self._write(now)
                     written, left_out = now, 0
             else:
@@ -142,14 +144,15 @@ class ImportRecord:
         )
 
     async def complete(self, connection: Queries, *, created: int, updated: int) -> None:
-        """The import's own last statement: it is done if, and only if, its transaction commits."""
+        """Records the success, as the last statement of the import's transaction: the import is
+        completed only if that commits."""
         await _end(connection, self, "completed", created=created, updated=updated)
 
     async def reject(self, error: ImportRejected) -> None:
         await _end(self.pool, self, "rejected", errors=error.rows, error_count=error.count)
 
     async def fail(self, reason: str) -> None:
-        """Note that it broke off, if the database can still be told."""
+        """Records the failure, if the database still answers."""
         with suppress(StreamServerError):
             rows = [RejectedRow(None, None, reason)]
             await _end(self.pool, self, "failed", errors=rows, error_count=0)
@@ -179,25 +182,25 @@ async def _end(
             "created": created,
             "updated": updated,
             "error_count": error_count,
-            "errors": json.dumps([asdict(row) for row in errors[:KEPT_ERRORS]]),
+            "errors": json.dumps([asdict(row) for row in errors[:MAX_KEPT_ERRORS]]),
             "id": record.id,
         },
     )
 
 
 async def find_import(queries: Queries, import_id: int) -> Row:
-    """An import by its id, `errors` decoded. Raises ImportNotFound."""
+    """Returns the record of an import with decoded `errors`. Raises ImportNotFound."""
     row = await queries.fetch_one(
         f"select {COLUMNS} from import_batches where id = :id",  # noqa: S608  # our own names
         {"id": import_id},
     )
     if row is None:
         raise ImportNotFound(import_id)
-    return _decoded(row)
+    return _decode(row)
 
 
 async def list_imports(queries: Queries, *, before: int, limit: int) -> list[Row]:
-    """The newest imports, without their errors, from before the one with the id `before` on."""
+    """Returns the records with ids below `before` without their errors, the newest first."""
     rows = await queries.fetch_all(
         f"select {COLUMNS} from import_batches"  # noqa: S608  # our own names
         " where id < cast(:before as bigint)"
@@ -208,9 +211,9 @@ async def list_imports(queries: Queries, *, before: int, limit: int) -> list[Row
 
 
 async def close_abandoned(pool: AnyPool, *, patience: float = PATIENCE_SECONDS) -> int:
-    """Mark as failed what says `running` though no transaction holds its lock; gives the number.
+    """Marks `running` records as failed if no transaction holds their lock; returns their number.
 
-    Imports younger than `patience` seconds are left alone: they may be about to take it.
+    Skips imports without news for less than `patience` seconds: they may be about to take the lock.
     """
 
     async def work(connection: Queries) -> int:
@@ -226,7 +229,7 @@ async def close_abandoned(pool: AnyPool, *, patience: float = PATIENCE_SECONDS) 
                 "select pg_try_advisory_xact_lock(:lock, cast(:id as integer))",
                 {"lock": LOCK, "id": row["id"]},
             ):
-                error = RejectedRow(None, None, "The process that ran it is gone")
+                error = RejectedRow(None, None, "The process of the import has died; import again")
                 await connection.execute(
                     "update import_batches set status = 'failed', finished_at = clock_timestamp(),"
                     " errors = cast(:errors as jsonb) where id = :id",
@@ -238,6 +241,6 @@ async def close_abandoned(pool: AnyPool, *, patience: float = PATIENCE_SECONDS) 
     return await in_transaction(pool, work)
 
 
-def _decoded(row: Row) -> dict[str, Any]:
+def _decode(row: Row) -> dict[str, Any]:
     errors = row["errors"]
     return {**row, "errors": json.loads(errors) if isinstance(errors, str) else errors}

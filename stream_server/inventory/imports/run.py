@@ -1,15 +1,15 @@
-"""Brings a catalogue file into the database: everything in it, or nothing.
+"""The import of a catalogue file into the database: the whole file, or nothing.
 
-    read    row by row in a thread, checked, COPYed into temporary tables; memory is bounded by
-            the longest row, whatever the size of the file
+    read    a thread reads and checks row by row; COPY into temporary tables; the longest row
+            bounds the memory, not the size of the file
     lock    one import at a time; products, then variants, each in the order of ids
-    merge   what the file says over the rows that exist, over the defaults
-    check   what only the database can tell: ids given twice, what is sold and reserved
-    write   what is new or differs, in four statements whatever the number of rows
+    merge   the file's values win over existing rows, and those over defaults
+    check   the rules that need the database: repeated ids, units sold and reserved
+    write   new and changed rows, in four statements for any number of rows
 
-All of it is one transaction. A field that the file leaves out keeps its value in the database, so
-a file without `soldQuantity` never touches what is sold. Where nothing differs nothing is written:
-importing a file again leaves no trace but its record.
+All of this is one transaction. A field that is absent from the file keeps its value in the
+database, so a file without `soldQuantity` never changes the sold units. Rows that do not differ are
+not written: importing the same file again only adds a record.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from stream_server.database.transactions import Row, Transaction
 from stream_server.errors import ImportRejected, RejectedRow, TransactionConflict
 from stream_server.inventory.imports import fields
 from stream_server.inventory.imports.fields import Checked, Mistake, camel
-from stream_server.inventory.imports.looks import is_plain, skeleton, unseen
-from stream_server.inventory.imports.models import Entry, Imported, ImportRequest, Value
+from stream_server.inventory.imports.looks import find_invisible, is_plain, skeleton
+from stream_server.inventory.imports.models import Entry, ImportRequest, ImportResult, Value
 from stream_server.inventory.imports.record import ImportRecord, Progress
 from stream_server.inventory.imports.text import Unreadable
 
@@ -41,17 +41,17 @@ Reader = Callable[[BinaryIO], Iterator[tuple[fields.FileRow, Checked]]]
 
 FORMATS: Final[Mapping[str, Reader]] = {"json": fields.read_json, "csv": fields.read_csv}
 
-TURN: Final = int.from_bytes(b"imports")  # the advisory lock of the import whose turn it is
-ROWS_AT_ONCE: Final = 1000
-LOOKED_AT_ONCE: Final = 10_000
-KEPT_MISTAKES: Final = 10_000  # more are only counted
+TURN: Final = int.from_bytes(b"imports")  # the advisory lock that admits one import at a time
+ROWS_BATCH: Final = 1000
+LOOKS_BATCH: Final = 10_000
+MAX_KEPT_MISTAKES: Final = 10_000  # further mistakes are only counted
 ATTEMPTS: Final = 5
-LONGEST: Final = 3600.0  # seconds for one statement on all rows, or for another import to end
-LOCK_SECONDS: Final = 60.0  # to wait for a row that somebody else has locked
+MAX_SECONDS: Final = 3600.0  # for one statement on all rows, or for another import to end
+LOCK_SECONDS: Final = 60.0  # to wait for a row that another transaction has locked
 
 PRODUCT_COLUMNS: Final = tuple(fields.PRODUCT_FIELDS)
 VARIANT_COLUMNS: Final = tuple(fields.VARIANT_FIELDS)
-# What may be NULL in the file: the staged row says whether it is given.
+# Columns that may be null in the file. The staged row tells whether the file gives them.
 NULLABLE_OF_PRODUCTS: Final = ("max_quantity", "max_per_order")
 NULLABLE_OF_VARIANTS: Final = ("max_quantity", "price")
 
@@ -63,15 +63,16 @@ async def import_catalogue(
     *,
     progress: Callable[[Progress], None] | None = None,
     turn: AbstractAsyncContextManager[object] | None = None,
-) -> Imported:
-    """Add the products and variants of a file, or change them to what it says, in one transaction.
+) -> ImportResult:
+    """Adds or changes the products and variants of a file in one transaction.
 
-    Rows that the file does not name are left alone. The rows that it names stay locked until the
-    import commits. A dry run does everything but write. `progress` is called about twice a second.
-    The import holds one of the pool's connections from the moment `turn` is acquired until it ends.
+    Rows that the file does not name stay unchanged. The rows that it names stay locked until the
+    import commits. A dry run does everything except writing. `progress` is called about twice a
+    second. The import holds a connection of the pool from the moment `turn` is acquired until it
+    ends.
 
-    Raises ImportRejected, which names every wrong row, DatabaseUnavailable and TransactionConflict;
-    nothing has changed then.
+    Raises ImportRejected, which names every wrong row, DatabaseUnavailable and TransactionConflict.
+    After an error, nothing has changed.
     """
     with tempfile.TemporaryFile() as spool:
         source = await asyncio.to_thread(_seekable, file, spool)
@@ -90,32 +91,32 @@ async def import_catalogue(
             await record.reject(error)
             raise ImportRejected(error.rows, error.count, record.id) from None
         except BaseException as error:
-            await record.fail(f"It broke off: {error or type(error).__name__}")
+            await record.fail(f"The import failed: {error or type(error).__name__}")
             raise
 
 
 class _Undone(Exception):
-    """Rolls a dry run back."""
+    """The end of a dry run, which rolls its transaction back."""
 
-    def __init__(self, imported: Imported) -> None:
+    def __init__(self, imported: ImportResult) -> None:
         super().__init__()
         self.imported = imported
 
 
 @dataclass(slots=True)
 class _Mistakes:
-    """The first of all mistakes, and their number."""
+    """The first mistakes, and the number of all."""
 
     rows: list[RejectedRow] = field(default_factory=list)
     count: int = 0
 
     def add(self, line: int, column: int, reason: str, id_: str | None = None) -> None:
         self.count += 1
-        if len(self.rows) < KEPT_MISTAKES:
+        if len(self.rows) < MAX_KEPT_MISTAKES:
             self.rows.append(RejectedRow(line, column, reason, id_))
 
     def add_of(self, row: fields.FileRow, mistake: Mistake) -> None:
-        if len(self.rows) < KEPT_MISTAKES:
+        if len(self.rows) < MAX_KEPT_MISTAKES:
             name = row.name(mistake.path)
             reason = f"{name}: {mistake.reason}" if name else mistake.reason
             self.add(*row.place(mistake.path), reason, mistake.id)
@@ -136,7 +137,8 @@ class _Staged:
     looks: list[Sequence[object]] = field(default_factory=list)
 
     def add(self, row: fields.FileRow, checked: Checked) -> None:
-        """Rows that are wrong, too, as far as their id is known: it may be somebody else's."""
+        """Adds the entries of a row, even wrong ones if their id is known: the id may be a
+        duplicate."""
         for product in checked.products:
             if "id" in product.values:
                 self.products.append(
@@ -151,7 +153,7 @@ class _Staged:
 
     def look(self, id_: str, *, is_variant: bool) -> None:
         if not is_plain(id_):
-            self.looks.append((is_variant, id_, skeleton(id_), unseen(id_)))
+            self.looks.append((is_variant, id_, skeleton(id_), find_invisible(id_)))
 
 
 def _values(entry: Entry, columns: Sequence[str], nullable: Sequence[str]) -> Iterator[Value]:
@@ -161,7 +163,7 @@ def _values(entry: Entry, columns: Sequence[str], nullable: Sequence[str]) -> It
 
 @dataclass(slots=True)
 class _Import:
-    """One import, in its transaction."""
+    """One import with its transaction."""
 
     file: BinaryIO
     reader: Reader
@@ -170,9 +172,9 @@ class _Import:
     products: int = 0
     variants: int = 0
 
-    async def run(self, connection: Transaction) -> Imported:
-        """Raises _Undone after a dry run, ImportRejected."""
-        await connection.wait_longer(statement=LONGEST, lock=LONGEST)
+    async def run(self, connection: Transaction) -> ImportResult:
+        """Runs the import. Raises _Undone after a dry run, and ImportRejected."""
+        await connection.wait_longer(statement=MAX_SECONDS, lock=MAX_SECONDS)
         await self.record.hold(connection)
         await connection.execute(
             "select set_config('stream_server.operation', 'import', true),"
@@ -195,7 +197,7 @@ class _Import:
             try:
                 async with connection.savepoint():
                     await connection.run_query("select pg_advisory_xact_lock($1::bigint)", TURN)
-                    await connection.wait_longer(statement=LONGEST, lock=LOCK_SECONDS)
+                    await connection.wait_longer(statement=MAX_SECONDS, lock=LOCK_SECONDS)
                     await connection.run_script(query("imports/lock"))
                     imported = await self._merge(connection, mistakes)
                     self.record.progress.phase = "writing"
@@ -204,13 +206,13 @@ class _Import:
             except TransactionConflict:
                 if attempt == ATTEMPTS:
                     raise
-                await connection.wait_longer(statement=LONGEST, lock=LONGEST)
+                await connection.wait_longer(statement=MAX_SECONDS, lock=MAX_SECONDS)
                 await asyncio.sleep(rng.uniform(0, 0.05 * 2**attempt))
         await self.record.complete(connection, created=imported.added, updated=imported.changed)
         return imported
 
     async def _stage(self, connection: Transaction) -> _Mistakes:
-        """Read the file to its end, or to where it cannot be read any more."""
+        """Stages the file's rows up to its end, or up to the first unreadable place."""
         await connection.run_script(query("imports/stage"))
         self.file.seek(0)
         rows = self.reader(self.file)
@@ -231,10 +233,10 @@ class _Import:
     def _take(
         self, rows: Iterator[tuple[fields.FileRow, Checked]], mistakes: _Mistakes
     ) -> _Staged | None:
-        """The next rows, None after the last. In a thread: it neither waits nor yields."""
+        """Returns the next rows, None after the last. It runs in a thread, because it blocks."""
         staged, taken = _Staged(), 0
         try:
-            for row, checked in islice(rows, ROWS_AT_ONCE):
+            for row, checked in islice(rows, ROWS_BATCH):
                 taken += 1
                 staged.add(row, checked)
                 for mistake in checked.mistakes:
@@ -245,17 +247,20 @@ class _Import:
             mistakes.add(error.line, error.column, error.reason)
         return staged if taken else None
 
-    async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> Imported:
-        """Raises ImportRejected with the mistakes so far and those that show now."""
+    async def _merge(self, connection: Transaction, mistakes: _Mistakes) -> ImportResult:
+        """Merges the staged rows with the database's and checks the result.
+
+        Raises ImportRejected with the earlier mistakes and those found now.
+        """
         await connection.run_script(query("imports/merge"))
         await self._look_around(connection)
-        found = await connection.run_query(query("imports/mistakes"), KEPT_MISTAKES)
+        found = await connection.run_query(query("imports/mistakes"), MAX_KEPT_MISTAKES)
         if found:
             await asyncio.to_thread(self._locate, found, mistakes)
         if mistakes.count:
             raise mistakes.rejection()
         [counts] = await connection.run_query(COUNTS)
-        return Imported(
+        return ImportResult(
             products=self.products,
             variants=self.variants,
             added=counts["added"],
@@ -264,11 +269,11 @@ class _Import:
         )
 
     async def _look_around(self, connection: Transaction) -> None:
-        """What the ids look like that are there already, if the file adds others."""
+        """Stages the appearance of ids in the database, if the file adds new ids."""
         for table, is_variant in (("products", False), ("variants", True)):
             last = ""
             while ids := await connection.run_query(
-                LOOKED_AT.format(table=table), last, LOOKED_AT_ONCE
+                LOOKS_QUERY.format(table=table), last, LOOKS_BATCH
             ):
                 seen, last = _Staged(), ids[-1]["id"]
                 for row in ids:
@@ -277,7 +282,7 @@ class _Import:
         await connection.run_script("analyze pg_temp.staged_looks")
 
     def _locate(self, found: Sequence[Row], mistakes: _Mistakes) -> None:
-        """Read the file again, for the places of what the database found."""
+        """Reads the file again to find the places of the mistakes that the database found."""
         wanted = {mistake["row"] for mistake in found}
         others = {mistake["other_row"] for mistake in found} - {None}
         last = max(wanted | others)
@@ -295,7 +300,7 @@ class _Import:
                 other = references.get((mistake["other_row"], mistake["other_part"]), "")
                 column = mistake["column_name"]
                 if column in entry.keys and column not in entry.values:
-                    continue  # it is there, but wrong: that has been said
+                    continue  # the field is given but wrong: reported before
                 key = entry.keys.get(column, camel(column))
                 reason = _reason(mistake, other)
                 mistakes.add_of(row, Mistake((*entry.path, key), reason, mistake["id"]))
@@ -310,38 +315,41 @@ def _parts(checked: Checked) -> Iterator[tuple[int | None, Entry]]:
 
 
 def _reason(mistake: Row, other: str) -> str:
-    """What the database found, in words."""
+    """Returns the words for a mistake that the database found."""
     bound, sold, reserved = mistake["bound"], mistake["sold"], mistake["reserved"]
     match mistake["kind"], mistake["column_name"]:
         case "missing", _:
             return "missing (the row is new)"
         case "repeated", _:
             kind = "product" if mistake["part"] is None else "variant"
-            return f"expected an id of its own, got that of the {kind} {other}"
+            return f"expected a unique id, got the id of the {kind} {other}"
         case "unseen", _:
-            return f"expected characters that can be seen, got {mistake['other']}"
+            return f"expected visible characters, got {mistake['other']}"
         case "lookalike", _:
             whose = f"{mistake['other']!a} ({other or 'in the database'})"
-            return f"expected an id that the eye can tell from {whose}, got {mistake['id']!a}"
+            return f"expected an id that does not look like {whose}, got {mistake['id']!a}"
         case "moved", _:
-            return f"expected an id of its own, got a variant of {mistake['other']!r}"
+            return f"expected a unique id, got the id of a variant of {mistake['other']!r}"
         case "unknown_product", _:
-            return f"there is no product {mistake['other']!r}, neither here nor in the database"
+            return (
+                f"expected the id of a product, got {mistake['other']!r},"
+                " which is neither in the file nor in the database"
+            )
         case "undersold", _:
             return f"expected at least {bound} (sold to orders), got {sold}"
         case "unequal", _ if mistake["part"] is None:
             return f"expected at least {bound} (sold of its variants), got {sold}"
         case "unequal", _:
-            rest = f"what is sold of the product {mistake['other']!r} but not of its other variants"
+            rest = f"units sold of the product {mistake['other']!r} without its other variants"
             return f"expected at most {bound} ({rest}), got {sold}"
         case "below_sales", _:
-            taken = f"of the product {mistake['other']!r}, {reserved} are sold and reserved"
+            taken = f"{reserved} units of the product {mistake['other']!r} are sold or reserved"
             return f"expected at least {bound} ({taken}), got {sold}"
         case _, "max_quantity":
             reason = f"expected at least {sold + reserved} ({sold} sold, {reserved} reserved)"
             return f"{reason}, got {bound}"
         case _:
-            reason = f"expected at most {bound - reserved} (of {bound}, {reserved} are reserved)"
+            reason = f"expected at most {bound - reserved} ({reserved} of {bound} are reserved)"
             return f"{reason}, got {sold}"
 
 
@@ -358,8 +366,8 @@ STAGED_VARIANTS: Final = (
     *(f"{column}_given" for column in NULLABLE_OF_VARIANTS),
 )
 STAGED_LOOKS: Final = ("is_variant", "id", "skeleton", "unseen")
-# Ids that may not be plain, if the file adds any.
-LOOKED_AT: Final = """
+# Existing ids that may not be plain, if the file adds new ids.
+LOOKS_QUERY: Final = """
 select id
   from {table}
  where id > $1 and (octet_length(id) <> length(id) or position('  ' in id) > 0)
@@ -375,7 +383,7 @@ select count(*) filter (where is_new) as added, count(*) filter (where differs) 
 
 
 def _seekable(file: BinaryIO | bytes, spool: BinaryIO) -> BinaryIO:
-    """The file, or a copy of it where it can be read only once."""
+    """Returns the file, or a seekable copy of it."""
     if isinstance(file, bytes):
         return BytesIO(file)
     if file.seekable():
@@ -385,7 +393,7 @@ def _seekable(file: BinaryIO | bytes, spool: BinaryIO) -> BinaryIO:
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:
-    """SHA-256 and size of the file; back at its start."""
+    """Returns SHA-256 and size of the file, and rewinds it."""
     file.seek(0)
     digest = hashlib.file_digest(cast(BytesIO, file), "sha256").hexdigest()
     size = file.seek(0, SEEK_END)

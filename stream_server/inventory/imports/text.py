@@ -1,17 +1,17 @@
-"""Text of a file, piece by piece. A line ends with LF, CR LF or CR."""
+"""The text of a file, piece by piece. A line ends with LF, CR LF or CR."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-__all__ = ["CHUNK", "Unreadable", "decoded", "line_ends", "shown_name"]
+__all__ = ["CHUNK", "Unreadable", "decode", "line_ends", "show_name"]
 
-CHUNK: Final = 256 * 1024  # bytes that are read at once
-LONGEST: Final = 4  # bytes of a character in UTF-8
-SHOWN_LENGTH: Final = 60  # characters of a name that an error quotes
+CHUNK: Final = 256 * 1024  # bytes of one read
+MAX_CHARACTER_BYTES: Final = 4  # in UTF-8
+MAX_SHOWN_LENGTH: Final = 60  # characters of a name that an error quotes
 
 
 class Unreadable(Exception):
-    """From here on the file cannot be read; `column` counts from 1, as `line` does."""
+    """A place from which on the file cannot be read; `line` and `column` count from 1."""
 
     def __init__(self, line: int, column: int, reason: str) -> None:
         super().__init__(reason)
@@ -20,23 +20,23 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-def shown_name(name: str) -> str:
-    """A name from a file, in a form that is safe to print and to store, and not long."""
-    is_fit = name.isprintable() and len(name) <= SHOWN_LENGTH
-    return name if is_fit else repr(name[:SHOWN_LENGTH])
+def show_name(name: str) -> str:
+    """Returns a name from a file in a short form that is safe to print and to store."""
+    is_fit = name.isprintable() and len(name) <= MAX_SHOWN_LENGTH
+    return name if is_fit else repr(name[:MAX_SHOWN_LENGTH])
 
 
 def line_ends(text: str, start: int, end: int) -> int:
-    """How many lines end between two positions, neither of which parts CR from LF."""
+    """Returns the number of line ends between two positions; neither may split CR LF."""
     ends = text.count("\n", start, end)
     if returns := text.count("\r", start, end):
         ends += returns - text.count("\r\n", start, end)
     return ends
 
 
-def decoded(file: BinaryIO) -> Iterator[str]:
-    """The text of a file from its current position on, without a byte order mark. CR LF is never
-    parted: no piece but the last ends with CR.
+def decode(file: BinaryIO) -> Iterator[str]:
+    """Yields the text of a file from its current position on, without a byte order mark. CR LF is
+    never split: only the last piece may end with CR.
 
     Raises Unreadable with the line of the first byte that is not UTF-8; the column is the byte's
     position in that line.
@@ -45,7 +45,7 @@ def decoded(file: BinaryIO) -> Iterator[str]:
     while True:
         chunk = file.read(CHUNK)
         data = pending + chunk
-        if offset == 0 and chunk and len(data) < LONGEST:
+        if offset == 0 and chunk and len(data) < MAX_CHARACTER_BYTES:
             pending = data
             continue
         good = len(data)
@@ -53,7 +53,7 @@ def decoded(file: BinaryIO) -> Iterator[str]:
             text = data.decode()
         except UnicodeDecodeError as error:
             good = error.start
-            if not chunk or good < len(data) - LONGEST + 1:
+            if not chunk or good < len(data) - MAX_CHARACTER_BYTES + 1:
                 start = _last_line_end(data, good)
                 column = good - start if start >= 0 else offset + good - line_start + 1
                 text = data[:good].decode()

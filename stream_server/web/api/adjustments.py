@@ -13,7 +13,7 @@ from starlette.responses import Response
 from stream_server.database.transactions import Queries, Transaction
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import adjustments
-from stream_server.inventory.adjustments import REASONS, Change
+from stream_server.inventory.adjustments import REASONS, Adjustment
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.answers import success
@@ -26,7 +26,7 @@ __all__ = ["admin_routes"]
 MAX_NOTE: Final = 1000  # characters
 STATUSES: Final = ("active", "draft", "discontinued")
 
-Apply = Callable[[Queries, Change], Awaitable[dict[str, Any]]]
+Apply = Callable[[Queries, Adjustment], Awaitable[dict[str, Any]]]
 Reader = Callable[[dict[str, Any]], Apply]
 
 
@@ -57,7 +57,7 @@ def _change(read: Reader, *own_fields: str) -> Endpoint:
         if note is not None and (not isinstance(note, str) or "\0" in note or len(note) > MAX_NOTE):
             raise InvalidRequest("note", f"a string of at most {MAX_NOTE} characters, without NUL")
         version = body.get("expectedVersion")
-        change = Change(
+        change = Adjustment(
             inputs.text(request.path_params["product_id"], "productId"),
             inputs.optional_text(body.get("variantId"), "variantId"),
             reason,

@@ -66,7 +66,7 @@ async def _acknowledge(request: Request) -> Response:
     identity = require_role(request, "admin")
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
     pool = state.pool(request)
-    alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)
+    alert = await alerts.acknowledge(pool.share_for(Work.CHANGING), alert_id, identity.subject)
     return success(to_json(_alert(alert)), headers=_PRIVATE)
 
 

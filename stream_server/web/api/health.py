@@ -47,7 +47,7 @@ async def _readyz(request: Request) -> Response:
         )
     try:
         async with asyncio.timeout(ASKING_SECONDS):
-            trouble = await state.pool(request).trouble()
+            trouble = await state.pool(request).find_trouble()
     except TimeoutError:
         trouble = f"Postgres has not answered for {ASKING_SECONDS:g} s"
     except DatabaseError as error:

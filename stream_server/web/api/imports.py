@@ -17,7 +17,7 @@ from starlette.responses import Response
 from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.record import Progress, find_import, list_imports
 from stream_server.inventory.imports.run import FORMATS, import_catalogue
 from stream_server.streaming.frames import to_json
@@ -49,9 +49,9 @@ class ImportTasks:
 
     def __init__(self) -> None:
         self.turn: Final = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Imported]] = set()
+        self._tasks: set[asyncio.Task[ImportResult]] = set()
 
-    def start(self, work: Coroutine[Any, Any, Imported]) -> asyncio.Task[Imported]:
+    def start(self, work: Coroutine[Any, Any, ImportResult]) -> asyncio.Task[ImportResult]:
         """Starts an import as a task, and keeps a reference to the task until it ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -97,10 +97,10 @@ async def _import(request: Request) -> Response:
 
     pool = state.pool(request)
 
-    async def work() -> Imported:
+    async def work() -> ImportResult:
         with file:
             return await import_catalogue(
-                pool.doing(Work.CHANGING),
+                pool.share_for(Work.CHANGING),
                 file,
                 ImportRequest(
                     name=name,

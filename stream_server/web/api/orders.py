@@ -17,7 +17,7 @@ from stream_server.errors import (
     StreamServerError,
 )
 from stream_server.inventory import alerts, orders
-from stream_server.inventory.orders import Order, Paid
+from stream_server.inventory.orders import Order, Payment
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
@@ -96,7 +96,7 @@ async def _complete(request: Request) -> Response:
         nonlocal differs
         order = await complete(connection)
         if payment is not None:
-            await alerts.payment_closed(connection, f"order for {payment}")
+            await alerts.close_payment(connection, f"order for {payment}")
         if paid is not None:
             differs = await orders.record_payment(
                 connection, order["orderId"], paid, currency=settings.currency
@@ -126,7 +126,7 @@ def _is_refusal(error: Exception) -> bool:
     )
 
 
-def _read_payment(body: dict[str, Any]) -> Paid | None:
+def _read_payment(body: dict[str, Any]) -> Payment | None:
     """Reads `amount`, `currency` and `goodsAmount`, which is the part of `amount` for the lines."""
     if body.get("amount") is None:
         for field in ("currency", "goodsAmount"):
@@ -138,7 +138,7 @@ def _read_payment(body: dict[str, Any]) -> Paid | None:
         isinstance(currency, str) and re.fullmatch("[A-Za-z]{3}", currency)
     ):
         raise InvalidRequest("currency", "a three-letter code, such as USD (ISO 4217)")
-    return Paid(
+    return Payment(
         inputs.whole(body["amount"], "amount", 0, MAX_AMOUNT),
         currency,
         None if goods is None else inputs.whole(goods, "goodsAmount", 0, MAX_AMOUNT),

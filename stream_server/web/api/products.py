@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from stream_server.errors import InsufficientStock, ProductNotFound
 from stream_server.inventory import catalogue
-from stream_server.inventory.catalogue import Facts
+from stream_server.inventory.catalogue import ProductDetails
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product
@@ -56,7 +56,7 @@ async def _find_several(request: Request) -> Response:
         words=words,
         category=inputs.optional_text(query.get("category") or None, "category"),
         after=inputs.optional_text(query.get("after") or None, "after"),
-        most=limit + 1,
+        max_count=limit + 1,
     )
     following = found[limit - 1].id if len(found) > limit else None
     products = [
@@ -125,7 +125,7 @@ def _summarize(hub: Hub, product_ids: Iterable[str], besides: Container[str]) ->
     shown: list[JSON] = []
     for product_id in product_ids:
         product = hub.public(product_id)
-        if product is None or product_id in besides or len(shown) == catalogue.MOST_ALTERNATIVES:
+        if product is None or product_id in besides or len(shown) == catalogue.MAX_ALTERNATIVES:
             continue
         data = product_data(product)
         if data["isAvailable"]:
@@ -133,7 +133,7 @@ def _summarize(hub: Hub, product_ids: Iterable[str], besides: Container[str]) ->
     return shown
 
 
-def _product_with_facts(product: Product, facts: Facts) -> JSON:
+def _product_with_facts(product: Product, facts: ProductDetails) -> JSON:
     return {
         **product_data(product),
         "description": facts.description,

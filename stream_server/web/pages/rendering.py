@@ -21,7 +21,7 @@ from starlette.responses import Response
 
 from stream_server.errors import StreamServerError
 from stream_server.inventory import rules
-from stream_server.inventory.catalogue import Facts
+from stream_server.inventory.catalogue import ProductDetails
 from stream_server.inventory.money import digits_of
 from stream_server.settings import Settings
 from stream_server.web import inputs
@@ -101,7 +101,7 @@ class Pages:
         )
         return environment
 
-    def _max_units_of(self, facts: Facts) -> int:
+    def _max_units_of(self, facts: ProductDetails) -> int:
         """Returns the limit on units of the product in one order; stock may be lower."""
         max_units = self._settings.max_units_per_line
         return max_units if facts.max_per_order is None else min(max_units, facts.max_per_order)

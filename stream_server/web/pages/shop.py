@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from stream_server.errors import ProductNotFound
 from stream_server.inventory import catalogue, reservations
-from stream_server.inventory.catalogue import Facts
+from stream_server.inventory.catalogue import ProductDetails
 from stream_server.inventory.reservations import Reservation
 from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
@@ -38,7 +38,7 @@ NOTIFICATIONS: Final = "/api/products/{product_id}/notifications"
 class Item:
     """A product on a page: facts, which seldom change, and the data that streams update."""
 
-    facts: Facts
+    facts: ProductDetails
     data: JSON
 
     @property
@@ -93,7 +93,7 @@ async def _list(request: Request, *, is_home: bool) -> Response:
         words=words,
         category=category,
         after=inputs.optional_text(query.get("after") or None, "after"),
-        most=limit + 1,
+        max_count=limit + 1,
     )
     following = None
     if len(found) > limit:
@@ -124,7 +124,7 @@ async def _product(request: Request) -> Response:
     others = [each for each in found[product_id] if _is_available(hub, each)]
     facts_of = [
         await catalogue.find_product(state.pool(request), each)
-        for each in others[: catalogue.MOST_ALTERNATIVES]
+        for each in others[: catalogue.MAX_ALTERNATIVES]
     ]
     alternatives = _items(hub, filter(None, facts_of))
     return _answer(
@@ -209,7 +209,7 @@ def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
     return lines
 
 
-def _items(hub: Hub, found: Iterable[Facts]) -> list[Item]:
+def _items(hub: Hub, found: Iterable[ProductDetails]) -> list[Item]:
     return [
         Item(facts, product_data(product))
         for facts in found

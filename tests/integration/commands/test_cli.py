@@ -85,13 +85,13 @@ class TestImport:
 
         done = await run("import", str(file), database_url=database_url)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == "1 products with 0 variants: 1 added, 0 changed, 0 as they were\n"
+        assert done.stdout == "1 products with 0 variants: 1 added, 0 changed, 0 unchanged\n"
         row = await connection.fetchrow("select actor, operation, reason from inventory_log")
         assert row is not None
         assert tuple(row) == ("tester", "import", "import of products.json")
 
         again = await run("import", str(file), database_url=database_url)
-        assert again.stdout == "1 products with 0 variants: 0 added, 0 changed, 1 as they were\n"
+        assert again.stdout == "1 products with 0 variants: 0 added, 0 changed, 1 unchanged\n"
 
     async def test_each_wrong_row_is_a_line_with_file_line_and_reason(
         self, database_url: str, connection: Connection, tmp_path: Path
@@ -108,7 +108,8 @@ class TestImport:
             " got 1.5 (B)",
             f"{file}:4:2: [2].name: missing (the row is new) (C)",
             f"{file}:4:2: [2].basePrice: missing (the row is new) (C)",
-            f"Error: 3 found in {file}; nothing was changed",
+            f"Error: 3 mistakes in {file}; nothing was changed."
+            " Correct the file and import it again",
         ]
         assert await connection.fetchval("select count(*) from products") == 0
 
@@ -208,7 +209,7 @@ class TestServe:
                     rest, _ = await asyncio.to_thread(process.communicate, timeout=15)
                     assert time.monotonic() - started < 2
         assert process.returncode == code
-        assert "WARNING A second signal: requests that are cut off: 1; streams: " in rest
+        assert "WARNING Second signal: aborting 1 requests and " in rest
         assert "Traceback" not in rest
 
     async def test_while_the_database_is_away_it_says_so_and_goes_on(self) -> None:

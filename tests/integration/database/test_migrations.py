@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from stream_server.database import migrations
-from stream_server.database.migrations import LOCK, check, migrate, until_current
+from stream_server.database.migrations import LOCK, check, migrate, wait_until_current
 from stream_server.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -421,14 +421,14 @@ async def refusal(call: Callable[[], Awaitable[object]]) -> str:
 async def told_while_waiting(
     url: str, caplog: pytest.LogCaptureFixture, folder: Path | None = None
 ) -> str:
-    """What `until_current` logs: one line for each time that it looks."""
+    """What `wait_until_current` logs: one line for each time that it looks."""
 
     async def sleep(seconds: float) -> None:
         raise TimeoutError
 
     caplog.clear()
     with pytest.raises(TimeoutError):
-        await until_current(url, folder=folder, sleep=sleep)
+        await wait_until_current(url, folder=folder, sleep=sleep)
     (record,) = caplog.records
     assert "\n" not in record.getMessage()
     return record.getMessage()
@@ -610,7 +610,9 @@ async def test_an_older_postgres_is_refused_by_name_before_anything_is_applied(
     version = await empty.fetchval("show server_version")
     with pytest.raises(UnsupportedPostgres) as caught:
         await migrate(empty_database_url, folder=folder)
-    assert caught.value.message.startswith(f"This is Postgres {version}; 99 or newer is needed")
+    assert caught.value.message.startswith(
+        f"Postgres is version {version}, but must be 99 or newer"
+    )
     assert await empty.fetchval("select to_regclass('stream_server_migrations')") is None
     assert await empty.fetchval("select to_regclass('shelf')") is None
 

@@ -250,7 +250,7 @@ REQUESTS: list[Callable[[int], tuple[str, str, dict[str, Any]]]] = [
 # Where LISTEN_DATABASE_URL is not set
 
 
-TOLD = "LISTEN_DATABASE_URL must lead straight to Postgres"
+TOLD = "LISTEN_DATABASE_URL must be a direct URL of Postgres"
 
 
 async def test_whatever_needs_a_session_says_what_to_set_and_sets_nothing(

@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -22,7 +22,7 @@ OAK = ("Unit-8x8x8", "Unit-oak", "", "", "Oak", "U8-OAK", "60")
 CAP = ("Cap", "", 'Cap, "the" one', "900", "", "", "null")
 
 
-async def load(pool: Pool, data: bytes, **options: Any) -> Imported:
+async def load(pool: Pool, data: bytes, **options: Any) -> ImportResult:
     return await import_catalogue(
         pool, data, ImportRequest(format_name="csv", actor="tester", reason="test", **options)
     )
@@ -64,7 +64,7 @@ class TestGoodFiles:
     ) -> None:
         data = written(UNIT, OAK, CAP, delimiter=delimiter, end=end, quoting=quoting)
         imported = await load(pool, mark + data)
-        assert imported == Imported(products=2, variants=1, added=3, changed=0)
+        assert imported == ImportResult(products=2, variants=1, added=3, changed=0)
         products = await connection.fetch(
             "select id, name, base_price, max_quantity, has_variants from products order by id"
         )
@@ -178,7 +178,7 @@ class TestBadFiles:
             (b"productId,name,nmae\nA,A,A", 1, 3, "nmae: no such field; did you mean name?"),
             (b"productId;name;stock\nA;A;7", 1, 3, "stock: no such field"),
             (b"productId,id\nA,A", 1, 2, "id: no such field"),
-            (b"productId,availableQuantity\nA,7", 1, 2, "availableQuantity: is computed here"),
+            (b"productId,availableQuantity\nA,7", 1, 2, "availableQuantity: is computed"),
             (b"productId,name,product_id\nA,A,A", 1, 3, "product_id: given twice"),
             (b"productId,,name\nA,A,A", 1, 2, "expected a name for each column"),
             (b"productId,name\n.,A", 2, 1, "productId: expected an id other than . and .."),
@@ -213,11 +213,12 @@ class TestBadFiles:
             (("A", "", "A", "9" * 30, "", "", ""), 4, "basePrice: expected a whole number"),
             (("A", "", "A", "1", "", "", "many"), 7, "maxQuantity: expected a whole number of"),
             (("A", "", "A", "1", "Oak", "", ""), 5, "variantValue: expected nothing (the field is"
-                " a variant's), got 'Oak'"),
+                " for variants, the row is a product), got 'Oak'"),
             (("Cap", "V", "A", "", "Oak", "", ""), 3, "name: expected nothing (the field is"
-                " a product's and the row a variant's), got 'A'"),
+                " for products, the row is a variant), got 'A'"),
             (("", "V", "", "", "Oak", "", ""), 1, "productId: missing"),
-            (("Hat", "V", "", "", "Oak", "", ""), 1, "productId: there is no product 'Hat'"),
+            (("Hat", "V", "", "", "Oak", "", ""), 1, "productId: expected the id of a"
+                " product, got 'Hat'"),
             (("Cap", "V", "", "", "", "", ""), 5, "variantValue: missing (the row is new)"),
             (("A", "", "A", "1"), 1, "expected 7 fields, as in the first line, got 4"),
             (("A", "", "A", "1", "", "", "", ""), 1, "expected 7 fields, as in the first line"),
@@ -255,8 +256,8 @@ class TestBadFiles:
         self, pool: Pool
     ) -> None:
         assert await self.rejections(pool, written(UNIT, OAK, UNIT, OAK)) == [
-            (4, 1, "productId: expected an id of its own, got that of the product in line 2"),
-            (5, 2, "variantId: expected an id of its own, got that of the variant in line 3"),
+            (4, 1, "productId: expected a unique id, got the id of the product in line 2"),
+            (5, 2, "variantId: expected a unique id, got the id of the variant in line 3"),
         ]
 
     async def test_all_bad_rows_are_told_and_those_behind_the_first_unreadable_byte_are_not(
@@ -290,7 +291,7 @@ class TestIdsThatLookTheSame:
         await load(pool, f"productId,name,basePrice\n{there},A,1\n".encode())
         data = f"productId,name,basePrice\nHat,A,1\n{added},A,1\n".encode()
         assert await self.rejections(pool, data) == [
-            (3, 1, f"productId: expected an id that the eye can tell from {there!a}"
+            (3, 1, f"productId: expected an id that does not look like {there!a}"
                    f" (in the database), got {added!a}"),
         ]  # fmt: skip
 
@@ -299,7 +300,7 @@ class TestIdsThatLookTheSame:
     ) -> None:
         data = f"productId,name,basePrice\n{self.CAFE},A,1\nHat,A,1\n{self.SAME},A,1\n"
         assert await self.rejections(pool, data.encode()) == [
-            (4, 1, f"productId: expected an id that the eye can tell from {self.CAFE!a}"
+            (4, 1, f"productId: expected an id that does not look like {self.CAFE!a}"
                    f" (in line 2), got {self.SAME!a}"),
         ]  # fmt: skip
 
@@ -313,8 +314,8 @@ class TestIdsThatLookTheSame:
     async def test_a_character_that_cannot_be_seen_is_named(self, pool: Pool) -> None:
         data = "productId,name,basePrice\nA\u200bB,A,1\nA\u0378,A,1\n".encode()
         assert await self.rejections(pool, data) == [
-            (2, 1, "productId: expected characters that can be seen, got U+200B ZERO WIDTH SPACE"),
-            (3, 1, "productId: expected characters that can be seen, got U+0378"),
+            (2, 1, "productId: expected visible characters, got U+200B ZERO WIDTH SPACE"),
+            (3, 1, "productId: expected visible characters, got U+0378"),
         ]
 
     async def test_rows_that_are_there_already_are_imported_whatever_they_look_like(

@@ -21,7 +21,7 @@ from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected, TransactionConflict
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.record import Progress, close_abandoned
-from stream_server.inventory.imports.run import KEPT_MISTAKES, import_catalogue
+from stream_server.inventory.imports.run import MAX_KEPT_MISTAKES, import_catalogue
 from tests.support.catalogue_files import as_csv, as_json, catalogue
 from tests.support.commands import COMMAND, environment, run
 from tests.support.invariants import assert_log_replays
@@ -90,12 +90,12 @@ class TestRecord:
         }
 
     async def test_more_mistakes_than_anybody_reads_are_counted(self, pool: Pool) -> None:
-        data = as_json([{"id": "A"}] + [{}] * (KEPT_MISTAKES + 500) + [{"id": "A"}] * 3)
+        data = as_json([{"id": "A"}] + [{}] * (MAX_KEPT_MISTAKES + 500) + [{"id": "A"}] * 3)
         with pytest.raises(ImportRejected) as raised:
             await load(pool, data)
-        assert len(raised.value.rows) == KEPT_MISTAKES
+        assert len(raised.value.rows) == MAX_KEPT_MISTAKES
         # each {} lacks its id; A is new and lacks name and price, four times; thrice it is not new
-        assert raised.value.count == KEPT_MISTAKES + 500 + 4 * 2 + 3
+        assert raised.value.count == MAX_KEPT_MISTAKES + 500 + 4 * 2 + 3
 
     async def test_a_dry_run_tells_what_would_be_and_changes_nothing(
         self, pool: Pool, connection: Connection
@@ -329,7 +329,7 @@ class TestBrokenOff:
         row = await connection.fetchrow("select * from import_batches order by id desc limit 1")
         assert row is not None
         assert row["status"] == "failed"
-        assert "The process that ran it is gone" in row["errors"]
+        assert "The process of the import has died" in row["errors"]
         assert await close_abandoned(pool, patience=-1) == 0
         assert await catalogue_state(connection) == before
 
@@ -341,7 +341,7 @@ class TestBrokenOff:
         async with turn:
             importing = asyncio.create_task(load(pool, as_json(catalogue(1)), turn=turn))
             await _until(lambda: close_abandoned(pool, patience=-1))
-        with pytest.raises(TransactionConflict, match="given up"):
+        with pytest.raises(TransactionConflict, match="closed as abandoned"):
             await importing
         assert await connection.fetchval("select status from import_batches") == "failed"
         assert await connection.fetchval("select count(*) from products") == 0
@@ -423,7 +423,7 @@ class TestLargeFiles:
         assert process.returncode == 1
         place, error, memory = err.decode().splitlines()
         assert place.startswith(f"{file}:20002:44: [20000].basePrice: expected a whole number")
-        assert error == f"Error: 1 found in {file}; nothing was changed"
+        assert error.startswith(f"Error: 1 mistake in {file}; nothing was changed. ")
         assert int(memory) < 200 * 1024, f"{memory} KiB"
         assert await connection.fetchval("select count(*) from products") == 0
 
@@ -436,14 +436,14 @@ class TestCommand:
         file.write_bytes(as_csv(catalogue(2)))
         dry = await run("import", str(file), "--dry-run", database_url=database_url)
         assert dry.stdout == (
-            "2 products with 2 variants: a dry run; there would be"
-            " 4 added, 0 changed, 0 as they were\n"
+            "2 products with 2 variants: a dry run; an import would make these changes:"
+            " 4 added, 0 changed, 0 unchanged\n"
         )
         assert await connection.fetchval("select count(*) from products") == 0
         done = await run(
             "import", "-", "--format", "csv", database_url=database_url, stdin=file.read_bytes()
         )
-        assert done.stdout == "2 products with 2 variants: 4 added, 0 changed, 0 as they were\n", (
+        assert done.stdout == "2 products with 2 variants: 4 added, 0 changed, 0 unchanged\n", (
             done.stderr
         )
         assert done.stderr == ""

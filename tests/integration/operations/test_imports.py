@@ -11,7 +11,7 @@ import pytest
 
 from stream_server.database.pool import Pool
 from stream_server.errors import ImportRejected
-from stream_server.inventory.imports.models import Imported, ImportRequest
+from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.run import import_catalogue
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -49,7 +49,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
-async def load(pool: Pool, content: object) -> Imported:
+async def load(pool: Pool, content: object) -> ImportResult:
     """Import `content`: bytes as they are, anything else as indented JSON."""
     data = content if isinstance(content, bytes) else json.dumps(content, indent=2).encode()
     return await import_catalogue(pool, data, ImportRequest(actor="tester", reason="test"))
@@ -74,7 +74,7 @@ class TestGoodFiles:
     async def test_every_field_arrives(self, pool: Pool, connection: Connection) -> None:
         imported = await load(pool, [UNIT, BRACKET])
 
-        assert imported == Imported(products=2, variants=2, added=4, changed=0)
+        assert imported == ImportResult(products=2, variants=2, added=4, changed=0)
         unit = await connection.fetchrow("select * from products where id = 'Unit-8x8x8'")
         assert unit is not None
         assert unit["name"] == "Unit 8×8×8"
@@ -113,7 +113,7 @@ class TestGoodFiles:
         assert await connection.fetchval("select count(*) from products") == 2
 
     async def test_an_empty_list_changes_nothing(self, pool: Pool) -> None:
-        assert await load(pool, []) == Imported(products=0, variants=0, added=0, changed=0)
+        assert await load(pool, []) == ImportResult(products=0, variants=0, added=0, changed=0)
 
     async def test_importing_the_same_file_again_leaves_no_trace(
         self, pool: Pool, connection: Connection
@@ -193,7 +193,7 @@ WRONG_FIELDS: list[tuple[str, object, str]] = [
     ("id", "x" * 201, f"text of 1 to 200 characters, got '{'x' * 60}'… (201 characters)"),
     ("id", 7, "text of 1 to 200 characters, got 7"),
     ("id", "a\nb", "text without control characters or line breaks, got 'a\\nb'"),
-    ("id", " a", "text without spaces around it, got ' a'"),
+    ("id", " a", "text without spaces at its beginning and end, got ' a'"),
     ("name", "", "text of 1 to 500 characters, got ''"),
     ("name", "a\x00b", "text without control characters or line breaks, got 'a\\x00b'"),
     ("name", "a\u2028b", "text without control characters or line breaks, got 'a\\u2028b'"),
@@ -265,10 +265,10 @@ class TestBrokenFiles:
             (3, "[1].basePrice: missing (the row is new)"),
             (3, "[1].basePrise: no such field; did you mean basePrice?"),
             (3, "[1].colour: no such field"),
-            (4, "[1].availableQuantity: is computed here; leave it out"),
-            (5, "[2].id: expected an id of its own, got that of the product [0]"),
+            (4, "[1].availableQuantity: is computed; remove the field"),
+            (5, "[2].id: expected a unique id, got the id of the product [0]"),
             (5, "[2].basePrice: expected a whole number of cents, 0 to 2147483647, got 1e3"),
-            (8, "[2].variants[1].id: expected an id of its own, got that of the variant"
+            (8, "[2].variants[1].id: expected a unique id, got the id of the variant"
                 " [2].variants[0]"),
             (8, "[2].variants[1].maxPerOrder: no such field"),
             (9, "[2].variants[2]: expected an object with fields, got 7"),
@@ -291,7 +291,7 @@ class TestBrokenFiles:
             (b"[]\n[]", 2, "expected JSON: "),
             (b'[\n {"id": "\xe4"}]', 2, "expected UTF-8, got byte 0xe4"),
             (b"\xff\xfe[\x00]\x00", 1, "expected UTF-8, got byte 0xff"),
-            (b"[" * 100_000, 1, "expected JSON, got something nested too deeply"),
+            (b"[" * 100_000, 1, "expected JSON with fewer nested lists and objects"),
             (b"12", 1, 'expected a list of products, or {"products": a list of products}'),
             (
                 b'\n{"products": {"id": 1}}',
@@ -302,7 +302,7 @@ class TestBrokenFiles:
             (
                 b'{"products": [],\n "version": 2}',
                 2,
-                "expected {\"products\": …} and nothing else, got 'version'",
+                "expected only {\"products\": …}, got 'version'",
             ),
             (
                 b'[{"id": "A", "name": "A", "basePrice": ' + b"9" * 5_000 + b"}]",
@@ -350,7 +350,7 @@ class TestAgainstTheDatabase:
             await load(pool, [UNIT, too_many])
         [row] = raised.value.rows
         assert row.reason == (
-            "[1].soldQuantity: expected at most 17 (of 20, 3 are reserved), got 18"
+            "[1].soldQuantity: expected at most 17 (3 of 20 are reserved), got 18"
         )
         assert await state(connection) == before
 
@@ -416,8 +416,8 @@ class TestAgainstTheDatabase:
         [row] = raised.value.rows
         assert (row.line, row.column, row.id) == (3, 3, "Unit-8x8x8-white")
         assert row.reason == (
-            "soldQuantity: expected at most 3 (what is sold of the product 'Unit-8x8x8' but not of"
-            " its other variants), got 4"
+            "soldQuantity: expected at most 3 (units sold of the product 'Unit-8x8x8' without its"
+            " other variants), got 4"
         )
         fits = file.replace(b"white,4", b"white,3")
         await import_catalogue(
@@ -451,7 +451,7 @@ class TestAgainstTheDatabase:
         with pytest.raises(ImportRejected) as raised:
             await load(pool, [thief])
         assert [row.reason for row in raised.value.rows] == [
-            "[0].variants[0].id: expected an id of its own, got a variant of 'Unit-8x8x8'"
+            "[0].variants[0].id: expected a unique id, got the id of a variant of 'Unit-8x8x8'"
         ]
         assert await state(connection) == before
 

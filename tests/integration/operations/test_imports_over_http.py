@@ -72,7 +72,7 @@ async def test_a_rejected_file_is_answered_with_each_mistake(
     error = answer.json()["error"]
     assert (error["code"], error["message"]) == (
         "import_rejected",
-        "1 mistake found; nothing was changed",
+        "1 mistake found; nothing was changed. Correct the file and import it again",
     )
     reason = "basePrice: expected a whole number of cents, 0 to 2147483647, got '19.00'"
     rows = [{"line": 3, "column": 3, "reason": reason, "id": "Hat"}]

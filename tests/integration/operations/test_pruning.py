@@ -188,7 +188,7 @@ class TestTheLog:
     async def test_workers_share_it_and_forget_nothing_without_the_setting(
         self, pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("stream_server.worker.PRUNED_AT_ONCE", 3)
+        monkeypatch.setattr("stream_server.worker.PRUNE_BATCH", 3)
         await change(db, 12)
         await age(db, "inventory_log", 40)
         before = await count(db, "inventory_log")
@@ -282,7 +282,7 @@ class TestOrders:
     async def test_workers_share_it_and_forget_nothing_without_the_setting(
         self, pool: Pool, db: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("stream_server.worker.ORDERS_AT_ONCE", 2)
+        monkeypatch.setattr("stream_server.worker.ORDERS_BATCH", 2)
         for number in range(7):
             await order(db, f"pi_{number}")
         await age(db, "orders", 400)
@@ -298,5 +298,5 @@ class TestOrders:
 
 def test_orders_are_kept_for_longer_than_payments_are_reported_again() -> None:
     assert Settings.load({"order_keep_days": 30}).order_keep_days == 30
-    with pytest.raises(InvalidSettings, match="must be 0, or 30 at least"):
+    with pytest.raises(InvalidSettings, match="must be 0, or at least 30"):
         Settings.load({"order_keep_days": 29})

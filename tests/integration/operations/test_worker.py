@@ -185,7 +185,7 @@ class TestSweep:
             with caplog.at_level(logging.WARNING):
                 wake.put_nowait(None)
                 await asleep.get()
-            assert "Postgres refuses it (XX000): no" in caplog.text
+            assert "Postgres refuses the statement (XX000): no" in caplog.text
             assert "Traceback" not in caplog.text
             await db.execute(
                 (sql_folder() / "functions/reservations/expire_reservations.sql").read_text()

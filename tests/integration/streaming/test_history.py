@@ -56,7 +56,7 @@ class Postgres:
 
     def __post_init__(self) -> None:
         self.cluster = embedded._Cluster(
-            self.folder / "postgres", self.binaries, embedded._user(), True
+            self.folder / "postgres", self.binaries, embedded._find_user(), True
         )
         sockets = self.cluster.socket_folder()
         self.server = EmbeddedPostgres(self.binaries, sockets, self.folder / "postgres.log")

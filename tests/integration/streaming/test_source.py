@@ -342,7 +342,7 @@ async def test_while_postgres_restarts_streams_stay_open_and_then_begin_anew(
     url = own_postgres.url
     await migrate(url)
     cluster = embedded._Cluster(
-        own_postgres.log.parent / "postgres", own_postgres.binaries, embedded._user(), True
+        own_postgres.log.parent / "postgres", own_postgres.binaries, embedded._find_user(), True
     )
     connection: Connection = await asyncpg.connect(url)
     await add_products(connection, 1)
