@@ -140,9 +140,9 @@ def floor(build: Path, folder: Path) -> Iterator[Peer]:
 
 @contextmanager
 def plain(folder: Path) -> Iterator[Peer]:
-    """A queue and a generator a client under EventSourceResponse (plain.py)."""
+    """A queue and a generator a client under EventSourceResponse ((peer_sse_starlette.py))."""
     port = free_port()
-    command = [sys.executable, "-m", "bench.plain", str(port)]
+    command = [sys.executable, "-m", "bench.peer_sse_starlette", str(port)]
     with running(PLAIN, command, folder / "plain.log") as process:
         wait_for_port(process, port)
         yield Peer(PLAIN, process, port)

@@ -1,17 +1,17 @@
--- Three roles, for those who do not want the service to own its tables. Run it with psql, as the
--- schema's owner with the right to make roles; again after each `stream-server migrate`:
+-- Three roles, for shops that do not want the service to own its tables. Run this file with psql, as the
+-- schema's owner with the right to create roles; run it again after each `stream-server migrate`:
 --
 --     psql --variable=schema=stock --file=sql/roles.sql "$OWNER_URL"
 --     psql --command='grant stream_server_web to shop_web' "$OWNER_URL"
 --
 --   stream_server_web      for `serve` and `import`
 --   stream_server_worker   for `worker`
---   stream_server_seller   for a till or a backend of the shop's: changes products and variants, and
---                          calls reserve_stock, complete_order and their kin. It can neither read
---                          holds and orders of others, nor write the log
+--   stream_server_seller   for a till or a backend of the shop: it changes products and variants, and
+--                          calls reserve_stock, complete_order and the other commands. It can neither
+--                          read the reservations and orders of others, nor write the log
 --
--- `migrate` needs the owner. A role without any of these that may update products may do what a
--- seller may.
+-- `migrate` needs the owner. A role without any of these that may update products may do whatever a
+-- seller may do.
 \set ON_ERROR_STOP on
 \if :{?schema}
 \else
@@ -36,7 +36,7 @@ revoke select on reservations, reservation_lines from stream_server_web, stream_
 grant insert, update on products, variants, import_batches to stream_server_web;
 grant insert, update on idempotency_keys, webhook_events to stream_server_web;
 
--- The functions that end holds and log what was missed want somebody who may change products.
+-- The functions that end reservations and log missed changes refuse a caller who may not change products.
 grant update on products to stream_server_worker;
 grant update on import_batches to stream_server_worker;
 grant delete on stock_alerts to stream_server_worker;

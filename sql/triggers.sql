@@ -1,13 +1,13 @@
--- Every trigger. Above each: when it fires, what it writes, what it locks.
--- A statement trigger fires for no rows too; its function then writes nothing.
+-- All triggers. The comment above each says when it fires, what it writes and what it locks.
+-- A statement trigger also fires for statements without rows; its function then writes nothing.
 
--- Each inserted or updated product: takes the product's next version if a tracked column
--- (quantities, status, price, name, threshold) differs. Locks nothing more than the row.
+-- For each inserted or updated product: if a tracked column (quantities, status, price, name, threshold)
+-- differs, the product takes its next version. Locks: nothing beyond the row.
 create or replace trigger products_number
     before insert or update on products
     for each row execute function number_product_change();
 
--- Each statement: one log row a changed product, then one announcement. Locks nothing.
+-- For each statement: writes one log row per changed product, then one announcement. Locks: none.
 create or replace trigger products_log_insert
     after insert on products referencing new table as after_rows
     for each statement execute function log_product_changes();
@@ -16,20 +16,22 @@ create or replace trigger products_log_update
     after update on products referencing old table as before_rows new table as after_rows
     for each statement execute function log_product_changes();
 
--- Each updated product that took no number: takes one after all if a BEFORE trigger of the shop's has
--- changed a tracked column after ours had looked. The condition is short because Postgres reads it anew
--- for each statement; it is false for whatever counts. Locks nothing more.
+-- For each updated product that has kept its version: it takes the next one after all if a BEFORE trigger
+-- of the shop has changed a tracked column after ours had compared it. The condition is short because
+-- Postgres parses it for each statement; it is false for every change that ours has counted. Locks: nothing
+-- beyond the row.
 create or replace trigger products_renumber
     after update on products
     for each row when (old.version = new.version) execute function renumber_change();
 
--- Each inserted or updated variant: takes the next version of its product if a tracked column
--- differs. Writes the product's version; locks the product's row.
+-- For each inserted or updated variant: if a tracked column differs, the variant takes the next version of
+-- its product. Writes the product's version. Locks: the product's row.
 create or replace trigger variants_number
     before insert or update on variants
     for each row execute function number_variant_change();
 
--- Each statement: one log row a changed variant, then one announcement. Locks nothing.
+-- For each statement: writes one log row per changed variant, then one announcement. Locks: nothing beyond
+-- the products, which variants_number has locked.
 create or replace trigger variants_log_insert
     after insert on variants referencing new table as after_rows
     for each statement execute function log_variant_changes();
@@ -38,13 +40,13 @@ create or replace trigger variants_log_update
     after update on variants referencing old table as before_rows new table as after_rows
     for each statement execute function log_variant_changes();
 
--- Each updated variant that took no number, likewise.
+-- For each updated variant that has kept its version: as products_renumber.
 create or replace trigger variants_renumber
     after update on variants
     for each row when (old.version = new.version) execute function renumber_change();
 
--- Products and variants are discontinued, never deleted: the log, orders and the streams of
--- clients that come back refer to them.
+-- Products and variants are discontinued, never deleted: the log, orders and the streams of clients that
+-- reconnect refer to them.
 create or replace trigger products_stay
     before delete or truncate on products
     for each statement execute function

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -42,23 +43,31 @@ from stream_server.web.auth import Tokens
 from stream_server.web.browser.files import ClientFiles, client_routes
 from stream_server.web.errors import EXCEPTION_HANDLERS
 from stream_server.web.limits import Limits
-from stream_server.web.links import Unprefixed
-from stream_server.web.middleware import Admission, Ending, Measured, Shortcut
+from stream_server.web.links import PrefixRemover
+from stream_server.web.middleware import Admission, ConnectionCloser, RequestTimer, Shortcut
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from stream_server.web.pages.elsewhere import Elsewhere
 from stream_server.web.pages.rendering import Pages, static_routes
 from stream_server.web.pages.shop import page_routes
+from stream_server.web.pages.unknown import UnknownPages
 from stream_server.web.product_json import PublicEncoder
 from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
+__all__ = [
+    "CLOSING_SECONDS",
+    "LAG_SECONDS",
+    "NOT_STARTED",
+    "create_app",
+    "started",
+]
+
 logger = logging.getLogger(__name__)
 
-NOT_STARTED = (
+NOT_STARTED: Final = (
     "the lifespan of this application was not run; one that is mounted in another needs "
     "stream_server.app.started() in the lifespan of that one"
 )
-LAG_SECONDS = 15.0  # between two measurements of how late external systems are
-CLOSING_SECONDS = 5.0  # for connections to Postgres that are still in use
+LAG_SECONDS: Final = 15.0  # between two measurements of how late external systems are
+CLOSING_SECONDS: Final = 5.0  # for connections to Postgres that are still in use
 
 
 def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
@@ -72,13 +81,14 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         PublicEncoder(),
         conflate=settings.stream_conflate_ms / 1000,
         retry_ms=settings.stream_retry_ms,
+        on_failure=metrics.failed.labels("stream").inc,
     )
     publisher = Publisher(
         hub,
         metrics,
         ping=settings.stream_ping_seconds,
         stall=settings.stream_stall_seconds,
-        longest=settings.stream_max_seconds,
+        max_life=settings.stream_max_seconds,
     )
     url = session_url(settings)
     source = Source(
@@ -178,10 +188,10 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
-    app.router.default = Elsewhere(pages, app.router.default)
+    app.router.default = UnknownPages(pages, app.router.default)
     app.state.settings = settings
     app.state.metrics = metrics
-    app.state.client = ClientFiles.packaged()
+    app.state.client = ClientFiles.from_package()
     app.state.pages = Pages(app.state.client, settings)
     app.state.hub = hub
     app.state.source = source
@@ -242,12 +252,12 @@ def _middleware(settings: Settings, limits: Limits, metrics: Metrics) -> list[Mi
         max_age=86_400,
     )
     shortcut = Middleware(Shortcut, resources=[*stream_routes(), *inventory_routes()])
-    unprefixed = Middleware(Unprefixed, prefix=settings.public_path)
+    unprefixed = Middleware(PrefixRemover, prefix=settings.public_path)
     return [
-        Middleware(Ending),
+        Middleware(ConnectionCloser),
         *([unprefixed] if settings.public_path else ()),
         *([cors] if settings.allowed_origins else ()),
         Middleware(Admission, limits=limits),
         shortcut,
-        Middleware(Measured, metrics=metrics),  # behind what must cost least
+        Middleware(RequestTimer, metrics=metrics),  # behind what must cost least
     ]

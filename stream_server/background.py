@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Final
 
 from stream_server.metrics import Metrics
 
@@ -12,7 +13,7 @@ __all__ = ["running"]
 
 logger = logging.getLogger(__name__)
 
-_BACKOFF_SECONDS = (0.1, 10.0)
+_BACKOFF_SECONDS: Final = (0.1, 10.0)
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ for people; `details` is for programs and is sent as it is, so it must be JSON a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 __all__ = [
     "AlertNotFound",
@@ -236,7 +236,7 @@ class WebhookRejected(StreamServerError):
         super().__init__(f"The event is not accepted: {reason}")
 
 
-SHOWN_REJECTIONS = 1000  # in an answer; whoever runs the import gets all
+SHOWN_REJECTIONS: Final = 1000  # in an answer; whoever runs the import gets all
 
 
 @dataclass(frozen=True, slots=True)

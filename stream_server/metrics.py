@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-LIMITED = (
+__all__ = [
+    "ENDED_REASONS",
+    "LIMITED",
+    "PAYMENT_TROUBLES",
+    "SOURCE_STATES",
+    "STREAM_KINDS",
+    "WEBHOOK_RESULTS",
+    "Metrics",
+]
+
+LIMITED: Final = (
     *("requests", "searches", "reservations", "cart lines", "units", "streams", "polls"),
     "unknown ids",
 )
-STREAM_KINDS = ("product", "batch", "catalogue")
-ENDED_REASONS = ("head", "body", "answer", "idle", "room", "refused", "crowd")
-WEBHOOK_RESULTS = ("handled", "unhandled", "duplicate", "rejected", "failed")
-PAYMENT_TROUBLES = (
+STREAM_KINDS: Final = ("product", "batch", "catalogue")
+ENDED_REASONS: Final = ("head", "body", "answer", "idle", "room", "refused", "crowd")
+WEBHOOK_RESULTS: Final = ("handled", "unhandled", "duplicate", "rejected", "failed")
+PAYMENT_TROUBLES: Final = (
     "unplaced",
     "amount",
     "refund_failed",
@@ -24,11 +35,11 @@ PAYMENT_TROUBLES = (
     "webhook_failed",
     "order_failed",
 )
-SOURCE_STATES = ("lost", "awake", "drowsy", "asleep")
+SOURCE_STATES: Final = ("lost", "awake", "drowsy", "asleep")
 
-_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class _Registry(CollectorRegistry):

@@ -1,9 +1,9 @@
 """A real Postgres for every test that asks for one.
 
-`TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE; without it, an embedded
-one (tests/postgres.py says which) runs for the session, in memory where there is room. Each test
-gets a database of its own, copied from a migrated template. Where several processes run tests, each
-has an embedded one.
+`TEST_DATABASE_URL` names a server on which its user may CREATE DATABASE. Without it, each process
+that runs tests starts an embedded one, in memory where there is room; tests/support/postgres.py
+says which.
+Each test gets a database of its own, copied from a migrated template.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,10 +27,10 @@ from stream_server.database.embedded import embedded_postgres
 from stream_server.database.migrations import migrate
 from stream_server.database.urls import with_schema
 from stream_server.web.browser.files import ClientFiles
-from tests.bouncer import URLOf, bouncer
-from tests.ports import reserved_port
-from tests.postgres import BINARIES
-from tests.surroundings import (
+from tests.support.bouncer import URLOf, bouncer
+from tests.support.ports import reserved_port
+from tests.support.postgres import BINARIES
+from tests.support.surroundings import (
     IS_PLAIN,
     IS_POOLED,
     PASSWORD,
@@ -40,6 +39,7 @@ from tests.surroundings import (
     Surroundings,
     opened,
 )
+from tests.support.templates import IN_MEMORY, ROOM, Templates
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
@@ -49,16 +49,13 @@ settings.register_profile(
 )
 settings.load_profile("ours")
 
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  # Linux has it, containers give it little
-ROOM = 2**30  # bytes that the databases of a process may take, with room to spare
-
 
 @pytest.fixture(scope="session", autouse=True)
 def packed_once() -> Iterator[None]:
     """Packing the browser client is most of the work of making an application, and always gives the
     same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ClientFiles, "packaged", cache(ClientFiles.packaged))
+        patch.setattr(ClientFiles, "from_package", cache(ClientFiles.from_package))
         yield
 
 
@@ -104,15 +101,6 @@ def postgres() -> Iterator[str]:
             yield server.url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Templates:
-    """Databases that others are copied from: with nothing of ours in it, and migrated."""
-
-    surroundings: Surroundings
-    empty: str
-    migrated: str
 
 
 @pytest.fixture(scope="session")

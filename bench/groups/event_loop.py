@@ -21,7 +21,7 @@ LOADS = 2  # of the load clients that hold the streams which are pinged
 SPARE = 200  # descriptors that are not for streams, beside the twentieth that the server spares
 PING_SECONDS = 2.0  # pings are sent in as many slices, however often they are
 PATH = "/api/inventory/p0/stream"
-WATCHED = ("-m", "bench.watched")
+OBSERVED = ("-m", "bench.observed_server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def fan_outs(context: Context) -> list[Figure]:
     with ExitStack() as stack:
         database = stack.enter_context(context.database(products=100))
         quiet = {"STREAM_PING_SECONDS": "25"}
-        server = stack.enter_context(ours(database, context.folder, quiet, WATCHED))
+        server = stack.enter_context(ours(database, context.folder, quiet, OBSERVED))
         opened = stack.enter_context(load(context.build, server.port, PATH, STREAMS))
         server.process.settle()
         opened.report()
@@ -59,7 +59,7 @@ def pings(context: Context) -> list[Figure]:
     with ExitStack() as stack:
         database = stack.enter_context(context.database(products=100))
         often = {"STREAM_PING_SECONDS": str(PING_SECONDS)}
-        server = stack.enter_context(ours(database, context.folder, often, WATCHED))
+        server = stack.enter_context(ours(database, context.folder, often, OBSERVED))
         server.process.settle()
         idle = holds_of_rounds(server, context.pick(4, 2))
         for _ in range(LOADS):

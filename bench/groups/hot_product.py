@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from bench.context import Context
+from bench.convergence import equal_within
 from bench.figures import Figure, at_least, at_most
-from bench.groups.settling import equal_within
 from bench.load import load
 from bench.servers import ours
 

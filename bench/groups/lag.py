@@ -14,7 +14,7 @@ from bench.servers import ours
 
 PRODUCTS = 1_000
 RATE = 200
-WATCHED = {
+OBSERVED = {
     "100 streams of the catalogue": ("/api/inventory/stream", 100),
     "1,000 streams of a product each": ("/api/inventory/p*/stream", PRODUCTS),
 }
@@ -23,7 +23,7 @@ WATCHED = {
 def measure(context: Context) -> list[Figure]:
     figures = []
     with context.database(PRODUCTS) as database, ours(database, context.folder) as server:
-        for name, (path, streams) in WATCHED.items():
+        for name, (path, streams) in OBSERVED.items():
             with load(context.build, server.port, path, streams, PRODUCTS) as opened:
                 seconds = context.pick(12, 6)
                 product = f"random(0, {PRODUCTS - 1})"

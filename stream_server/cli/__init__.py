@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Final, Literal, NoReturn
 
 import typer
 
@@ -58,8 +58,8 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-SERVER = Settings.model_fields.keys() - WORKERS_OWN
-DEMO = Settings.model_fields.keys() - {"worker_metrics_port"}
+SERVER: Final = Settings.model_fields.keys() - WORKERS_OWN
+DEMO: Final = Settings.model_fields.keys() - {"worker_metrics_port"}
 
 app = typer.Typer(
     add_completion=False,

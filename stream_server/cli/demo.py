@@ -6,6 +6,7 @@ import shlex
 import socket
 from collections.abc import Sequence
 from importlib.resources import files
+from typing import Final
 from urllib.parse import urlsplit
 
 import typer
@@ -24,9 +25,9 @@ from stream_server.worker import work_until
 
 __all__ = ["run"]
 
-WATCHED = "Unit-8x8x8-Founder"
-CHANGED = "Set-Starter"
-CHANGE = (
+WATCHED: Final = "Unit-8x8x8-Founder"
+CHANGED: Final = "Set-Starter"
+CHANGE: Final = (
     "update products set max_quantity = sold_quantity + reserved_quantity + 5"  # noqa: S608  # to read
     f" where id = '{CHANGED}'"
 )

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -29,18 +29,18 @@ logger = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"  # generic in the stubs only
 
-CONNECT_TIMEOUT = 60.0  # seconds for one host, where neither the URL nor the caller says
-CACHED_STATEMENTS = 100  # prepared ones that a connection keeps; asyncpg's own default
+CONNECT_TIMEOUT: Final = 60.0  # seconds for one host, where neither the URL nor the caller says
+CACHED_STATEMENTS: Final = 100  # prepared ones that a connection keeps; asyncpg's own default
 
 # Another host may do better: it is down, starts, ends, is full, or is a standby.
-TRY_THE_NEXT = (
+TRY_THE_NEXT: Final = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
 )
 # Of a parameter that the URL sets, Postgres does not know its name, its value or our right to it.
-REFUSED_PARAMETER = (
+REFUSED_PARAMETER: Final = (
     asyncpg.UndefinedObjectError,
     asyncpg.InvalidParameterValueError,
     asyncpg.InsufficientPrivilegeError,

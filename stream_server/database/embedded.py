@@ -31,6 +31,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from stream_server.errors import DatabaseUnavailable
@@ -39,13 +40,13 @@ __all__ = ["EmbeddedPostgres", "embedded_postgres"]
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT = 60  # seconds
-SOCKET = ".s.PGSQL.5432"
+START_TIMEOUT: Final = 60  # seconds
+SOCKET: Final = ".s.PGSQL.5432"
 # sun_path holds 108 bytes on Linux and 104 on macOS, with the 0 at its end (unix(7)).
-SOCKET_PATH_MAX = 103
+SOCKET_PATH_MAX: Final = 103
 
 # For data that may be lost with the machine's power: tests.
-THROWAWAY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+THROWAWAY: Final = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 @dataclass(frozen=True, slots=True)

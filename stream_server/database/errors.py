@@ -65,7 +65,7 @@ def _not_migrated(error: Refused) -> StreamServerError:
     )
 
 
-REFUSALS: Mapping[str, Callable[[Refused], StreamServerError]] = {
+REFUSALS: Final[Mapping[str, Callable[[Refused], StreamServerError]]] = {
     "SS001": lambda error: InvalidRequest(**_details(error)),
     "SS002": _not_found,
     "SS003": lambda error: InsufficientStock(_details(error)["lines"]),
@@ -91,7 +91,7 @@ REFUSALS: Mapping[str, Callable[[Refused], StreamServerError]] = {
 # SQLSTATE to error: https://www.postgresql.org/docs/current/errcodes-appendix.html
 # A key of five characters is one code, one of three or two is all that begin so; any other code is
 # a database that cannot do it now.
-ERRORS: Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]] = {
+ERRORS: Final[Mapping[str, Callable[[asyncpg.PostgresError], StreamServerError]]] = {
     **REFUSALS,
     "40P01": lambda _: TransactionConflict(),  # deadlock_detected
     "40001": lambda _: TransactionConflict(),  # serialization_failure

@@ -11,7 +11,8 @@
   has changed are applied again, all in one transaction, after the migrations. Functions are known
   by their files' names, whichever folder they lie in. A function whose parameters have changed is
   another function to Postgres: the one before is dropped if a call could mean either. If not, it
-  stays, for whoever is in the middle of a function that calls it.
+  stays, for whoever is in the middle of a function that calls it. A function whose file is gone is
+  dropped by the second `migrate` that applies functions without it, for the same reason.
 
 Everything lies in one schema, that of the URL's option `schema`; nothing outside of it is read or
 written. `stream_server_migrations` keeps each file's name and checksum, and for a function which
@@ -441,6 +442,8 @@ class _Migrator:
                     await self._drop_overloads(connection, file, made_before)
                 logger.info("Applied %s", file.name)
                 names.append(file.name)
+            if any(not name.startswith("migrations/") for name in names):
+                await self._drop_unused(connection)
         return names
 
     async def _prepare(self, connection: Connection) -> None:
@@ -499,6 +502,41 @@ class _Migrator:
             file.name,
             [row["parameters"] for row in made],
         )
+
+    async def _drop_unused(self, connection: Connection) -> None:
+        """Drops functions that have no file any more, one `migrate` after the one that finds out:
+        meanwhile somebody may be in the middle of a function that calls them."""
+        names = [f"functions/{path.name}" for path in self.folder.glob("functions/**/*.sql")]
+        rows = await connection.fetch(
+            """
+            select name, makes, checksum = 'unused' as was_unused from stream_server_migrations
+             where name like 'functions/%' and name <> all ($1)
+            """,
+            names,
+        )
+        for row in rows:
+            if row["was_unused"]:
+                await self._drop(connection, row["name"], row["makes"])
+            else:
+                # An older release that is put back takes the file for one that has changed.
+                await connection.execute(
+                    "update stream_server_migrations set checksum = 'unused' where name = $1",
+                    row["name"],
+                )
+
+    async def _drop(self, connection: Connection, file: str, made: Sequence[str]) -> None:
+        name = connections.quote_identifier(Path(file).stem)
+        try:
+            async with connection.transaction():
+                for parameters in made:
+                    await connection.execute(f"drop function if exists {name}({parameters})")
+                await connection.execute(
+                    "delete from stream_server_migrations where name = $1", file
+                )
+        except asyncpg.DependentObjectsStillExistError as error:
+            logger.warning("%s stays: %s (%s)", name, error, error.detail)
+        else:
+            logger.info("Dropped %s", name)
 
 
 async def _execute(connection: Connection, step: _Step) -> None:

@@ -28,7 +28,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import databases
@@ -49,17 +49,19 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[object]]
 
 # At a start, these won't get better by waiting.
-HOPELESS = ("28", "3D000")
+HOPELESS: Final = ("28", "3D000")
 
 # No room: on the disk, in memory, for connections.
-FULL = ("53", "58030")
-FULL_SECONDS = 5.0  # so long after the last such error, it is taken to be full
+FULL: Final = ("53", "58030")
+FULL_SECONDS: Final = 5.0  # so long after the last such error, it is taken to be full
 
 # Seconds. What one statement may take, wait for a lock, and wait for a connection.
-STATEMENT_SECONDS = 10.0
-WAIT_SECONDS = 5.0
-CONNECT_SECONDS = 10.0
-BACKSTOP_SECONDS = 5.0  # Postgres ends a statement that takes too long; this much later, we do
+STATEMENT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 10.0
+BACKSTOP_SECONDS: Final = (
+    5.0  # Postgres ends a statement that takes too long; this much later, we do
+)
 
 
 async def _keep_session(_: object) -> None:

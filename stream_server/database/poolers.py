@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from stream_server.database.connections import Connection, connect
 from stream_server.database.urls import Address, parse, with_schema
@@ -15,8 +16,8 @@ from stream_server.settings import Settings
 
 __all__ = ["connect_for_session", "is_pooled", "pool_url", "session_url"]
 
-PROBE_SECONDS = 10.0  # for an answer to a question about a pooler
-PROBES = 5
+PROBE_SECONDS: Final = 10.0  # for an answer to a question about a pooler
+PROBES: Final = 5
 
 
 def pool_url(settings: Settings) -> str:

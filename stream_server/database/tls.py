@@ -3,25 +3,26 @@
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 __all__ = ["SSL_MODES", "TLS_OPTIONS", "tls_context", "tls_problem"]
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-ENCRYPTED = SSL_MODES[3:]
-VERSIONS: Mapping[str, ssl.TLSVersion] = {
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+ENCRYPTED: Final = SSL_MODES[3:]
+VERSIONS: Final[Mapping[str, ssl.TLSVersion]] = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
     "TLSv1.2": ssl.TLSVersion.TLSv1_2,
     "TLSv1.3": ssl.TLSVersion.TLSv1_3,
 }
-CHOICES: Mapping[str, tuple[str, ...]] = {
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "sslmode": SSL_MODES,
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": tuple(VERSIONS),
     "ssl_max_protocol_version": tuple(VERSIONS),
 }
-FILES = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
-TLS_OPTIONS = frozenset({*CHOICES, *FILES, "sslpassword"})
+FILES: Final = ("sslrootcert", "sslcrl", "sslcert", "sslkey")
+TLS_OPTIONS: Final = frozenset({*CHOICES, *FILES, "sslpassword"})
 
 
 def tls_context(options: Mapping[str, str]) -> ssl.SSLContext | None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Final, NoReturn
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 from stream_server.database.tls import SSL_MODES, TLS_OPTIONS, tls_problem
@@ -67,17 +67,17 @@ class Address:
     ignored: tuple[str, ...]  # names of options that mean nothing here
 
 
-SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.ASCII)
+SCHEME: Final = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.ASCII)
 
 # Of libpq's variables, those that asyncpg would read, and that defaults of ours must not overrule.
-VARIABLES = {
+VARIABLES: Final = {
     **{name: "PG" + name.upper().replace("_", "") for name in TLS_OPTIONS - {"sslpassword"}},
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-SECRETS = frozenset({"password", "sslpassword"})
-PASSED_ON = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
+SECRETS: Final = frozenset({"password", "sslpassword"})
+PASSED_ON: Final = ("target_session_attrs", "krbsrvname", "gsslib", "passfile")
 # Parameters of Postgres that asyncpg and Go's drivers take among the options; libpq doesn't.
-PARAMETERS = frozenset(
+PARAMETERS: Final = frozenset(
     {
         "search_path",
         "statement_timeout",
@@ -89,9 +89,9 @@ PARAMETERS = frozenset(
     }
 )
 # What our reading and writing of values depends on is not for a URL to change.
-OUR_OWN = frozenset({"client_encoding", "standard_conforming_strings"})
+OUR_OWN: Final = frozenset({"client_encoding", "standard_conforming_strings"})
 # Known, and meaningless here: for being told by name whatever else is in the URL.
-MEANINGLESS = frozenset(
+MEANINGLESS: Final = frozenset(
     {
         "channel_binding",
         "client_encoding",
@@ -125,7 +125,7 @@ MEANINGLESS = frozenset(
     }
 )
 # What `redact` shows.
-SAFE_OPTIONS = frozenset(
+SAFE_OPTIONS: Final = frozenset(
     {
         "application_name",
         "connect_timeout",
@@ -141,7 +141,7 @@ SAFE_OPTIONS = frozenset(
         "user",
     }
 )
-KNOWN = (
+KNOWN: Final = (
     SAFE_OPTIONS
     | TLS_OPTIONS
     | PARAMETERS
@@ -151,7 +151,7 @@ KNOWN = (
     | {"keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"}
     | {"tcp_user_timeout", "database"}
 )
-LONGEST_NAME = 63  # bytes; Postgres cuts longer names off
+LONGEST_NAME: Final = 63  # bytes; Postgres cuts longer names off
 
 
 def parse(
@@ -537,12 +537,12 @@ def _before_options(url: str) -> tuple[str, str]:
 
 # What may be shown
 
-ADDRESS = re.compile(
+ADDRESS: Final = re.compile(
     r"(?P<scheme>postgres(?:ql)?(?:\+[A-Za-z0-9_]+)?://)"
     r"(?:(?P<user>[^:@/?#]*)(?P<secret>:[^/?#]*)?@)?"
     r"(?P<hosts>[^@/?#]*)(?P<database>/[^@?#]*)?(?:\?(?P<options>[^@#]*))?"
 )
-HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d*)?")
+HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[\w.%-]*)(:\d*)?")
 
 
 def redact(url: str) -> str:

@@ -13,7 +13,7 @@ import math
 import struct
 import sys
 import termios
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
@@ -37,10 +37,12 @@ __all__ = ["HttpProtocol", "WatchedState", "unread_by_client"]
 
 logger = logging.getLogger(__name__)
 
-_LEAST_PROGRESS = 1024  # bytes of a body or an answer, in the time that is given for them
-_FAREWELL_SECONDS = 2.0  # for a client to read why it is refused, while it may still be sending
-_HALF_CLOSED_SECONDS = 5.0  # for the answer to a client that said it will send no more
-_CHECKED = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
+_MIN_PROGRESS: Final = 1024  # bytes of a body or an answer, in the time that is given for them
+_FAREWELL_SECONDS: Final = (
+    2.0  # for a client to read why it is refused, while it may still be sending
+)
+_HALF_CLOSED_SECONDS: Final = 5.0  # for the answer to a client that said it will send no more
+_CHECKED: Final = frozenset((b"host", b"transfer-encoding", b"expect", b"x-forwarded-host"))
 
 
 class WatchedState(ServerState):
@@ -125,7 +127,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if not self._in_head:
             self._part_size += len(data)
-            if self._part_size >= _LEAST_PROGRESS:
+            if self._part_size >= _MIN_PROGRESS:
                 self.since, self._part_size = self.loop.time(), 0
         elif not self._head_size and not self._has_begun:
             self.since = self.loop.time()
@@ -392,7 +394,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _look_at_answer(self, now: float) -> None:
         unread = unread_by_client(self.transport)
-        if not self._unread - _LEAST_PROGRESS < unread <= self._unread:
+        if not self._unread - _MIN_PROGRESS < unread <= self._unread:
             self._unread, self.since = unread, now  # it reads, or there is more to read
         elif now - self.since >= self._watch.patience.answer:
             self._watch.ended("answer")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from typing import Final
 
 __all__ = ["FORWARDED_HOST", "Proxies"]
 
-FORWARDED_HOST = "stream_server.forwarded_host"
+FORWARDED_HOST: Final = "stream_server.forwarded_host"
 """The ASGI extension with the X-Forwarded-Host of a proxy, as text."""
 
 

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 __all__ = ["MAX_HEAD", "MAX_HEADERS", "Refusal", "check_head", "in_origin_form", "is_host"]
 
-MAX_HEAD = 65_536  # bytes, of the request line and all headers
-MAX_HEADERS = 128
+MAX_HEAD: Final = 65_536  # bytes, of the request line and all headers
+MAX_HEADERS: Final = 128
 
-_CODES = {
+_CODES: Final = {
     408: "request_timeout",
     414: "uri_too_long",
     431: "headers_too_large",
@@ -23,8 +24,8 @@ _CODES = {
 
 # RFC 3986, section 3.2: a name, an IPv4 address or an IPv6 address in brackets; then the port.
 # Empty where the target has no authority (RFC 9112, section 3.2).
-_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?")
-_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+_ABSOLUTE: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 
 class Refusal(Exception):

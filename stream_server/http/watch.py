@@ -15,7 +15,7 @@ import resource
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from stream_server.http.proxies import Proxies
 from stream_server.metrics import Metrics
@@ -24,10 +24,10 @@ __all__ = ["Guest", "Patience", "Watch", "backlog", "spare_files"]
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 60.0
-_SHORT_SECONDS = 1.0  # for which files are taken to be short, once they were
-_SMALL_BATCH = 16  # connections that are chosen at once to make room
-_REASONS = {
+_SECONDS_BETWEEN_REPORTS: Final = 60.0
+_SHORT_SECONDS: Final = 1.0  # for which files are taken to be short, once they were
+_SMALL_BATCH: Final = 16  # connections that are chosen at once to make room
+_REASONS: Final = {
     "head": "sent no complete head in time (HTTP_HEAD_SECONDS)",
     "body": "sent no more of their body (HTTP_BODY_SECONDS)",
     "answer": "read no more of their answer (HTTP_ANSWER_SECONDS)",
@@ -246,7 +246,7 @@ class _Nowhere:
         pass
 
 
-_NOWHERE = _Nowhere()
+_NOWHERE: Final = _Nowhere()
 
 
 def _worth(guest: Guest) -> tuple[bool, float]:

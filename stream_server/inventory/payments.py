@@ -280,7 +280,7 @@ async def _reverse(
 
 
 Handler = Callable[[Transaction, Event, Rules], Awaitable[Outcome]]
-HANDLERS: Mapping[str, Handler] = {
+HANDLERS: Final[Mapping[str, Handler]] = {
     "checkout.session.completed": _complete_if_paid,
     "checkout.session.async_payment_succeeded": _complete,
     "checkout.session.async_payment_failed": _release,
@@ -296,4 +296,4 @@ HANDLERS: Mapping[str, Handler] = {
     "charge.dispute.updated": _dispute,
     "charge.dispute.closed": _dispute,
 }
-HANDLED = frozenset(HANDLERS)
+HANDLED: Final = frozenset(HANDLERS)

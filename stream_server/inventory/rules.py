@@ -12,6 +12,21 @@ Quantities are units of stock, and `None` is unlimited, as in the database.
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
+__all__ = [
+    "ACTIVE",
+    "LOW_STOCK_THRESHOLD",
+    "Sellable",
+    "effective_available",
+    "is_available",
+    "is_low_stock",
+    "is_purchasable",
+    "product_available",
+    "product_page_message",
+    "stock_message",
+    "total_available",
+    "variant_available",
+]
+
 ACTIVE: Final = "active"
 LOW_STOCK_THRESHOLD: Final = 10
 

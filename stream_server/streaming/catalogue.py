@@ -1,5 +1,6 @@
-"""What streams of the whole catalogue share: pages of it, and which products changed last. So a
-stream that begins or goes on costs what it is sent, and not the catalogue.
+"""Shared by streams of the whole catalogue: pages of products, and the products that changed last.
+
+So a stream that begins or resumes costs as much as it is sent, and not as much as the catalogue.
 """
 
 from __future__ import annotations
@@ -7,25 +8,28 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from stream_server.streaming.frames import Frame
 
-_MOST_BYTES = 4_194_304  # of pages' bodies
-_RECENT = 10_000  # changes that are remembered: more than a reader lacks who was away shortly
+__all__ = ["Page", "Pages", "Recent"]
+
+_MAX_BYTES: Final = 4_194_304  # of pages' bodies
+_RECENT: Final = 10_000  # changes kept: more than a client misses that was away shortly
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A snapshot without a position of the products that follow one in the order of their ids.
-    `last` is the id to go on from; None if nothing follows."""
+    """A snapshot, without a position, of the products that follow an id. `last` is the id of its
+    last product; None if no product follows."""
 
     frame: Frame
     last: str | None
 
 
 class Pages:
-    """Pages by the id that they follow: made for the first stream that comes by and kept for those
-    behind it, until a product of theirs changes."""
+    """Pages by the id that they follow. A page is made for the first stream that needs it, and
+    kept for later streams until one of its products changes."""
 
     def __init__(self) -> None:
         self._pages: dict[str, Page] = {}
@@ -36,14 +40,14 @@ class Pages:
         return self._pages.get(after)
 
     def keep(self, after: str, page: Page) -> None:
-        """Keeps a page, in the place of the oldest ones."""
+        """Keeps a page, and drops the oldest pages where there are too many bytes."""
         self._pages[after] = page
         self._bytes += len(page.frame.body)
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > _MAX_BYTES:
             self._forget(next(iter(self._pages)))
 
     def changed(self, product_id: str) -> None:
-        """A product looks different, so a page is void. After the last page anything may begin."""
+        """Drops the page that shows a product, or would show it: the last page has no end."""
         if not self._pages:
             return
         for after, page in list(self._pages.items()):
@@ -51,7 +55,7 @@ class Pages:
                 self._forget(after)
 
     def clear(self) -> None:
-        """All pages are void."""
+        """Drops all pages."""
         self._pages.clear()
         self._bytes = 0
 
@@ -64,17 +68,17 @@ class Recent:
 
     def __init__(self) -> None:
         self._changes: list[tuple[int, str]] = []
-        self._floor = 0  # all changes from this transaction on are here
-        self._room = 0  # entries until the older ones of a product are looked for
+        self._floor = 0  # every change since this transaction is in the list
+        self._room = 0  # length of the list at which a product's older changes are removed
 
     def fill(self, changes: Iterable[tuple[int, str]]) -> None:
-        """Begins anew, with the last change of every product."""
+        """Replaces the list by the last change of every product."""
         self._changes = sorted(changes)
         self._floor = 0
         self._forget()
 
     def add(self, xid: int, product_id: str) -> None:
-        """A product has changed."""
+        """Adds a product's change."""
         insort(self._changes, (xid, product_id))
         if len(self._changes) > self._room:
             newest = {product_id: xid for xid, product_id in self._changes}
@@ -83,7 +87,7 @@ class Recent:
 
     def since(self, xid: int) -> list[str] | None:
         """The products that changed in this transaction or a later one, some of them more than
-        once, and maybe none that did not; None if that is not known any more."""
+        once; None if the list does not go back so far."""
         if xid < self._floor:
             return None
         first = bisect_left(self._changes, (xid, ""))

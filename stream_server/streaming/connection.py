@@ -1,16 +1,16 @@
 """Streams straight on the connection, under uvicorn.
 
-`StreamProtocol` is given to uvicorn as its `http` setting. It offers the application an entry in
+uvicorn gets `StreamProtocol` as its `http` setting. The protocol offers the application an entry in
 the ASGI scope's `extensions`; a stream's response sends its head through ASGI as usual and then
-takes the connection over. What stays of the request is a transport and a subscriber: no task,
-no parser, no scope. Without the entry, the same stream is an ordinary ASGI response.
+takes the connection over. Only a transport and a subscriber are left of the request: no task, no
+parser, no scope. Without the entry, the same stream is an ordinary ASGI response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any, cast
+from typing import Any, Final, cast
 from weakref import ref
 from zlib import crc32
 
@@ -21,18 +21,27 @@ from stream_server.streaming.frames import GZIP_HEAD, LAST_CHUNK, Frame, chunk_o
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Subscriber
 
-EXTENSION = "stream_server.connection"
+__all__ = [
+    "EXTENSION",
+    "GzipConnection",
+    "Handover",
+    "PlainConnection",
+    "StreamConnection",
+    "StreamProtocol",
+]
 
-_IGNORED_BYTES = 65_536  # of a client that goes on sending; then it is cut off
+EXTENSION: Final = "stream_server.connection"
+
+_IGNORED_BYTES: Final = 65_536  # of a client that goes on sending; after them it is cut off
 
 
 class StreamConnection(asyncio.Protocol, Subscriber):
     """A subscriber that writes chunks to a transport of its own.
 
-    The transport's high-water mark is 0: it says that it is full as soon as it keeps a single
-    byte back. So while the subscriber is up to date the transport's buffer is empty, and `send`
-    may write to the socket itself, which costs a third of a transport's write. Under TLS all goes
-    through the transport, whose marks stay as they are.
+    The transport's high-water mark is 0: it reports that it is full as soon as it buffers a single
+    byte. So while the subscriber is up to date, the transport's buffer is empty, and `send` may
+    write to the socket itself, which costs a third of a transport's write. Under TLS everything
+    goes through the transport, whose marks stay as they are.
     """
 
     __slots__ = ("_fd", "_head", "_received", "_transport")
@@ -40,13 +49,13 @@ class StreamConnection(asyncio.Protocol, Subscriber):
     def __init__(self, hub: Hub, transport: asyncio.Transport, head: bytes) -> None:
         Subscriber.__init__(self, hub)
         self._transport = transport
-        self._head = head  # goes out with the first frame
+        self._head = head  # is sent with the first frame
         self._received = 0
         self._fd = -1
         if transport.get_extra_info("sslcontext") is None:
             self._fd = transport.get_extra_info("socket").fileno()
             transport.set_write_buffer_limits(0)
-            if transport.get_write_buffer_size():  # an earlier answer that waits to be read
+            if transport.get_write_buffer_size():  # an earlier answer was not read yet
                 self.pause()
 
     def write(self, frame: Frame) -> None:
@@ -97,13 +106,13 @@ class StreamConnection(asyncio.Protocol, Subscriber):
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Called before the socket is closed: `send` never meets a number used again.
+        # asyncio calls this before it closes the socket, so `send` never finds its number reused.
         self.hub.unsubscribe(self)
 
 
 class GzipConnection(StreamConnection):
-    """For clients that accept gzip: what is written was deflated once for all of them. Of its own
-    it has the checksum and the size that end the stream in order."""
+    """For clients that accept gzip. Frames are deflated once for all of them; each connection
+    keeps only the checksum and the size that end its stream in order."""
 
     __slots__ = ("_checksum", "_size")
 
@@ -130,7 +139,7 @@ class GzipConnection(StreamConnection):
 
 
 class PlainConnection(StreamConnection):
-    """For HTTP/1.0, which knows no chunks: the end of the connection ends the body."""
+    """For HTTP/1.0, which has no chunks: the end of the connection ends the body."""
 
     __slots__ = ()
 
@@ -146,21 +155,21 @@ class PlainConnection(StreamConnection):
 
 
 class Handover:
-    """What the application finds in the scope: a connection that can be taken over, once."""
+    """The entry in the scope: a connection that the application can take over, once."""
 
     __slots__ = ("_protocol", "cycle")
 
     def __init__(self, protocol: StreamProtocol) -> None:
         self._protocol = protocol
-        self.cycle: ref[RequestResponseCycle]  # weak: it holds the scope, and that this
+        self.cycle: ref[RequestResponseCycle]  # weak: it holds the scope, which holds this
 
     def prepare(self) -> None:
-        """To be called before the head is sent: it will announce the right framing, and wait
-        for the first frame, to go out with it in one packet."""
+        """Must be called before the head is sent: the head then announces the right framing, and
+        waits for the first frame, so that both are sent in one packet."""
         self._protocol.keep_head(self._living_cycle())
 
     def take(self, hub: Hub, *, is_packed: bool) -> StreamConnection | None:
-        """After the head: the connection, or None if the client is gone."""
+        """Gives the connection, once the head was sent; None if the client is gone."""
         return self._protocol.hand_over(self._living_cycle(), hub, is_packed=is_packed)
 
     def _living_cycle(self) -> RequestResponseCycle:
@@ -189,17 +198,17 @@ class _KeptHead:
 
 
 class StreamProtocol(HttpProtocol):
-    """HTTP/1.1 on connections that streams can take over."""
+    """HTTP/1.1 on connections that a stream can take over."""
 
     def begin_request(self) -> None:
         handover = Handover(self)
         cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: handover}
         super().begin_request()
-        # Its own: `self.cycle` is another one as soon as the next request has come.
+        # Each request's own cycle: `self.cycle` is replaced when the next request comes.
         handover.cycle = ref(self.cycle)
 
     def keep_head(self, cycle: RequestResponseCycle) -> None:
-        """Keeps the head back, and uvicorn from announcing chunks to a client of HTTP/1.0."""
+        """Holds the head back, and keeps uvicorn from announcing chunks to an HTTP/1.0 client."""
         cycle.transport = cast("asyncio.Transport", _KeptHead(self.transport))
         if cycle.scope["http_version"] == "1.0":
             cycle.chunked_encoding = False
@@ -207,12 +216,12 @@ class StreamProtocol(HttpProtocol):
     def hand_over(
         self, cycle: RequestResponseCycle, hub: Hub, *, is_packed: bool
     ) -> StreamConnection | None:
-        """Leaves the transport to a new connection and forgets everything else."""
+        """Gives the transport to a new connection and drops everything else."""
         transport = self.transport
         if cycle.disconnected or transport.is_closing():
             cycle.disconnected = True
             return None
-        if self._is_half_closed:  # as a stream ends whose client closes its side later
+        if self._is_half_closed:  # a stream also ends when its client closes its side later
             cycle.disconnected = True
             self.pipeline.clear()
             transport.close()
@@ -222,13 +231,13 @@ class StreamProtocol(HttpProtocol):
         if cycle.scope["http_version"] == "1.0":
             kind = PlainConnection
         connection = kind(hub, transport, head)
-        transport.set_protocol(connection)  # and from here on told when the transport has drained
+        transport.set_protocol(connection)  # from here on it is told when the transport has drained
         transport.resume_reading()
         self.forget()
         self.server_state.total_requests += 1
         self.pipeline.clear()
         cycle.response_complete = True  # the application may return
-        # What follows breaks the circles, so that nothing waits for the garbage collector.
+        # Breaks reference cycles, so that nothing waits for the garbage collector.
         cycle.transport = cycle.flow = None  # type: ignore[assignment]
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
         self.parser = self.flow = self.transport = None  # type: ignore[assignment]

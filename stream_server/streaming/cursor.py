@@ -2,8 +2,8 @@
 
 A snapshot says which transactions a reader has seen; its text form is Postgres' own
 (`xmin:xmax:xip,…`, see "pg_snapshot" in the manual, section 9.27). On the wire a position is
-`<epoch>.<snapshot>`: the epoch names the history that the transaction numbers belong to. A third
-part, where there is one, says of which products it is.
+`<epoch>.<snapshot>` or `<epoch>.<snapshot>.<products>`. The epoch names the history that the
+transaction numbers belong to; `products` identifies the set of products.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Final
 
-_MAX_XID = 2**63 - 1
-# Of a position, which a client sends back in a header or a query. We write fewer than we read:
-# proxies give a request's head 8 KB or less.
-_MAX_TEXT = 20_000
-_MAX_IN_PROGRESS = 1_000
-_WRITTEN_IN_PROGRESS = 250
+__all__ = ["Position", "Snapshot", "products_tag"]
+
+_MAX_XID: Final = 2**63 - 1
+# Limits of a position, which a client sends back in a header or a query. We write less than we
+# accept: many proxies take 8 KB at most of a request's head.
+_MAX_TEXT: Final = 20_000
+_MAX_IN_PROGRESS: Final = 1_000
+_WRITTEN_IN_PROGRESS: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Sees every transaction below `xmin`, none from `xmax` on, and between them all but those
-    in `in_progress`."""
+    """Sees every transaction below `xmin`, none from `xmax` on, and of those in between all that
+    are not in `in_progress`."""
 
     xmin: int
     xmax: int
@@ -31,7 +34,7 @@ class Snapshot:
 
     @classmethod
     def parse(cls, text: str) -> Snapshot:
-        """Reads the text form, however long. Raises ValueError for anything that is not one."""
+        """Reads the text form, of any length. Raises ValueError for any other text."""
         xmin_text, xmax_text, in_progress_text = text.split(":")
         xmin, xmax = _xid(xmin_text), _xid(xmax_text)
         listed = [_xid(xid) for xid in in_progress_text.split(",")] if in_progress_text else []
@@ -43,15 +46,16 @@ class Snapshot:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, sorted(self.in_progress)))}"
 
     def sees(self, xid: int) -> bool:
-        """Whether what this transaction wrote is visible, if it has committed."""
+        """Whether a transaction's changes are visible, provided that it has committed."""
         return xid < self.xmin or (xid < self.xmax and xid not in self.in_progress)
 
-    def coarse(self, most: int) -> Snapshot:
-        """One that sees nothing more and lists so many transactions at most."""
-        if len(self.in_progress) <= most:
+    def coarse(self, max_listed: int) -> Snapshot:
+        """A snapshot that sees nothing more than this one and lists at most this many
+        transactions."""
+        if len(self.in_progress) <= max_listed:
             return self
         listed = sorted(self.in_progress)
-        return Snapshot(self.xmin, listed[most], frozenset(listed[:most]))
+        return Snapshot(self.xmin, listed[max_listed], frozenset(listed[:max_listed]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +64,36 @@ class Position:
 
     epoch: str
     snapshot: Snapshot
-    products: str = ""  # see `products_tag`; empty: it does not say
+    products: str = ""  # see `products_tag`; empty: any products
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """Reads an event's id. Raises ValueError for anything that this server never sent."""
+        """Reads an event's id. Raises ValueError for a text that this server never sends."""
         if len(text) > _MAX_TEXT:
-            raise ValueError("a position of this length is absurd")
+            raise ValueError(f"a position has at most {_MAX_TEXT} characters")
         epoch, dot, rest = text.partition(".")
         snapshot, second_dot, products = rest.partition(".")
         if not dot or not epoch or (second_dot and not products.isalnum()):
-            raise ValueError(
-                "a position is an epoch, a dot and a snapshot, perhaps a dot and a tag"
-            )
+            raise ValueError("a position is <epoch>.<snapshot> or <epoch>.<snapshot>.<products>")
         position = cls(epoch, Snapshot.parse(snapshot), products)
         if len(position.snapshot.in_progress) > _MAX_IN_PROGRESS:
             raise ValueError(f"more than {_MAX_IN_PROGRESS} transactions in progress")
         return position
 
     def __str__(self) -> str:
-        """Short enough to be sent back: of very many transactions in progress, those that began
-        after the first few hundred count as not seen, so that a client gets more than it lacks."""
+        """The text form, short enough to be sent back. Of very many transactions in progress only
+        the first few hundred are listed; the rest count as not seen, so that a client may get a
+        change twice but never misses one."""
         tag = f".{self.products}" if self.products else ""
         return f"{self.epoch}.{self.snapshot.coarse(_WRITTEN_IN_PROGRESS)}{tag}"
 
     def may_be_of(self, ids: Iterable[str] | None) -> bool:
-        """Whether it says that it is of these products (None: all), or does not say."""
+        """Whether it is a position of these products (None: all), or of any products."""
         return not self.products or self.products == products_tag(ids)
 
 
 def products_tag(ids: Iterable[str] | None) -> str:
-    """What tells this set of products (None: all) from others in a position; the ids are sorted."""
+    """The tag of a set of products (None: all) in a position. The ids must be sorted."""
     if ids is None:
         return "all"
     return blake2b("\0".join(ids).encode(), digest_size=5).hexdigest()

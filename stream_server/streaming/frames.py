@@ -1,11 +1,11 @@
 """The bytes of the wire: Server-Sent Events, the HTTP/1.1 chunks that carry them, and gzip.
 
-The format is the HTML standard's, section 9.2.6 ("Interpreting an event stream"): fields a
-line each, a blank line dispatches. Data is JSON of one line: json escapes CR, LF and NUL.
+The format is the HTML standard's, section 9.2.6 ("Interpreting an event stream"): each field is a
+line, and a blank line ends an event. Data is JSON on one line: json escapes CR, LF and NUL.
 
 For clients that accept gzip, bytes are deflated once (RFC 1951) and written to all of them. That
-works because nothing deflated refers to what went before it: each stream is a gzip head, any
-sequence of such blocks, and the checksum of what that sequence says (RFC 1952).
+works because no deflated block refers to bytes before it: each stream is a gzip header, any
+sequence of such blocks, and the checksum of their content (RFC 1952).
 """
 
 from __future__ import annotations
@@ -13,25 +13,41 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-LAST_CHUNK = b"0\r\n\r\n"
-GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+__all__ = [
+    "GZIP_HEAD",
+    "LAST_CHUNK",
+    "Block",
+    "Frame",
+    "Joined",
+    "chunk_of",
+    "event",
+    "gzip_end",
+    "packed",
+    "snapshot_data",
+    "to_json",
+    "with_position",
+]
 
-# One for all frames: a full flush takes it back to where it began. Level 1 is three times as fast
-# as 6 and packs repetitions nearly as well. A small hash table (memLevel 4) packs as well, too, and
-# is cleared in half the time.
+LAST_CHUNK: Final = b"0\r\n\r\n"
+GZIP_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+# One compressor for all frames: a full flush resets it. Level 1 is three times as fast as 6 and
+# compresses repetitions nearly as well. A small hash table (memLevel 4) loses nothing either, and a
+# full flush clears it in half the time.
 _deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 4)
 
 
 def packed(body: bytes) -> bytes:
-    """The bytes deflated into whole blocks that end at a byte, refer to nothing before them and
-    are not the last."""
+    """The bytes, deflated into whole blocks that end at a byte boundary, refer to nothing before
+    them and are not marked as the last."""
     return _deflate.compress(body) + _deflate.flush(zlib.Z_FULL_FLUSH)
 
 
 def gzip_end(checksum: int, size: int) -> bytes:
-    """What ends a gzip stream of so many bytes in order: an empty last block, their CRC-32 and
-    their number."""
+    """The end of a gzip stream: an empty last block, then the CRC-32 and the number of all bytes
+    before compression."""
     return b"\x03\x00%b%b" % (
         checksum.to_bytes(4, "little"),
         (size & 0xFFFFFFFF).to_bytes(4, "little"),
@@ -44,7 +60,7 @@ def chunk_of(data: bytes) -> bytes:
 
 
 class Block:
-    """A part of a frame that other frames have, too; deflated when the first of them needs it."""
+    """A part that several frames share. It is deflated when the first of them needs it."""
 
     __slots__ = ("_packed", "body")
 
@@ -61,10 +77,10 @@ class Block:
 
 
 class Frame:
-    """One or more whole events, made once and written to every stream that wants them.
+    """One or more whole events, made once and written to every stream that shows them.
 
-    `chunk` is the body as one chunk, `packed` what a gzip stream says in its place,
-    `packed_chunk` that as one chunk.
+    `chunk` is the body as an HTTP chunk, `packed` the deflated body, `packed_chunk` the deflated
+    body as an HTTP chunk.
     """
 
     __slots__ = ("_blocks", "_packed", "_packed_chunk", "body", "chunk")
@@ -89,15 +105,15 @@ class Frame:
 
 
 def to_json(value: object) -> bytes:
-    """JSON of one line, UTF-8, without spaces."""
+    """JSON on one line, in UTF-8, without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def event(
     name: str, data: bytes, *, position: str | None = None, retry_ms: int | None = None
 ) -> bytes:
-    """One event. `data` is one line; the position becomes the client's `Last-Event-ID`, and an
-    empty one takes the last from it."""
+    """One event. `data` is one line. The position becomes the client's `Last-Event-ID`; an empty
+    position clears it."""
     parts = [b"event: ", name.encode(), b"\ndata: ", data, b"\n"]
     if position is not None:
         parts += [b"id: ", position.encode(), b"\n"]
@@ -108,15 +124,16 @@ def event(
 
 
 def with_position(events: bytes, position: str) -> bytes:
-    """The same events, the last of which carries the position."""
+    """Adds a position to the last of these events."""
     return b"%bid: %b\n\n" % (events[:-1], position.encode())
 
 
 class Joined:
-    """Frames of some products' events, each of which is deflated once, whatever it goes out with.
+    """Makes frames of some products' events. Each product's events are deflated once, whichever
+    products they are sent with.
 
-    The last event of a frame carries the position: a client that gets only some of them resumes
-    from where it was before.
+    The last event of a frame carries the position: a client that got only a part of the frame
+    resumes from its earlier position.
     """
 
     def __init__(self, events: Mapping[str, bytes], position: str) -> None:
@@ -131,7 +148,7 @@ class Joined:
 
 
 def snapshot_data(products: Iterable[bytes], unknown: list[str], live: bool) -> bytes:
-    """The data of a `snapshot` event, from products that are JSON already."""
+    """The data of a `snapshot` event. `products` are JSON already."""
     return b'{"products":[%b],"unknown":%b,"live":%b}' % (
         b",".join(products),
         to_json(unknown) if unknown else b"[]",

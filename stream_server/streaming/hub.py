@@ -1,8 +1,8 @@
-"""The hub: the newest state of every product, and who shows which.
+"""The hub: the newest state of every product, and which subscribers show it.
 
-It promises: a change that is not newer is ignored; the position that a client is given never
-covers a change that it was not sent; a topic that nobody watches costs nothing. It knows no
-database and no socket; how a product looks in JSON is given to it as an `Encoder`.
+The hub ignores a change that is not newer than the state it has. A position that it gives to a
+client never covers a change that the client was not sent. A product that nobody is shown costs
+nothing. The hub knows no database and no socket; an `Encoder` makes the JSON of products.
 """
 
 from __future__ import annotations
@@ -11,77 +11,27 @@ import asyncio
 import time
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
-from typing import Protocol
+from typing import Final
 
-from stream_server.streaming import frames
+from stream_server.streaming import events, frames
 from stream_server.streaming.catalogue import Page, Pages, Recent
 from stream_server.streaming.cursor import Position, Snapshot, products_tag
+from stream_server.streaming.events import Encoder
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.openings import MOST_BYTES, Openings
-from stream_server.streaming.products import Change, Product, apply_change
+from stream_server.streaming.openings import MAX_BYTES, Openings
+from stream_server.streaming.pending import PendingChanges
+from stream_server.streaming.products import Change, Product, ProductEntry, apply_change
 from stream_server.streaming.subscriber import PAGE, Ids, Subscriber, Topic, Waiter
 from stream_server.streaming.topics import Topics
 
-PING_SLOTS = 150
-_PAGE_BYTES = 65_536  # of products; the last one may pass it
-_LONGEST_RETRY = 60.0  # seconds until a product that cannot be published is tried again
+__all__ = ["PING_SLOTS", "Hub"]
 
-
-class Encoder(Protocol):
-    """The public JSON of a product, a line each."""
-
-    def product(self, product: Product) -> bytes:
-        """The product with its variants, as polling and snapshots give it."""
-
-    def variants(self, product: Product) -> Mapping[str, Hashable]:
-        """What the public sees of each variant, to compare."""
-
-    def update(self, product: Product, variant_id: str | None) -> bytes:
-        """The data of `inventory_updated` for a variant, or for the product."""
-
-    def status(self, product: Product) -> bytes:
-        """The data of `product_status_changed`."""
-
-
-class ProductEntry:
-    """A product, its JSON and its tag once somebody asked for them, and when it may be published
-    again. `id` is the one text of it that all who show it keep."""
-
-    __slots__ = ("id", "json", "not_before", "product", "tag")
-
-    def __init__(self, product: Product) -> None:
-        self.id = product.id
-        self.product = product
-        self.json: bytes | None = None
-        self.tag: str | None = None
-        self.not_before = 0.0
-
-
-@dataclass(slots=True)
-class Pending:
-    """A product that changed and was not published yet: how the public knew it, the snapshot
-    before the change, when it changed (seconds since 1970), when it may go out (`clock`), its place
-    in the order of changes, how often it could not be published.
-
-    A client that comes from another process may know the product as it was in between. So of these
-    states it keeps which variants differed, whether the product was public in any of them, and
-    whether it was hidden in any.
-    """
-
-    before: Product | None
-    seen_before: Snapshot
-    changed_at: float
-    due: float
-    number: int
-    failures: int = 0
-    differed: frozenset[str] = frozenset()
-    was_public: bool = False
-    was_hidden: bool = False
+PING_SLOTS: Final = 150
+_PAGE_BYTES: Final = 65_536  # of products in one page; the last product may exceed it
 
 
 class Hub:
@@ -94,43 +44,40 @@ class Hub:
         conflate: float = 0.1,
         retry_ms: int = 2000,
         clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self.encoder = encoder
-        self.conflate = conflate
         self.retry_ms = retry_ms
         self.clock = clock
+        self.on_failure = on_failure
+        self.changed = asyncio.Event()  # set when the publisher may have something to do
         self.epoch = ""
         self.seen = Snapshot(1, 1)
         self.is_loaded = False
         self.is_live = False
         self.live_changes = 0  # how often `is_live` has changed
-        self.generation = 0  # how often a state was loaded that did not continue the one before
-        self.ended_generation = 0  # streams from before this one have ended
+        self.generation = 0  # how often a loaded state did not continue the one before
+        self.ended_generation = 0  # streams of earlier generations have ended
         self.entries: dict[str, ProductEntry] = {}
-        self.pending: dict[str, Pending] = {}
+        self.pending = PendingChanges(encoder, conflate=conflate, clock=clock)
         self.ping_slots: list[set[Subscriber]] = [set() for _ in range(PING_SLOTS)]
-        self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and its backlog then
+        self.stalls: dict[Subscriber, tuple[float, int]] = {}  # since when, and the backlog then
         self.held: dict[Subscriber, str | None] = {}
         self.waiters: set[Waiter] = set()
         self.open_streams: Counter[str] = Counter()
-        self.revision = 0  # rises with whatever a snapshot frame says
-        self.longest_life: Callable[[], int] = lambda: 0  # of a new stream, in pings
-        self.on_change: Callable[[], None] = lambda: None
-        self.on_failure: Callable[[], None] = lambda: None
+        self.revision = 0  # rises whenever the content of a snapshot frame may change
         self.topics = Topics()
         self._openings = Openings()
         self._pages = Pages()
         self._recent = Recent()
-        self._publishing_from: Snapshot | None = None
-        self._changes = count()
         self._next_slot = count()
         self._sorted_ids: list[str] | None = None
 
     # State
 
     def load(self, epoch: str, seen: Snapshot, products: Mapping[str, Product]) -> None:
-        """Takes a whole state, read together with its snapshot. Publishes what differs; a
-        history that does not continue the one known ends every stream (clients reset)."""
+        """Takes a whole state that was read in this snapshot. Products that differ are published.
+        If the state does not continue the known history, every stream ends (clients reset)."""
         continues = not self.is_loaded or (
             epoch == self.epoch
             and seen.xmax >= self.seen.xmax
@@ -144,7 +91,6 @@ class Hub:
         else:
             self.entries = {product.id: ProductEntry(product) for product in products.values()}
             self.pending.clear()
-            self._publishing_from = None  # a snapshot of the other history
             self._sorted_ids = None
             self._recent.fill((p.changed_xid, i) for i, p in products.items())
         if not continues:
@@ -152,10 +98,11 @@ class Hub:
         self.revision += 1
         self._pages.clear()
         self.epoch, self.seen, self.is_loaded = epoch, seen, True
-        self.on_change()
+        self.changed.set()
 
     def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
-        """Takes rows of the log, in order; `seen` when they are all that this snapshot adds."""
+        """Takes rows of the log, in order. `seen` is the snapshot after the last of them, None
+        while more of them follow."""
         for change in changes:
             entry = self.entries.get(change.product_id)
             product = apply_change(entry.product if entry else None, change)
@@ -165,16 +112,16 @@ class Hub:
             self.seen = seen
             self.revision += 1
         if self.pending:
-            self.on_change()
+            self.changed.set()
 
     def set_live(self, is_live: bool) -> None:
-        """Whether the source follows the database; subscribers are told."""
+        """Notes whether the source follows the database, and tells subscribers."""
         if is_live != self.is_live:
             self.is_live = is_live
             self.revision += 1
             self._pages.clear()
             self.live_changes += 1
-            self.on_change()
+            self.changed.set()
 
     def _take(self, product: Product) -> None:
         entry = self.entries.get(product.id)
@@ -192,52 +139,26 @@ class Hub:
             entry.json = entry.tag = None
         self._pages.changed(entry.id)
         self._recent.add(product.changed_xid, entry.id)
-        pending = self.pending.get(product.id)
-        if pending is not None:
-            self._pass_by(pending, before, product)
-        elif self.topics.is_watched(product.id):
-            due = max(self.clock(), entry.not_before)
-            self.pending[product.id] = Pending(
-                before, self.seen, product.updated_at.timestamp(), due, next(self._changes)
-            )
-
-    def _pass_by(self, pending: Pending, passed: Product | None, product: Product) -> None:
-        """Notes a state that is over before it was published."""
-        if not (pending.was_public or pending.was_hidden):  # the first one
-            pending.differed |= self._differing(pending.before, passed)
-        pending.differed |= self._differing(passed, product)
-        if passed is not None and passed.is_public:
-            pending.was_public = True
-        else:
-            pending.was_hidden = True
-
-    def _differing(self, before: Product | None, after: Product | None) -> frozenset[str]:
-        """The variants that the public sees otherwise, or only before or after."""
-        if not ((before and before.variants) or (after and after.variants)):
-            return frozenset()  # as most often, so that it is worth its lines
-        old, new = (
-            self.encoder.variants(each) if each is not None and each.is_public else {}
-            for each in (before, after)
-        )
-        return frozenset(i for i in {**old, **new} if old.get(i) != new.get(i))
+        is_shown = self.topics.is_watched(product.id)
+        self.pending.note(entry, before, self.seen, is_shown=is_shown)
 
     # Reading
 
     def public(self, product_id: str) -> Product | None:
-        """A product that is not a draft."""
+        """The product; None if there is none, or it is a draft."""
         entry = self.entries.get(product_id)
         return entry.product if entry is not None and entry.product.is_public else None
 
     def json(self, product_id: str) -> bytes:
-        """The public JSON of a known product; encoded once a version."""
+        """The public JSON of a known product, encoded once a version."""
         entry = self.entries[product_id]
         if entry.json is None:
             entry.json = self.encoder.product(entry.product)
         return entry.json
 
     def tag(self, product_id: str) -> str:
-        """What tells the public JSON of a known product from any other: its history, its version
-        and a digest of the bytes, since another release may write another text about a version."""
+        """Identifies the public JSON of a known product: its history, its version and a digest of
+        the bytes, since another release may encode the same version differently."""
         entry = self.entries[product_id]
         if entry.tag is None:
             digest = blake2b(self.json(product_id), digest_size=6).hexdigest()
@@ -251,58 +172,19 @@ class Hub:
         return self._sorted_ids
 
     def end_generation(self, generation: int) -> None:
-        """The streams from before this generation have ended."""
+        """Notes that the streams of earlier generations have ended."""
         self.revision += 1
         self.ended_generation = generation
 
     # Positions
 
     def position(self) -> str:
-        """The newest position that covers nothing which a subscriber may still have to get."""
-        seen = self._publishing_from or self._seen_and_published()
-        return str(Position(self.epoch, seen))
-
-    def begin_publishing(self, product_ids: Iterable[str]) -> dict[str, Pending]:
-        """Takes products out of `pending`. Until `end_publishing`, nobody is given a position
-        that covers them."""
-        self.revision += 1
-        self._publishing_from = self._seen_and_published()
-        return {product_id: self.pending.pop(product_id) for product_id in product_ids}
-
-    def put_back(self, taken: Mapping[str, Pending]) -> None:
-        """They could not be published; later they may be. Meanwhile no position passes them."""
-        for product_id, pending in taken.items():
-            pending.failures += 1
-            if (newer := self.pending.get(product_id)) is not None:
-                self._pass_by(pending, newer.before, self.entries[product_id].product)
-                pending.differed |= newer.differed
-                pending.was_public |= newer.was_public
-                pending.was_hidden |= newer.was_hidden
-            pending.due = self.clock() + min(_LONGEST_RETRY, 0.5 * 2**pending.failures)
-        everything = {**self.pending, **taken}.items()
-        self.pending = dict(sorted(everything, key=lambda item: item[1].number))
+        """The newest position that covers no change which a subscriber may still have to get."""
+        return str(Position(self.epoch, self.pending.covered(self.seen)))
 
     def published_position(self) -> str:
-        """The position of whoever gets all that is not pending."""
-        return str(Position(self.epoch, self._seen_and_published()))
-
-    def end_publishing(self, product_ids: Iterable[str]) -> None:
-        """They were sent to everybody: now they are quiet for a while."""
-        self.revision += 1
-        self._publishing_from = None
-        not_before = self.clock() + self.conflate
-        for product_id in product_ids:
-            entry = self.entries.get(product_id)
-            if entry is not None:
-                entry.not_before = not_before
-                pending = self.pending.get(product_id)
-                if pending is not None:
-                    pending.due = max(pending.due, not_before)
-
-    def _seen_and_published(self) -> Snapshot:
-        for oldest in self.pending.values():
-            return oldest.seen_before
-        return self.seen
+        """The position of a client that gets all that is not pending."""
+        return str(Position(self.epoch, self.pending.published(self.seen)))
 
     # Subscriptions
 
@@ -311,13 +193,15 @@ class Hub:
     ) -> None:
         """Registers a stream of some products (None: all) and starts it.
 
-        With the position that it was given last it gets what changed since; with none, all;
-        with one of other products, all; with one that is not of this history, a reset and all. All
-        of the catalogue begins with a
-        reset too: its snapshot does not name what is not there any more, and the client may have
-        that from a stream that was cut before it gave a position.
+        `last_event_id` is the position that the client got last. With a position of these products
+        the stream starts with the changes since then; with none, or one of other products, with
+        all products; with a position of another history, with a reset and all products.
 
-        Until the first state is loaded it is held: it gets nothing but pings until `start_held`.
+        A stream of the whole catalogue that starts with all products begins with a reset, too: its
+        snapshot does not name products that are gone, and the client may know some from a stream
+        that was cut before it gave a position.
+
+        Until the first state is loaded, the stream is held: it gets only pings until `start_held`.
         """
         topic = self._join(subscriber, ids)
         try:
@@ -328,7 +212,6 @@ class Hub:
     def _start(self, subscriber: Subscriber, topic: Topic, last_event_id: str | None) -> None:
         subscriber.slot = next(self._next_slot) % PING_SLOTS
         self.ping_slots[subscriber.slot].add(subscriber)
-        subscriber.pings_left = self.longest_life()
         self.open_streams[topic.kind] += 1
         if subscriber.is_full:
             self.stalled(subscriber)
@@ -342,10 +225,10 @@ class Hub:
         return subscriber in self.held
 
     def start_held(self, subscriber: Subscriber) -> bool:
-        """Starts a stream that was held. False if it is of one product that is not there: it had
-        better end, for the client comes back and is told so."""
+        """Starts a stream that was held. False if it shows one product that does not exist: then
+        the stream should end, so that the client comes back and gets a 404."""
         last_event_id, topic = self.held.pop(subscriber), subscriber.topic
-        assert topic is not None  # whoever leaves is held no longer
+        assert topic is not None  # `unsubscribe` takes it out of `held`
         if topic.kind == "product" and not any(map(self.public, topic.ids or ())):
             return False
         self._open(subscriber, topic, last_event_id)
@@ -360,7 +243,7 @@ class Hub:
                 subscriber.open(changed)
                 return
         if ids is None or (last_event_id and position is None):
-            subscriber.write(self.reset_frame())
+            subscriber.write(events.reset(self.retry_ms))
         if ids is None:
             subscriber.open_catalogue()
         elif subscriber.is_full or not self._fits_an_event(ids):
@@ -369,12 +252,12 @@ class Hub:
             subscriber.write(self._opening(ids))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Forgets a subscriber; harmless when it is forgotten already."""
+        """Forgets a subscriber. Does nothing if it is not registered."""
         topic = subscriber.topic
         if topic is None:
             return
         subscriber.topic = None
-        subscriber.behind = set()  # so that nothing is sent to it any more
+        subscriber.behind = set()  # so that nothing more is sent to it
         self.stalls.pop(subscriber, None)
         self.held.pop(subscriber, None)
         if subscriber.is_stream:
@@ -387,7 +270,7 @@ class Hub:
             self._pages.clear()
 
     def resumable(self, last_event_id: str) -> Position | None:
-        """The position, if it is of this history and not ahead of what the hub has seen."""
+        """The position, if it belongs to this history and is not ahead of the hub."""
         try:
             position = Position.parse(last_event_id)
         except ValueError:
@@ -412,7 +295,7 @@ class Hub:
     @contextmanager
     def waiting(self, product_id: str) -> Iterator[asyncio.Event]:
         """An event that is set when the product is published again, or the hub ends its streams.
-        What happens from the call on is not missed: clear it, look, and only then wait."""
+        Clear it, read the product, and only then wait: so no change after the call is missed."""
         waiter = Waiter(self)
         self._join(waiter, (product_id,))
         self.waiters.add(waiter)
@@ -423,13 +306,13 @@ class Hub:
             self.unsubscribe(waiter)
 
     def stalled(self, subscriber: Subscriber) -> None:
-        """Its socket is full since now."""
+        """Notes that a subscriber's socket is full from now on."""
         if subscriber not in self.stalls:
             self.stalls[subscriber] = self.clock(), subscriber.backlog()
 
     def stalled_since(self, moment: float) -> list[Subscriber]:
-        """Those whose clients have read nothing since this moment (`clock`), as far as sockets
-        tell. Whoever has read something is watched from now on again."""
+        """The subscribers whose clients have read nothing since this moment (`clock`), as far as
+        sockets tell. For a client that has read something, the time starts again now."""
         found = []
         for subscriber, (since, before) in list(self.stalls.items()):
             if since > moment:
@@ -443,7 +326,7 @@ class Hub:
         return found
 
     def recovered(self, subscriber: Subscriber) -> None:
-        """Its socket has drained."""
+        """Notes that a subscriber's socket has drained."""
         self.stalls.pop(subscriber, None)
 
     def _join(self, subscriber: Subscriber, ids: Iterable[str] | None) -> Topic:
@@ -451,7 +334,8 @@ class Hub:
         return subscriber.topic
 
     def _sorted(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Each once, and where the product is known, the text that is kept of it anyway."""
+        """The ids in order, each once. Of a known product it is the entry's string, which is in
+        memory anyway."""
         entries = self.entries
         return tuple(sorted({entries[i].id if i in entries else i for i in ids}))
 
@@ -461,18 +345,19 @@ class Hub:
             entry = self.entries.get(product_id)
             if entry is not None and entry.product.is_public:
                 size += len(entry.json or self.json(product_id))
-        return len(ids) <= PAGE and size < MOST_BYTES
+        return len(ids) <= PAGE and size < MAX_BYTES
 
     def _opening(self, ids: tuple[str, ...]) -> Frame:
-        """The snapshot of a whole topic: made once, however many come at the same time."""
+        """The snapshot of a whole topic, made once for all streams that open at the same time."""
+        revisions = (self.revision, self.pending.revision)
         return self._openings.get(
-            self.revision, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
+            revisions, ids, lambda: self.snapshot_frame(ids, is_last=True, of=ids)
         )
 
     def _changed_since(self, snapshot: Snapshot, ids: Ids) -> list[str] | None:
-        """The products among these that a reader of the snapshot has not seen as they are, and
-        those that are not there, since the snapshot may be one of other products; None if it
-        would take a look at the whole catalogue to know."""
+        """Those of the products whose newest state this snapshot does not cover, and those that do
+        not exist, since the snapshot may be one of other products. None if only a search of the
+        whole catalogue could tell."""
         xmin = snapshot.xmin
         missing: list[str] = []
         if ids is None:
@@ -494,20 +379,19 @@ class Hub:
     # Frames
 
     def snapshot_frame(self, ids: Iterable[str], *, is_last: bool, of: Ids) -> Frame:
-        """A `snapshot` event of these products; what is not public among them is unknown. The last
-        one of a stream has the position, which says `of` which products it is."""
+        """A `snapshot` event of these products; products that are not public count as unknown. The
+        last event of a snapshot has the position, which is one `of` all products of the stream."""
         known, unknown = [], []
         for product_id in ids:
             if self.public(product_id) is None:
                 unknown.append(product_id)
             else:
                 known.append(self.json(product_id))
-        data = frames.snapshot_data(known, unknown, self.is_live)
         position = self._given_position(of) if is_last else None
-        return Frame(frames.event("snapshot", data, position=position, retry_ms=self.retry_ms))
+        return self._snapshot(known, unknown, position)
 
     def page_of(self, ids: Iterable[str]) -> list[str]:
-        """The first of these products, as many as one event should hold."""
+        """The first of these products, as many as fit one event."""
         page: list[str] = []
         size = 0
         for product_id in ids:
@@ -519,7 +403,7 @@ class Hub:
         return page
 
     def catalogue_page(self, after: str) -> Page:
-        """The public products that follow this id, as many as one event should hold."""
+        """The public products that follow this id, as many as fit one event."""
         page = self._pages.get(after)
         if page is None:
             page = self._make_page(after)
@@ -527,7 +411,7 @@ class Hub:
         return page
 
     def last_page(self, page: Page) -> Frame:
-        """A page's frame, for whoever has everything with it."""
+        """The frame of a page, for a subscriber that has the whole catalogue with it."""
         position = self._given_position(None)
         body = page.frame.body
         return Frame(body) if position is None else Frame(frames.with_position(body, position))
@@ -546,42 +430,19 @@ class Hub:
             last = ids[index]
         else:
             last = None
-        data = frames.snapshot_data(known, [], self.is_live)
-        return Page(Frame(frames.event("snapshot", data, retry_ms=self.retry_ms)), last)
+        return Page(self._snapshot(known, []), last)
+
+    def _snapshot(
+        self, known: Sequence[bytes], unknown: list[str], position: str | None = None
+    ) -> Frame:
+        is_live, retry_ms = self.is_live, self.retry_ms
+        return events.snapshot(
+            known, unknown, is_live=is_live, retry_ms=retry_ms, position=position
+        )
 
     def _given_position(self, of: Ids) -> str | None:
-        # Until the streams of an old history have ended, nobody is given a position: theirs would
-        # cover what they still have from it.
+        # Until the streams of an earlier history have ended, no stream is given a position: it
+        # would cover products that a client still has from the earlier history.
         if self.generation != self.ended_generation:
             return None
         return f"{self.position()}.{products_tag(of)}"
-
-    def reset_frame(self) -> Frame:
-        """A `reset` event: what the client had is void, its last id too; a full snapshot follows.
-
-        Without the empty id, a client that loses its connection before the snapshot is complete
-        could resume, on a process that knows its old id, what it has thrown away.
-        """
-        return Frame(frames.event("reset", b"{}", position="", retry_ms=self.retry_ms))
-
-    def change_events(self, pending: Pending, after: Product) -> bytes:
-        """What the public is told of a change: a status that differs, each variant that looks
-        different, and the product. Nothing if it neither was nor is public."""
-        before = pending.before
-        was_public = before is not None and before.is_public
-        if not after.is_public:
-            return self._status_event(after) if was_public or pending.was_public else b""
-        events = []
-        if before is not None and before.status != after.status:
-            events.append(self._status_event(after))
-        known = before if was_public and not pending.was_hidden else None
-        variants = self._differing(known, after) | pending.differed
-        events += [
-            frames.event("inventory_updated", self.encoder.update(after, variant_id))
-            for variant_id in sorted(variants)
-        ]
-        events.append(frames.event("inventory_updated", self.encoder.update(after, None)))
-        return b"".join(events)
-
-    def _status_event(self, product: Product) -> bytes:
-        return frames.event("product_status_changed", self.encoder.status(product))

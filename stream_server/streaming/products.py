@@ -1,7 +1,8 @@
-"""What the hub knows of a product, and how a row of the log changes it.
+"""A product as the hub knows it, and how a row of the log changes it.
 
-Values are immutable: a change makes a new product, so that whoever holds the old one can say
-what differs. Quantities are units, prices cents, `xid`s Postgres transaction numbers.
+Values are immutable: a change makes a new product, so that the old and the new one can be compared.
+Quantities are units, prices are in the smallest unit of the currency, and `xid`s are Postgres
+transaction numbers.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
+__all__ = ["NO_VARIANTS", "Change", "Product", "ProductEntry", "Variant", "apply_change"]
+
 NO_VARIANTS: Mapping[str, Variant] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One variant as its row says; `version` is the product's number of its last change."""
+    """A variant's row. `version` is the product's version at the variant's last change."""
 
     id: str
     name: str
@@ -30,16 +33,16 @@ class Variant:
 
     @property
     def available_quantity(self) -> int | None:
-        """Its own units left; None: unlimited."""
+        """Units of its own that are left; None: unlimited."""
         return _left(self.max_quantity, self.sold_quantity, self.reserved_quantity)
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product and its variants, by id.
+    """A product and its variants, by id.
 
-    `version` counts changes of the product and its variants; `row_version` is the version of
-    the last change that this state has of the product's own row.
+    `version` counts the changes of the product and its variants; `row_version` is the version at
+    the last change of the product's own row.
     """
 
     id: str
@@ -59,18 +62,18 @@ class Product:
 
     @property
     def available_quantity(self) -> int | None:
-        """Its own units left, whatever its variants have; None: unlimited."""
+        """Units of its own that are left, without regard to its variants; None: unlimited."""
         return _left(self.max_quantity, self.sold_quantity, self.reserved_quantity)
 
     @property
     def is_public(self) -> bool:
-        """Drafts are not shown to anybody but the staff."""
+        """Whether it is not a draft: only staff see drafts."""
         return self.status != "draft"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of inventory_log: the state of a product's or a variant's row after it."""
+    """A row of inventory_log: a product's or a variant's row as the change left it."""
 
     log_id: int
     product_id: str
@@ -85,6 +88,20 @@ class Change:
     sold_quantity: int
     reserved_quantity: int
     low_stock_threshold: int
+
+
+class ProductEntry:
+    """A product; its JSON and its tag, once somebody has asked for them; and the time before which
+    it is not published again. All topics that show it share the string `id`."""
+
+    __slots__ = ("id", "json", "not_before", "product", "tag")
+
+    def __init__(self, product: Product) -> None:
+        self.id = product.id
+        self.product = product
+        self.json: bytes | None = None
+        self.tag: str | None = None
+        self.not_before = 0.0
 
 
 def apply_change(product: Product | None, change: Change) -> Product | None:

@@ -1,8 +1,8 @@
-"""Sends what changed to whom it concerns, in time and in slices.
+"""Publishes changes: decides when each is sent, makes its frame and writes it in slices.
 
-A product's change goes out at once, then the product is quiet for a while (`STREAM_CONFLATE_MS`
-after everybody has it), then its newest state goes out: the first change is never delayed and the
-last is never dropped. Frames are made once and go out in order: a stream that shows two products
+A change is sent at once. When every stream has it, the product waits for `STREAM_CONFLATE_MS`;
+then its newest state is sent, if it has changed meanwhile. So the first change is never delayed and
+the last is never dropped. Frames are made once and sent in order: a stream that shows two products
 never gets the later change with a position that covers the earlier one.
 """
 
@@ -13,24 +13,27 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from typing import Final
 
 from stream_server.metrics import Metrics
-from stream_server.streaming import frames
+from stream_server.streaming import events, frames
 from stream_server.streaming.frames import Frame
-from stream_server.streaming.hub import PING_SLOTS, Hub, Pending
+from stream_server.streaming.hub import PING_SLOTS, Hub
+from stream_server.streaming.pending import Pending
 from stream_server.streaming.subscriber import Subscriber, Topic
+
+__all__ = ["Publisher"]
 
 logger = logging.getLogger(__name__)
 
-_SLICE = 256  # writes in one turn of the event loop: about 3 ms
-_OPENINGS = 32  # streams that begin in one turn of the event loop
-_FAREWELL_SECONDS = 0.02  # a stream, where they are few: fifty of them take a second
-_BATCH = 200  # products published together
+_SLICE: Final = 256  # writes in one turn of the event loop: about 3 ms
+_OPENINGS: Final = 32  # streams that begin in one turn of the event loop
+_FAREWELL_SECONDS: Final = 0.02  # between two streams that end, where there are few
+_BATCH: Final = 200  # products published together
 
 
 class Publisher:
-    """Owns the time of the hub's streams. Times are seconds."""
+    """Decides when streams get changes and pings, and when they end. Times are seconds."""
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class Publisher:
         *,
         ping: float = 15.0,
         stall: float = 30.0,
-        longest: float = 3600.0,
+        max_life: float = 3600.0,
         now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
@@ -47,20 +50,16 @@ class Publisher:
         self._metrics = metrics
         self._ping = ping
         self._stall = stall
-        self._longest = longest
+        self._max_life = max_life
         self._now = now
         self._rng = rng or random.Random()
-        self._wake = asyncio.Event()
         self._told_live_changes = 0
         self._in_turn = 0  # writes in this turn of the loop
-        hub.on_change = self._wake.set
-        hub.longest_life = self._longest_life
-        hub.on_failure = metrics.failed.labels("stream").inc
 
     async def publish(self) -> None:
-        """Publishes changes as they fall due, for ever."""
+        """Publishes changes when they are due, for ever."""
         while True:
-            self._wake.clear()
+            self._hub.changed.clear()
             generation = self._hub.generation
             if generation != self._hub.ended_generation:
                 await self.end_streams(seconds=1.0)
@@ -69,15 +68,15 @@ class Publisher:
                 await self._tell_live()
             if self._hub.held and self._hub.is_loaded:
                 await self._start_held()
-            due = self._due()
+            due = self._hub.pending.due(_BATCH)
             if due:
                 await self._publish(due)
             else:
                 await self._sleep_until_due()
 
     async def ping(self) -> None:
-        """Pings every stream once an interval, closes those whose clients read nothing and ends
-        those that have lived long enough, for ever."""
+        """Pings every stream once an interval, closes streams whose clients read nothing, and ends
+        streams that are old enough, for ever."""
         loop = asyncio.get_running_loop()
         pause = self._ping / PING_SLOTS
         at = loop.time()
@@ -87,17 +86,17 @@ class Publisher:
                 await asyncio.sleep(at - loop.time())
                 self._abort_stalled()
                 if slot:
-                    await self._write_all(list(slot), self._ping_frame())
+                    await self._write_all(list(slot), events.ping(self._now()))
                     self._end_old(slot)
 
     async def end_streams(self, seconds: float) -> None:
-        """Ends every stream, spread over this time, or over less where they are few; each is told
-        to come back at a time of its own."""
+        """Ends every stream, spread over this time, or over less where there are few. Each client
+        is given its own time to come back."""
         for waiter in self._hub.waiters:
             waiter.end()
         streams = self._hub.streams()
         self._rng.shuffle(streams)
-        farewells = [self._farewell_frame() for _ in range(64)]
+        farewells = [self._farewell() for _ in range(64)]
         seconds = min(seconds, len(streams) * _FAREWELL_SECONDS)
         deadline = self._hub.clock() + seconds
         slices = max(-(-len(streams) // _SLICE), round(seconds / _FAREWELL_SECONDS), 1)
@@ -109,59 +108,54 @@ class Publisher:
             left = deadline - self._hub.clock()
             await asyncio.sleep(max(0.0, left / (slices - number + 1)) if number < slices else 0)
 
-    def _due(self) -> list[str]:
-        now = self._hub.clock()
-        due = (i for i, pending in self._hub.pending.items() if pending.due <= now)
-        return list(islice(due, _BATCH))
-
     async def _sleep_until_due(self) -> None:
-        pending = self._hub.pending
-        if not pending:
-            await self._wake.wait()
+        due = self._hub.pending.next_due
+        if due is None:
+            await self._hub.changed.wait()
             return
-        delay = min(each.due for each in pending.values()) - self._hub.clock()
-        timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._wake.set)
-        await self._wake.wait()
+        delay = due - self._hub.clock()
+        timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._hub.changed.set)
+        await self._hub.changed.wait()
         timer.cancel()
 
     async def _publish(self, product_ids: Sequence[str]) -> None:
         hub = self._hub
         generation = hub.generation
-        taken = hub.begin_publishing(product_ids)
+        taken = hub.pending.take(product_ids, hub.seen)
         try:
-            events = self._encode(taken)
-            make = frames.Joined(events, hub.published_position())
+            encoded = self._encode(taken)
+            make = frames.Joined(encoded, hub.published_position())
             delivered = 0
-            for shown, subscribers in self._by_products(events).items():
+            for shown, subscribers in self._by_products(encoded).items():
                 delivered += await self._write_all(subscribers, make.frame(shown), shown)
-            self._measure(delivered, [taken[product_id].changed_at for product_id in events])
+            self._measure(delivered, [taken[product_id].changed_at for product_id in encoded])
         except Exception:
             if hub.generation == generation:
-                hub.put_back(taken)
+                hub.pending.put_back(taken)
             raise
         finally:
-            hub.end_publishing(product_ids)
+            hub.pending.finish(taken.values())
 
     def _encode(self, taken: Mapping[str, Pending]) -> dict[str, bytes]:
-        """What the public is told of each. One that fails goes back and holds up no other."""
-        hub = self._hub
-        events: dict[str, bytes] = {}
+        """The events of each change that concerns the public. A product that cannot be encoded is
+        put back, and holds up no other one."""
+        encoded: dict[str, bytes] = {}
         for product_id, pending in taken.items():
             try:
-                told = hub.change_events(pending, hub.entries[product_id].product)
+                told = pending.as_events(self._hub.encoder)
             except Exception:
                 self._metrics.failed.labels("product").inc()
                 logger.exception("Product %r cannot be published; trying again", product_id)
-                hub.put_back({product_id: pending})
+                self._hub.pending.put_back({product_id: pending})
             else:
                 if told:
-                    events[product_id] = told
-        return events
+                    encoded[product_id] = told
+        return encoded
 
     def _by_products(self, product_ids: Collection[str]) -> dict[tuple[str, ...], list[Subscriber]]:
-        """The subscribers by what they show of these products: they get the same frame."""
+        """The subscribers, by the products among these that they show: they get the same frame."""
         topics_of = self._hub.topics.of
-        if len(product_ids) == 1:  # as most often, so that it is worth its lines
+        if len(product_ids) == 1:  # by far the most frequent case
             (only,) = product_ids
             return {(only,): [each for topic in topics_of(only) for each in topic.subscribers]}
         shown: dict[Topic, tuple[str, ...]] = {}
@@ -176,9 +170,9 @@ class Publisher:
     async def _write_all(
         self, subscribers: Sequence[Subscriber], frame: Frame, product_ids: Iterable[str] = ()
     ) -> int:
-        """Writes a frame to those that are up to date; the others remember the products.
-        Gives the loop to others after each slice, however few get the same frame. Returns the
-        number written."""
+        """Writes a frame to the subscribers that are up to date; the others note the products.
+        Lets other tasks run after each slice, which may consist of several frames. Returns how
+        many were written."""
         written = start = 0
         while start < len(subscribers):
             part = subscribers[start : start + _SLICE - self._in_turn]
@@ -199,21 +193,22 @@ class Publisher:
         return written
 
     async def _tell_live(self) -> None:
-        # Counted, not compared: who joined between two turns was told the one in its snapshot.
+        # By a counter, not by comparing values: a stream that began in between has the value of
+        # that moment from its snapshot.
         self._told_live_changes = self._hub.live_changes
-        frame = Frame(frames.event("source", frames.to_json({"live": self._hub.is_live})))
+        frame = events.source(is_live=self._hub.is_live)
         told = [each for each in self._hub.streams() if each not in self._hub.held]
         await self._write_all(told, frame)
 
     async def _start_held(self) -> None:
-        # Here and nowhere else, so that no change goes out to a stream without its snapshot.
+        # Only the publisher starts them, so that no stream gets a change before its snapshot.
         for part in _slices(list(self._hub.held), _OPENINGS):
             for subscriber in part:
                 if subscriber not in self._hub.held:
                     continue
                 try:
                     if not self._hub.start_held(subscriber):
-                        self._end(subscriber, self._farewell_frame())
+                        self._end(subscriber, self._farewell())
                 except Exception as error:  # noqa: BLE001  # it is logged there
                     subscriber.fail(error)
             await asyncio.sleep(0)
@@ -221,7 +216,7 @@ class Publisher:
     def _end(self, subscriber: Subscriber, farewell: Frame) -> None:
         try:
             if subscriber.is_full:
-                subscriber.abort()  # it would not read a farewell either
+                subscriber.abort()  # a farewell could not be sent either
             elif subscriber.topic is not None:
                 subscriber.write(farewell)
                 subscriber.end()
@@ -235,34 +230,28 @@ class Publisher:
             self._metrics.published_changes.inc()
             self._metrics.lag.observe(max(0.0, now - at))
 
-    def _longest_life(self) -> int:
-        """In pings; 0: for ever. With some jitter, so that streams which began together, after a
-        restart, don't all end together."""
-        if not self._longest:
-            return 0
-        return max(1, round(self._longest * self._rng.uniform(0.9, 1.1) / self._ping))
-
     def _end_old(self, slot: Iterable[Subscriber]) -> None:
+        if not self._max_life:
+            return
         for subscriber in list(slot):
-            if subscriber.pings_left:
-                subscriber.pings_left -= 1
-                if not subscriber.pings_left:
-                    self._end(subscriber, self._farewell_frame())
+            if subscriber.pings_left is None:
+                subscriber.pings_left = self._lifetime()
+            subscriber.pings_left -= 1
+            if not subscriber.pings_left:
+                self._end(subscriber, self._farewell())
+
+    def _lifetime(self) -> int:
+        """How many pings a stream gets. Jitter keeps streams that began together, after a restart,
+        from ending together."""
+        return max(1, round(self._max_life * self._rng.uniform(0.9, 1.1) / self._ping))
 
     def _abort_stalled(self) -> None:
         for subscriber in self._hub.stalled_since(self._hub.clock() - self._stall):
             subscriber.abort()
             self._metrics.stalled.inc()
 
-    def _ping_frame(self) -> Frame:
-        return Frame(frames.event("ping", self._time()))
-
-    def _farewell_frame(self) -> Frame:
-        retry_ms = int(self._hub.retry_ms * self._rng.uniform(0.5, 2.5))
-        return Frame(frames.event("ping", self._time(), retry_ms=retry_ms))
-
-    def _time(self) -> bytes:
-        return frames.to_json({"time": int(self._now() * 1000)})
+    def _farewell(self) -> Frame:
+        return events.ping(self._now(), int(self._hub.retry_ms * self._rng.uniform(0.5, 2.5)))
 
 
 def _slices(subscribers: list[Subscriber], size: int) -> Iterable[list[Subscriber]]:

@@ -1,11 +1,11 @@
-"""The response of a stream: the same bytes on the connection itself or through any ASGI server."""
+"""The response of a stream: the same bytes, on uvicorn's connection or through any ASGI server."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from zlib import crc32
 
 import anyio
@@ -17,37 +17,54 @@ from stream_server.streaming.frames import GZIP_HEAD, Frame, gzip_end
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.subscriber import Place, Subscriber
 
+__all__ = [
+    "HEAD",
+    "HEADERS",
+    "HELLO",
+    "PACKED_HEAD",
+    "PACKED_HEADERS",
+    "BodySubscriber",
+    "GzipBody",
+    "RawHeaders",
+    "RetryLater",
+    "StreamResponse",
+]
+
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
-_GRACE_SECONDS = 10.0  # longer than streams take to end; then the library ends what is left
-_HIGH_WATER = 65_536  # bytes buffered for a client before the subscriber only remembers
+# The library ends streams after this time. It is longer than our own end of streams takes.
+_GRACE_SECONDS: Final = 10.0
+_HIGH_WATER: Final = 65_536  # bytes buffered for a client before its subscriber pauses
 
-HEADERS = {
+HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
     "Vary": "Accept-Encoding",
 }
-PACKED_HEADERS = {**HEADERS, "Content-Encoding": "gzip"}
+PACKED_HEADERS: Final = {**HEADERS, "Content-Encoding": "gzip"}
 
 
 def _head(headers: dict[str, str]) -> RawHeaders:
-    # Whether a connection stays is the server's to say (RFC 9110, section 7.6.1).
+    # The server decides whether a connection is kept (RFC 9110, section 7.6.1).
     response = EventSourceResponse(iter(()), headers=headers)
     return [each for each in response.raw_headers if each[0] != b"connection"]
 
 
-HEAD = _head(HEADERS)
-PACKED_HEAD = _head(PACKED_HEADERS)
+HEAD: Final = _head(HEADERS)
+PACKED_HEAD: Final = _head(PACKED_HEADERS)
 
-# A comment, the first bytes of a body (the HTML standard, 9.2.6). Proxies that compress decide by
-# the first bytes that they read, and some then keep a body of half a kilobyte back for ever.
-HELLO = Frame(b":\n\n")
+# The first bytes of each body, a comment (the HTML standard, 9.2.6). Proxies that compress decide
+# by the first bytes that they read, and some then hold back a body of half a kilobyte for ever.
+HELLO: Final = Frame(b":\n\n")
 
 
 class StreamResponse:
-    """An ASGI application that streams some products (`ids` None: the whole catalogue), as gzip
-    if `is_packed`; but not over HTTP/1.0, where nothing says how a stream ended. `enter` is called
-    when the stream opens, and gives the place that it leaves when it ends."""
+    """An ASGI application that streams some products (`ids` None: the whole catalogue).
+
+    With `is_packed` it sends gzip, except over HTTP/1.0, where a client cannot tell a cut stream
+    from a complete one. `enter` is called when the stream opens, and returns the place that the
+    stream leaves when it ends.
+    """
 
     def __init__(
         self,
@@ -100,7 +117,7 @@ class StreamResponse:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         subscriber = (GzipBody if self._is_packed else BodySubscriber)(self._hub)
-        # The application says farewell; the library must not end the stream before it has.
+        # The publisher ends streams with a farewell; the library must not end them before that.
         response = EventSourceResponse(
             subscriber.body(), ping=0, shutdown_grace_period=_GRACE_SECONDS
         )
@@ -110,15 +127,15 @@ class StreamResponse:
             with subscriber.sending:
                 await response(scope, receive, send)
         finally:
-            # Here and not in the generator, which may never have been started.
+            # Not in the generator, which may never have been started.
             self._hub.unsubscribe(subscriber)
 
 
-class TurnedAway:
+class RetryLater:
     """An ASGI application that asks a stream's client to come back in some seconds.
 
-    It must not be a status: any other than 200 ends an EventSource for good, and a connection
-    that is closed without an answer becomes one in a proxy (the HTML standard, 9.2.3).
+    Its status is 200. Any other status ends an EventSource for good, and if the connection is
+    closed without an answer, a proxy makes such a status of it (the HTML standard, 9.2.3).
     """
 
     def __init__(self, retry_ms: int) -> None:
@@ -170,12 +187,12 @@ class BodySubscriber(Subscriber):
     def abort(self) -> None:
         self._parts.clear()
         self.end()
-        self.sending.cancel()  # else it waits for a client that reads nothing
+        self.sending.cancel()  # otherwise it waits for a client that reads nothing
 
     async def body(self) -> AsyncIterator[bytes]:
-        """What is written, until the stream ends."""
+        """The bytes as they are written, until the stream ends."""
         hello, self._parts = self._parts[:1], self._parts[1:]
-        yield b"".join(hello)  # by itself
+        yield b"".join(hello)  # in a write of its own
         while not (self._has_ended and not self._parts):
             await self._wake.wait()
             self._wake.clear()
@@ -191,7 +208,7 @@ class BodySubscriber(Subscriber):
 
 
 class GzipBody(BodySubscriber):
-    """The same as gzip."""
+    """A subscriber that is the body of an ASGI response in gzip."""
 
     __slots__ = ("_checksum", "_said")
 

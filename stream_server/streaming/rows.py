@@ -18,7 +18,7 @@ class Row(Protocol):
 
 
 def change_of(row: Row) -> Change:
-    """A row of `read_log.sql`."""
+    """Reads a row of `read_log.sql`."""
     return Change(
         log_id=row["id"],
         product_id=row["product_id"],
@@ -37,7 +37,7 @@ def change_of(row: Row) -> Change:
 
 
 def variant_of(row: Row) -> Variant:
-    """A row of `read_variants.sql`."""
+    """Reads a row of `read_variants.sql`."""
     return Variant(
         id=row["id"],
         name=row["variant_value"],
@@ -52,9 +52,11 @@ def variant_of(row: Row) -> Variant:
 
 
 def product_of(row: Row, variants: dict[str, Variant] | None, seen: Snapshot) -> Product:
-    """A row of `read_products.sql`, with the product's variants. `seen` is the snapshot in which
-    the row was read. If it does not see the number of the row's last change, that number is another
-    cluster's, from a dump: the change counts as old."""
+    """Reads a row of `read_products.sql`, and adds the product's variants.
+
+    `seen` is the snapshot in which the row was read. If it does not see the transaction of the
+    row's last change, the number comes from another cluster, by a dump: the change counts as old.
+    """
     changed_xid = row["changed_xid"]
     return Product(
         id=row["id"],

@@ -1,16 +1,17 @@
-"""The source: follows the log in Postgres on a connection of its own and feeds the hub.
+"""The source: follows the log in Postgres on a connection of its own and feeds a sink, the hub.
 
-The log is read by snapshot: each read gives exactly the rows that the snapshot before did not
-see (sql/queries/source/read_log.sql). While changes pour in, the source is *awake* and reads often;
-nobody notifies. Then it goes to sleep in two steps. It takes the advisory lock that makes writers
-notify, and, *drowsy*, goes on reading until every transaction that was in progress then has
-ended, for one that looked before may still commit unannounced. Only then, *asleep*, does it just
-wait. A few wake-ups don't wake it for good; many in a second do.
+The source reads the log by snapshot: each read returns exactly the rows that the snapshot before
+did not see (sql/queries/source/read_log.sql). While changes keep coming, the source is *awake*: it
+reads often, and writers send no notifications. Then it goes to sleep in two steps. First it takes
+the advisory lock that makes writers notify. Now it is *drowsy* and goes on reading until every
+transaction that was in progress at that moment has ended: such a transaction may have looked for
+the lock before, and would commit without a notification. Then it is *asleep* and waits for
+notifications. A few of them do not wake it for good; many within a second do.
 
-Transaction numbers mean something within one history only. Each connection and each read ask which
-one it is (sql/functions/log/stream_lineage.sql, sql/queries/source/read_history.sql). After a
-promotion, a crash, a restart or a restore it is another one: commits may be missing and numbers may
-be given out a second time. Then the whole state is read anew, and clients get a reset.
+Transaction numbers have a meaning within one history only. Each connection and each read ask for
+the history (sql/functions/log/stream_lineage.sql, sql/queries/source/read_history.sql). A
+promotion, a crash, a restart or a restore begins a new one: commits may be missing, and numbers may
+be used a second time. Then the source reads the whole state again, and clients get a reset.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import hashlib
 import logging
 import random
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import asyncpg
 
@@ -33,41 +34,43 @@ from stream_server.database.urls import redact
 from stream_server.errors import DatabaseUnavailable
 from stream_server.metrics import Metrics
 from stream_server.streaming.cursor import Snapshot
-from stream_server.streaming.hub import Hub
-from stream_server.streaming.products import Change, Variant
+from stream_server.streaming.products import Change, Product, Variant
 from stream_server.streaming.rows import change_of, product_of, variant_of
+
+__all__ = ["CHANNEL", "SLEEP_LOCK", "Sink", "Source"]
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "stock_changes"
-SLEEP_LOCK = 495890817899  # announce_changes.sql asks for it
+CHANNEL: Final = "stock_changes"
+SLEEP_LOCK: Final = 495890817899  # announce_changes.sql looks for it
 
-_PAGE = 2_000  # rows of the log read at once
-_LONGEST_BACKLOG = 50_000  # rows; past it the state is read anew
-_WAKE_UPS = 20  # a second, past which the source stays awake
-_QUERY_SECONDS = 5.0
-_LOAD_SECONDS = 60.0  # for each query that may read all there is
-_BACKOFF_SECONDS = (0.1, 5.0)
-_LONGEST_PAUSE = 0.2  # seconds between two reads while awake: no change waits longer
-_PARAMETERS = {
-    # Whatever the database or the role says: two reads in one transaction would see the same.
+_PAGE: Final = 2_000  # rows of the log read at once
+_MAX_BACKLOG: Final = 50_000  # rows; where there are more, the whole state is read again
+_WAKE_UPS: Final = 20  # within a second: the source then stays awake
+_QUERY_SECONDS: Final = 5.0
+_LOAD_SECONDS: Final = 60.0  # for each query that reads all products or variants
+_BACKOFF_SECONDS: Final = (0.1, 5.0)
+_MAX_PAUSE: Final = 0.2  # seconds between two reads while awake: no change waits longer
+_PARAMETERS: Final = {
+    # Not the default of the database or the role: under another isolation, two reads in one
+    # transaction would see the same.
     "default_transaction_isolation": "read committed",
     # Below deadlock_timeout: a restore that locks one table after another must not be the one that
     # Postgres ends because we hold one and wait for another.
     "lock_timeout": "900ms",
-    # The log is read by index whatever the planner guesses of a snapshot's selectivity.
+    # The log is read by an index, whatever the planner expects of a snapshot's selectivity.
     "enable_seqscan": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
-    # A source that died without a word must not keep writers notifying.
+    # Writers must stop notifying soon after a source has disappeared.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-_LOST = (
+_LOST: Final = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -76,13 +79,42 @@ _LOST = (
 )
 
 
+class Sink(Protocol):
+    """Takes the state of the database and its changes: the hub, as far as a source knows it."""
+
+    @property
+    def epoch(self) -> str:
+        """The history of the state that it has."""
+
+    @property
+    def seen(self) -> Snapshot:
+        """The snapshot up to which it has all changes."""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it has a state."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its source follows the database."""
+
+    def load(self, epoch: str, seen: Snapshot, products: Mapping[str, Product]) -> None:
+        """Takes a whole state that was read in this snapshot."""
+
+    def apply(self, changes: Iterable[Change], seen: Snapshot | None = None) -> None:
+        """Takes rows of the log, in order. `seen` is the snapshot after the last of them."""
+
+    def set_live(self, is_live: bool) -> None:
+        """Notes whether the source follows the database."""
+
+
 class Source:
-    """Keeps a hub equal to the database. Times are seconds."""
+    """Keeps a sink equal to the database. Times are seconds."""
 
     def __init__(
         self,
         url: str,
-        hub: Hub,
+        sink: Sink,
         metrics: Metrics,
         *,
         awake_read: float = 0.01,
@@ -91,7 +123,7 @@ class Source:
         rng: random.Random | None = None,
     ) -> None:
         self._url = url
-        self._hub = hub
+        self._sink = sink
         self._metrics = metrics
         self._awake_read = awake_read
         self._sleep_after = sleep_after
@@ -103,38 +135,38 @@ class Source:
         self._read_variants = query("source/read_variants")
         self._read_history = query("source/read_history")
         self._read_foreign = query("source/read_foreign")
-        self._lineage = ""  # which server it is, for as long as the connection lives
-        self._floor = 0  # rows of the log with an id up to this are no news, see read_log.sql
+        self._lineage = ""  # identifies the server; asked once a connection
+        self._floor = 0  # rows of the log up to this id come from a dump, see read_log.sql
         self._wake = asyncio.Event()
         self._is_notified = False
         self._wake_ups: deque[float] = deque(maxlen=_WAKE_UPS)
         self._reads = 0
         self._is_reading = False
-        self._has_read = asyncio.Event()  # another one for each read
+        self._has_read = asyncio.Event()  # replaced after each read
         self._queue_asked_at = float("-inf")
 
     async def run(self) -> None:
-        """Follows the database for ever; comes back after each loss, with backoff."""
+        """Follows the database for ever, and reconnects with backoff after each loss."""
         shortest, longest = _BACKOFF_SECONDS
         backoff = shortest
         while True:
             try:
                 async with self._connected() as connection:
                     await self._catch_up(connection)
-                    self._hub.set_live(True)
+                    self._sink.set_live(True)
                     backoff = shortest
                     await self._follow(connection)
             except Exception as error:  # noqa: BLE001  # it is logged there
                 self._tell(error)
             finally:
-                self._hub.set_live(False)
+                self._sink.set_live(False)
                 self._metrics.enter("lost")
             await asyncio.sleep(backoff * self._rng.uniform(0.5, 1.0))
             backoff = min(longest, backoff * 2)
 
     def _tell(self, error: Exception) -> None:
-        """Whatever it is that Postgres does or answers, the source comes back."""
-        if self._hub.is_live:
+        """Logs and counts why the source lost the database."""
+        if self._sink.is_live:
             self._metrics.source_losses.inc()
         where = redact(self._url)
         if isinstance(error, DatabaseUnavailable):
@@ -151,7 +183,7 @@ class Source:
             logger.error("The source failed at Postgres at %s; trying again", where, exc_info=error)
 
     async def refresh(self, timeout: float = 2.0) -> None:
-        """Returns after a read that began after the call, or after the time."""
+        """Returns when a read has ended that began after the call, or after `timeout`."""
         wanted = self._reads + (2 if self._is_reading else 1)
         self._wake.set()
         try:
@@ -187,7 +219,7 @@ class Source:
                 )  # fmt: skip
             yield connection
         finally:
-            # close() would wait for a peer that is perhaps not there any more.
+            # close() would wait for a peer that may be gone.
             connection.terminate()
 
     def _notified(self, *_: object) -> None:
@@ -195,15 +227,15 @@ class Source:
         self._wake.set()
 
     async def _catch_up(self, connection: Connection) -> None:
-        """After LISTEN, never before: the whole state, or all since the cursor."""
-        if not self._hub.is_loaded:
+        """Reads the whole state, or all changes since the last snapshot. LISTEN must come first."""
+        if not self._sink.is_loaded:
             await self._load(connection)
         else:
             await self._read(connection)
 
     async def _load(self, connection: Connection) -> None:
-        """Reads every product and the snapshot that they belong to. The encoding of a hundred
-        thousand rows is spread over many turns of the loop."""
+        """Reads every product, and the snapshot in which they are read. The cursor spreads the
+        decoding of a hundred thousand rows over many turns of the loop."""
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             row = await connection.fetchrow(self._read_history)
             assert row is not None  # it has no FROM
@@ -223,7 +255,7 @@ class Source:
             ):
                 products[each["id"]] = product_of(each, variants.get(each["id"]), seen)
         self._floor = floor
-        self._hub.load(self._epoch(row["history"]), seen, products)
+        self._sink.load(self._epoch(row["history"]), seen, products)
 
     def _epoch(self, history: str | None) -> str:
         return _epoch_of(self._lineage, history)
@@ -239,7 +271,7 @@ class Source:
             await connection.execute(f"select pg_advisory_unlock_shared({SLEEP_LOCK})")
 
     async def _stay_awake(self, connection: Connection) -> None:
-        """Reads until nothing has changed for a while."""
+        """Reads until nothing has changed for `sleep_after` seconds."""
         self._metrics.enter("awake")
         loop = asyncio.get_running_loop()
         last_change = loop.time()
@@ -252,31 +284,31 @@ class Source:
             await asyncio.sleep(self._pause(rows, now - began))
 
     def _pause(self, rows: int, seconds: float) -> float:
-        """Seconds from a read, which took so many and found so many rows, to the next one."""
-        # While changes come, a read waits for several of them: it costs the same for one as for
-        # ten. After none has come, the next one is not kept waiting so long.
+        """Seconds to wait after a read that found so many rows and took so many seconds."""
+        # A read costs the same for one change as for ten. So while changes come, it waits for
+        # several of them; after a read that found none, the next change waits half as long.
         between = self._awake_read if rows else self._awake_read / 2
-        # Expensive reads take a fifth of the time at most.
-        return min(_LONGEST_PAUSE, max(between - seconds, 4 * seconds))
+        # Slow reads take at most a fifth of the time.
+        return min(_MAX_PAUSE, max(between - seconds, 4 * seconds))
 
     async def _doze(self, connection: Connection) -> bool:
-        """Reads until every transaction has ended that was in progress when it lay down; False
-        if there were too many wake-ups to sleep at all."""
+        """Reads until every transaction has ended that was in progress at the call. False if too
+        many notifications came meanwhile."""
         self._metrics.enter("drowsy")
-        # A snapshot lists those in progress below the newest one that has ended. Once this one
-        # has, all that are in progress now are listed.
+        # A snapshot lists transactions in progress only below the newest one that has ended. This
+        # statement is a transaction: once it has ended, all that are in progress now are listed.
         await connection.execute("select pg_current_xact_id()")
         await self._read(connection)
-        lay_down = self._hub.seen
+        at_first = self._sink.seen
         pause = self._awake_read
-        while not lay_down.in_progress.isdisjoint(self._hub.seen.in_progress):
+        while not at_first.in_progress.isdisjoint(self._sink.seen.in_progress):
             if await self._woken(pause) and self._is_restless():
                 return False
             pause = self._awake_read if await self._read(connection) else min(1.0, pause * 2)
         return True
 
     async def _sleep(self, connection: Connection) -> None:
-        """Reads when it is notified, until that happens too often."""
+        """Reads at each notification, until they come too often."""
         self._metrics.enter("asleep")
         while True:
             is_woken = await self._woken(self._safety_read)
@@ -288,8 +320,8 @@ class Source:
                 await self._suspect(connection, rows)
 
     async def _suspect(self, connection: Connection, rows: int) -> None:
-        """Counts rows that were found before their notification, unless it is on its way, or nobody
-        notifies at all."""
+        """Counts rows that were found without a notification, unless it is still on its way or
+        `notify_mode` is `never`."""
         mode = await connection.fetchval(
             "select value from stream_settings where name = 'notify_mode'"
         )
@@ -316,30 +348,31 @@ class Source:
     # Reading
 
     async def _read(self, connection: Connection) -> int:
-        """Gives the hub all rows that it has not seen; returns their number."""
+        """Gives the sink all rows that it has not seen, and returns their number."""
         self._is_reading = True
-        seen_before = str(self._hub.seen)
+        seen_before = str(self._sink.seen)
         rows = await connection.fetch(self._read_log, seen_before, _PAGE + 1, self._floor)
         seen, epoch = Snapshot.parse(rows[0]["seen"]), self._epoch(rows[0]["history"])
         changes = [change_of(row) for row in rows if row["id"] is not None]
-        if epoch != self._hub.epoch or seen.xmax < self._hub.seen.xmax:
-            logger.warning("The database has another history than before; reading it anew")
-            self._hub.set_live(False)  # what it shows may never have happened
+        if epoch != self._sink.epoch or seen.xmax < self._sink.seen.xmax:
+            logger.warning("The database has another history than before; reading all products")
+            self._sink.set_live(False)  # some changes that it shows may never have happened
             await self._load(connection)
-            self._hub.set_live(True)
+            self._sink.set_live(True)
         elif len(rows) <= _PAGE:
             changes.sort(key=lambda change: change.log_id)
-            self._hub.apply(changes, seen)
+            self._sink.apply(changes, seen)
         elif not await self._read_pages(connection, seen_before, seen):
             await self._load(connection)
         await self._count_read(connection, len(changes))
         return len(changes)
 
     async def _read_pages(self, connection: Connection, since: str, until: Snapshot) -> bool:
-        """Reads a backlog between two snapshots; False if it is too long to be worth it."""
+        """Reads a backlog between two snapshots. False if it is so long that reading the whole
+        state is cheaper."""
         changes: list[Change] = []
         xid, log_id = 0, 0
-        for _ in range(_LONGEST_BACKLOG // _PAGE):
+        for _ in range(_MAX_BACKLOG // _PAGE):
             rows = await connection.fetch(
                 self._read_log_page, since, str(until), str(xid), log_id, _PAGE, self._floor
             )
@@ -351,12 +384,13 @@ class Source:
         return False
 
     async def _apply_slowly(self, changes: list[Change], until: Snapshot) -> None:
-        """In the order of the log: that of transactions may put a variant before its product."""
+        """Applies changes in the order of the log, in many turns of the loop. The order of
+        transactions could put a variant before its product."""
         changes.sort(key=lambda change: change.log_id)
         for start in range(0, len(changes), _PAGE):
-            self._hub.apply(changes[start : start + _PAGE])
+            self._sink.apply(changes[start : start + _PAGE])
             await asyncio.sleep(0)
-        self._hub.apply((), until)
+        self._sink.apply((), until)
 
     async def _count_read(self, connection: Connection, rows: int) -> None:
         self._metrics.source_reads.inc()
@@ -372,8 +406,8 @@ class Source:
             self._metrics.queue_usage.set(usage)
 
 
-# Whether changes are logged. Asks the catalogue only, which locks no table.
-_IS_LOGGED = """
+# Whether changes are logged. It asks system catalogues only, which locks no table.
+_IS_LOGGED: Final = """
 select count(distinct tgfoid) = 2
   from pg_trigger
  where tgrelid in ('products'::regclass, 'variants'::regclass)
@@ -382,16 +416,16 @@ select count(distinct tgfoid) = 2
 
 
 async def _refuse_unlogged(connection: Connection) -> None:
-    """Raises DatabaseUnavailable while changes would pass us by: a restore brings rows first, table
-    by table, and makes triggers last."""
+    """Raises DatabaseUnavailable while changes are not logged: a restore copies rows first, table
+    by table, and creates triggers last."""
     if not await connection.fetchval(_IS_LOGGED):
         raise DatabaseUnavailable(
-            "products or variants have no triggers that log changes, or these are disabled."
-            " While a backup is put back, this passes"
+            "products or variants have no triggers that log changes, or the triggers are disabled."
+            " During a restore this is normal and passes"
         )
 
 
-@lru_cache(maxsize=1)  # each read asks, and hardly ever is it another one
+@lru_cache(maxsize=1)  # each read asks, and the answer hardly ever changes
 def _epoch_of(lineage: str, history: str | None) -> str:
-    """The history as clients see it, the same in every process on this database."""
+    """The name of the history that clients see, the same in every process on this database."""
     return hashlib.sha256(f"{lineage}/{history}".encode()).hexdigest()[:12]

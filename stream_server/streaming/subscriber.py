@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from stream_server.streaming.catalogue import Page
 from stream_server.streaming.frames import Frame
 
+__all__ = ["PAGE", "Ids", "Place", "Registry", "Subscriber", "Topic", "Waiter"]
+
 logger = logging.getLogger(__name__)
 
-PAGE = 200  # products in one snapshot event: what one turn of the event loop encodes
+PAGE: Final = 200  # products in one snapshot event: what one turn of the event loop encodes
 
 
 Ids = tuple[str, ...] | None  # of products, sorted, each once; None: the whole catalogue
@@ -44,46 +46,46 @@ class Registry(Protocol):
 
     @property
     def on_failure(self) -> Callable[[], None]:
-        """Is called when a stream has failed."""
+        """Called when a stream has failed."""
 
     def is_held(self, subscriber: Subscriber) -> bool:
         """Whether the stream waits for the first state."""
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Forgets a subscriber; harmless when it is forgotten already."""
+        """Forgets a subscriber. Does nothing if it is not registered."""
 
     def stalled(self, subscriber: Subscriber) -> None:
-        """Its socket is full since now."""
+        """Notes that a subscriber's socket is full from now on."""
 
     def recovered(self, subscriber: Subscriber) -> None:
-        """Its socket has drained."""
+        """Notes that a subscriber's socket has drained."""
 
     def page_of(self, ids: Iterable[str]) -> list[str]:
-        """The first of these products, as many as one event should hold."""
+        """The first of these products, as many as fit one event."""
 
     def snapshot_frame(self, ids: Iterable[str], *, is_last: bool, of: Ids) -> Frame:
-        """A `snapshot` event of these products."""
+        """A `snapshot` event of these products, the last with the position."""
 
     def catalogue_page(self, after: str) -> Page:
-        """The public products that follow this id, as many as one event should hold."""
+        """The public products that follow this id, as many as fit one event."""
 
     def last_page(self, page: Page) -> Frame:
-        """The frame of a page for a stream that is up to date with it."""
+        """The frame of a page, for a subscriber that has the whole catalogue with it."""
 
 
 class Place(Protocol):
-    """Where a stream is counted for as long as it is open."""
+    """Counts a stream for as long as it is open."""
 
     def leave(self) -> None:
-        """It is not open any more."""
+        """Stops counting it."""
 
 
 class Subscriber:
-    """Base of the ways to write: a connection, an ASGI response, a waiting poll.
+    """Base of everything that gets frames: a connection, an ASGI response, a waiting poll.
 
-    `behind` is None while the subscriber is up to date, so that a frame may be sent to it as it
-    comes; otherwise the ids whose newest state it still has to get. While it goes through the
-    whole catalogue, page by page, it is behind on everything that follows `cursor`, too.
+    `behind` is None while the subscriber is up to date: each frame is then sent as it comes.
+    Otherwise `behind` holds the ids of products whose newest state it still has to get. While it
+    goes through the whole catalogue, page by page, it is also behind on all ids after `cursor`.
     """
 
     __slots__ = ("behind", "cursor", "hub", "is_full", "pings_left", "place", "slot", "topic")
@@ -97,53 +99,53 @@ class Subscriber:
         self.cursor: str | None = None
         self.is_full = False
         self.slot = 0
-        self.pings_left = 0  # until it has lived long enough; 0: it may live for ever
+        self.pings_left: int | None = None  # until it ends; the publisher decides at the first
         self.place: Place | None = None
 
     def write(self, frame: Frame) -> None:
-        """Hands a frame to the socket. May call `pause` before it returns."""
+        """Writes a frame to the socket. It may call `pause` before it returns."""
         raise NotImplementedError
 
     def send(self, frame: Frame) -> None:
-        """Like `write`, for a subscriber that is up to date, so that nothing waits before it."""
+        """Like `write`, but only for a subscriber that is up to date: no earlier frame waits."""
         self.write(frame)
 
     def backlog(self) -> int:
-        """How many bytes were written that the socket has not taken; 0 where nobody can tell."""
+        """How many bytes were written that the client has not read; 0 if that is not known."""
         return 0
 
     def end(self) -> None:
-        """Ends the stream in order: what was written still arrives."""
+        """Ends the stream in order: everything written still arrives."""
         raise NotImplementedError
 
     def abort(self) -> None:
-        """Ends the stream at once: what was written is thrown away."""
+        """Ends the stream at once: bytes that are not sent yet are thrown away."""
         raise NotImplementedError
 
     def fail(self, error: Exception) -> None:
-        """Ends the stream because of an error. It may have missed something, so it gets nothing
-        more: its client comes back with the position that it got last."""
+        """Ends the stream because of an error. It may have missed a change, so nothing more is
+        sent to it: its client comes back with the position that it got last."""
         logger.error("A stream failed and is closed", exc_info=error)
         self.hub.on_failure()
         try:
             self.abort()
         except Exception:
-            logger.exception("It could not be closed")
+            logger.exception("The failed stream could not be closed")
         self.hub.unsubscribe(self)
 
     def open(self, behind: Iterable[str]) -> None:
-        """Starts the stream with what it owes itself."""
+        """Starts the stream with the newest state of these products."""
         self.behind = set(behind)
         self._catch_up()
 
     def open_catalogue(self) -> None:
-        """Starts the stream with all that there is."""
+        """Starts the stream with the whole catalogue."""
         self.behind = set()
         self.cursor = ""
         self._catch_up()
 
     def fall_behind(self, product_ids: Iterable[str]) -> None:
-        """These have changed, while it is not up to date."""
+        """Notes products that changed while the subscriber is not up to date."""
         assert self.behind is not None
         cursor = self.cursor
         self.behind.update(
@@ -151,7 +153,7 @@ class Subscriber:
         )
 
     def pause(self) -> None:
-        """The socket is full: remember instead of writing."""
+        """Stops writing, because the socket is full: changes are only noted."""
         self.is_full = True
         if self.behind is None:
             self.behind = set()
@@ -159,11 +161,11 @@ class Subscriber:
             self.hub.stalled(self)
 
     def resume(self) -> None:
-        """The socket has drained: catch up."""
+        """Catches up, because the socket has drained."""
         self.is_full = False
         self.hub.recovered(self)
         if self.hub.is_held(self):
-            self.behind = None  # there is no state yet to catch up with, only pings
+            self.behind = None  # no state is loaded yet, so only pings were missed
         else:
             self._catch_up()
 
@@ -179,7 +181,7 @@ class Subscriber:
             asyncio.get_running_loop().call_soon(self._catch_up)
 
     def _next_page(self) -> Frame:
-        """The next products that it is behind on; with the last page it is up to date."""
+        """Takes the next products out of `behind`; after the last page, it is up to date."""
         behind = self.behind
         assert behind is not None
         if self.cursor is not None:

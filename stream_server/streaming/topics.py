@@ -1,8 +1,8 @@
-"""Who shows which products.
+"""The topics: which subscribers show which products.
 
-A shop's pages show thousands of different sets of products, most of them to one visitor each. So
-a set and its memberships are kept small: as a tuple and in lists, not as Python's sets, which take
-two kilobytes for two dozen members.
+A shop's pages show thousands of different sets of products, most of them to a single visitor. So a
+set is kept as a tuple and its memberships as lists: a Python set of two dozen members takes two
+kilobytes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ["Topics"]
 
 
 class _Watchers(list[Topic]):
-    """The topics that show a product. Those that have gone are taken out when they are more than
-    half, so that leaving costs the same however many there are."""
+    """The topics that show a product. Topics without subscribers are removed when they are more
+    than half, so that the cost of leaving does not grow with the number of topics."""
 
     __slots__ = ("gone",)
 
@@ -48,7 +48,7 @@ class Topics:
         return topic
 
     def leave(self, subscriber: Subscriber, topic: Topic) -> None:
-        """Forgets a subscriber, and its topic if nobody is left there."""
+        """Forgets a subscriber, and its topic if that was its last one."""
         topic.subscribers.discard(subscriber)
         if topic.subscribers:
             return

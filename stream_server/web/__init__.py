@@ -1,1 +1,1 @@
-"""HTTP: one module a group of routes."""
+"""The HTTP side of the service: routes, pages, and the modules that they share."""

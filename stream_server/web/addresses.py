@@ -1,6 +1,4 @@
-"""Whom a request counts for: its address, and the networks that one client may have to himself."""
-
-from __future__ import annotations
+"""The address that a request counts against, and the networks that one client may own."""
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -10,17 +8,17 @@ from starlette.types import Scope
 
 __all__ = ["Network", "client_host", "networks"]
 
-# An IPv6 client has 64 bits to himself, a house or an office up to a /48 (RFC 6177). Mobile
-# networks give each phone a /64, so wider ones may have more, but not 65,536 times as much.
+# An IPv6 client owns a /64; a house or an office owns up to a /48 (RFC 6177). Mobile networks give
+# each phone a /64. So a wider network may use more than a /64, but not 65,536 times as much.
 _WIDTHS: Final = ((64, 1), (56, 4), (48, 16))
 
 Network = tuple[object, int]
-"""What is counted, and how many times an address's share it may have."""
+"""A key to count by, and how many times the limit of one address it may use."""
 
 
 @lru_cache(maxsize=8192)
 def networks(host: str) -> tuple[Network, ...]:
-    """The networks that an address is counted in, the narrowest first."""
+    """Returns the networks that an address counts against, the narrowest first."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -33,6 +31,6 @@ def networks(host: str) -> tuple[Network, ...]:
 
 
 def client_host(scope: Scope) -> str:
-    """The client's address, as the proxies that are trusted say it; empty over a Unix socket."""
+    """Returns the client's address as trusted proxies report it; empty over a Unix socket."""
     client = scope.get("client")
     return client[0] if client else ""

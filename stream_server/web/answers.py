@@ -1,16 +1,19 @@
-"""The one shape of every JSON answer.
+"""The shape that all JSON answers share.
 
 {"success": true, "data": …}
 {"success": false, "error": {"code": "…", "message": "…", "details": …}}
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.responses import Response
 
 from stream_server.streaming.frames import to_json
 
-MEDIA_TYPE = "application/json"
+__all__ = ["MEDIA_TYPE", "failure", "success"]
+
+MEDIA_TYPE: Final = "application/json"
 
 
 def success(
@@ -20,7 +23,7 @@ def success(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An answer with data that is JSON already; `beside` are fields next to `data`."""
+    """Returns a successful answer. `data` is JSON; `beside` holds more fields next to it."""
     more = b"".join(
         b",%b:%b" % (to_json(name), to_json(value)) for name, value in (beside or {}).items()
     )
@@ -35,7 +38,7 @@ def failure(
     details: object = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """An error. `details` is left out where there are none."""
+    """Returns an error answer. It has no `details` field if `details` is empty."""
     error: dict[str, object] = {"code": code, "message": message}
     if details:
         error["details"] = details

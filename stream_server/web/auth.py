@@ -1,12 +1,11 @@
-"""Who writes: bearer tokens (RFC 6750) that are JWTs, signed with SECRET_KEY (HS256) or by a shop's
-own issuer, whose public key is set (RS256).
+"""Authentication by bearer tokens (RFC 6750). They are JWTs, signed with SECRET_KEY (HS256) or by
+the shop's own issuer, whose public key is in the settings (RS256).
 
-A token says who (`sub`, the actor in the log), as what (`role`) and until when (`exp`); with
-JWT_AUDIENCE or JWT_ISSUER set, also for whom (`aud`) and by whom (`iss`). An issuer that signs for
-several applications needs the first: else a token for another one is good here.
+A token has a subject (`sub`, the actor in the log), a role (`role`) and an expiry (`exp`). With
+JWT_AUDIENCE or JWT_ISSUER set, it must also have that audience (`aud`) or issuer (`iss`). Set
+JWT_AUDIENCE if the issuer signs tokens for several applications: otherwise, a token for another
+application is accepted here.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import jwt
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-__all__ = ["ROLES", "Identity", "Role", "Tokens", "authenticated", "identified"]
+__all__ = ["ROLES", "Identity", "Role", "Tokens", "identity_of", "require_role"]
 
 Role = Literal["admin", "shop"]
 ROLES: Final[Sequence[Role]] = ("admin", "shop")
@@ -27,15 +26,15 @@ MAX_TOKEN: Final = 8192  # characters
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sent a request. An admin may do all that a shop may."""
+    """The sender of a request. An admin may do everything that a shop may."""
 
     subject: str
     role: Role
 
 
 class Tokens:
-    """Makes and reads tokens. A key that is empty is no key; an audience or an issuer that is
-    empty is not asked for."""
+    """Issuer and reader of tokens. An empty key is not used; an empty audience or issuer is not
+    checked."""
 
     def __init__(
         self, secret: str, public_key: str = "", *, audience: str = "", issuer: str = ""
@@ -46,15 +45,16 @@ class Tokens:
         self._required = [
             "exp", "sub", *(["aud"] if audience else ()), *(["iss"] if issuer else ()),
         ]  # fmt: skip
-        # The key decides the algorithm, never the token: else a public key would pass as a secret.
+        # The key decides the algorithm. If the token did, the public key would pass as an HS256
+        # secret.
         self._keys = {
             algorithm: key for algorithm, key in (("HS256", secret), ("RS256", public_key)) if key
         }
 
     def issue(self, subject: str, role: Role, *, now: datetime, lifetime: timedelta) -> str:
-        """A token signed with the secret. Raises ValueError if there is none."""
+        """Returns a token signed with the secret. Raises ValueError if there is no secret."""
         if not self._secret:
-            raise ValueError("there is no secret to sign with")
+            raise ValueError("there is no secret to sign tokens with")
         claims: dict[str, object] = {
             "sub": subject, "role": role, "iat": now, "exp": now + lifetime,
         }  # fmt: skip
@@ -65,11 +65,12 @@ class Tokens:
         return jwt.encode(claims, self._secret, "HS256")
 
     def read(self, token: str) -> Identity:
-        """Whose token it is. Raises ValueError, in words for its bearer, if it is not good."""
+        """Returns the token's identity. Raises ValueError, with a message for the client, if the
+        token is not valid."""
         try:
             algorithm = jwt.get_unverified_header(token).get("alg")
             if not isinstance(algorithm, str) or algorithm not in self._keys:
-                raise ValueError("the token is not signed in a way that is accepted here")
+                raise ValueError("the token's signature algorithm is not accepted")
             claims = jwt.decode(
                 token,
                 self._keys[algorithm],
@@ -84,54 +85,55 @@ class Tokens:
         except jwt.InvalidAudienceError:
             raise ValueError("the token is for another audience") from None
         except jwt.InvalidIssuerError:
-            raise ValueError("the token is of another issuer") from None
+            raise ValueError("the token is from another issuer") from None
         except jwt.MissingRequiredClaimError as error:
-            raise ValueError(f"the token lacks {error.claim}") from None
+            raise ValueError(f"the token has no {error.claim}") from None
         except (jwt.PyJWTError, TypeError, OverflowError, RecursionError):
-            # Before 2.15 the library lets the last three out: of a list, Infinity, or deep nesting.
+            # Before 2.15, PyJWT raises the last three for a list, Infinity, or deep nesting.
             raise ValueError("the token is not valid") from None
         subject: str = claims["sub"]
         role: Role | None = claims.get("role")
         if not subject.strip() or not subject.isprintable() or len(subject) > 200:
             raise ValueError("the token's subject is not valid")
         if role is None or role not in ROLES:
-            raise ValueError("the token's role is not known")
+            raise ValueError("the token's role is unknown")
         return Identity(subject, role)
 
 
-def identified(request: Request) -> Identity | None:
-    """Who sent the request; None if it does not say. HTTPException 401 if what it says is wrong."""
+def identity_of(request: Request) -> Identity | None:
+    """Returns the sender of the request; None without a token. Raises HTTPException 401 if the
+    token is not valid."""
     header = request.headers.get("authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or len(token) > MAX_TOKEN:
-        raise _unauthenticated("expected Authorization: Bearer <token>", "invalid_request")
+        raise _refusal("expected Authorization: Bearer <token>", "invalid_request")
     tokens: Tokens = request.app.state.tokens
     try:
         return tokens.read(token.strip())
     except ValueError as error:
-        raise _unauthenticated(str(error), "invalid_token") from None
+        raise _refusal(str(error), "invalid_token") from None
 
 
-def authenticated(request: Request, *roles: Role) -> Identity:
-    """Who sent the request, as one of these roles (an admin always may).
+def require_role(request: Request, role: Role) -> Identity:
+    """Returns the sender of the request, who must have this role or be an admin.
 
-    Raises HTTPException: 401 without a good token, 403 with another role.
+    Raises HTTPException: 401 without a valid token, 403 with another role.
     """
-    identity = identified(request)
+    identity = identity_of(request)
     if identity is None:
-        raise _unauthenticated("this needs a bearer token")
-    if identity.role != "admin" and identity.role not in roles:
+        raise _refusal("a bearer token is required")
+    if identity.role not in (role, "admin"):
         raise HTTPException(
             403,
-            f"This is not for the role {identity.role}",
+            f"The role {identity.role} may not do this",
             {"WWW-Authenticate": 'Bearer realm="stream-server", error="insufficient_scope"'},
         )
     return identity
 
 
-def _unauthenticated(reason: str, error: str = "") -> HTTPException:
+def _refusal(reason: str, error: str = "") -> HTTPException:
     challenge = 'Bearer realm="stream-server"'
     if error:
         challenge += f', error="{error}", error_description="{reason}"'

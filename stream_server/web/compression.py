@@ -1,10 +1,8 @@
-"""Public JSON by gzip, for clients that take it.
+"""Compression of public JSON, for clients that accept gzip.
 
-Only answers that everybody may read: the size of one that has a secret beside what a stranger chose
-would tell of the secret.
+Only answers that everybody may read are compressed. If an answer held a secret beside text that an
+attacker chose, its compressed size would reveal the secret.
 """
-
-from __future__ import annotations
 
 import zlib
 from functools import lru_cache
@@ -17,18 +15,18 @@ from starlette.types import ASGIApp
 from stream_server.web.encodings import accepts_gzip
 from stream_server.web.routing import Endpoint
 
-__all__ = ["compressing"]
+__all__ = ["compress_answers"]
 
-_LEAST: Final = 1024  # bytes: less goes in one packet either way
-_MOST_KEPT: Final = 65_536  # bytes of an answer
+_MIN_SIZE: Final = 1024  # bytes: a smaller answer fits in one packet anyway
+_MAX_CACHED: Final = 65_536  # bytes of an answer whose compressed form is kept
 
 
-def compressing(endpoint: Endpoint) -> Endpoint:
-    """The endpoint, whose larger answers go out compressed."""
+def compress_answers(endpoint: Endpoint) -> Endpoint:
+    """Wraps an endpoint: its larger answers are compressed."""
 
     async def answer(request: Request) -> ASGIApp:
         response = await endpoint(request)
-        if isinstance(response, Response) and len(response.body) >= _LEAST:
+        if isinstance(response, Response) and len(response.body) >= _MIN_SIZE:
             _compress(request, response)
         return response
 
@@ -39,7 +37,7 @@ def _compress(request: Request, response: Response) -> None:
     response.headers.add_vary_header("Accept-Encoding")
     if accepts_gzip(request):
         body = bytes(response.body)
-        response.body = (_gzip_once if len(body) <= _MOST_KEPT else _gzip)(body)
+        response.body = (_gzip_once if len(body) <= _MAX_CACHED else _gzip)(body)
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Content-Length"] = str(len(response.body))
 
@@ -48,5 +46,5 @@ def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, 1, wbits=31)
 
 
-# By content: so it is right whatever the answer is of, and made once a version.
+# Keyed by the content: never stale, and each version is compressed once.
 _gzip_once = lru_cache(maxsize=128)(_gzip)

@@ -1,4 +1,4 @@
-"""How many of something one address has at once: streams that are open, polls that wait."""
+"""The number of open streams or waiting polls that each address has at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Crowd", "Place"]
 
 
 class Place:
-    """What one address has. All that it has share one."""
+    """The place of one address in a crowd. All its streams, or all its polls, share this object."""
 
     __slots__ = ("_crowd", "_host", "number")
 
@@ -21,30 +21,31 @@ class Place:
         self.number = 0
 
     def leave(self) -> None:
-        """One less."""
+        """Counts one less for the address."""
         self._crowd._leave(self, self._host)
 
 
 class Crowd:
-    """At most `most` an address (0: any number); of the wider networks of IPv6, more."""
+    """A count of streams or polls for each address. The limit is `max_per_address` (0: no limit);
+    the wider networks of IPv6 have a larger limit."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_per_address: int) -> None:
+        self._max_per_address = max_per_address
         self._places: dict[str, Place] = {}
         self._counts: Counter[Hashable] = Counter()
 
     def __len__(self) -> int:
-        """Addresses that have something."""
+        """Returns the number of addresses that have at least one."""
         return len(self._places)
 
     def is_full(self, host: str) -> bool:
-        """Whether the address has as many as it may."""
-        return bool(self._most) and any(
-            self._counts[key] >= self._most * share for key, share in networks(host)
+        """Whether the address has reached its limit."""
+        return bool(self._max_per_address) and any(
+            self._counts[key] >= self._max_per_address * share for key, share in networks(host)
         )
 
     def enter(self, host: str) -> Place:
-        """One more, until it leaves."""
+        """Counts one more for the address, until the caller calls `leave`."""
         place = self._places.get(host)
         if place is None:
             place = self._places[host] = Place(self, host)

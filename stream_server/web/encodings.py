@@ -1,6 +1,4 @@
-"""Which content codings a client takes (RFC 9110, section 12.5.3)."""
-
-from __future__ import annotations
+"""The content codings that a client accepts (RFC 9110, section 12.5.3)."""
 
 from typing import Final
 
@@ -16,17 +14,17 @@ USUAL: Final = frozenset(
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Whether the answer may come by gzip, and the client does not like it better without."""
+    """Whether the client accepts gzip, and does not prefer an uncompressed answer."""
     lines = [value for name, value in request.scope["headers"] if name == b"accept-encoding"]
     return bool(lines) and takes_gzip(lines[0] if len(lines) == 1 else b",".join(lines))
 
 
 def takes_gzip(field: bytes) -> bool:
-    """The same of an Accept-Encoding. A member that breaks the grammar is passed over: then the
-    answer comes as it is, which everybody can read."""
+    """Whether the client that sent this Accept-Encoding should get gzip. A member that breaks the
+    grammar is ignored: without it, the answer is uncompressed, which every client can read."""
     if field in USUAL:
         return True
     given = weights(field.decode("latin-1"))
-    # x-gzip is gzip (section 8.4.1.3); * is whatever is not named.
+    # x-gzip is gzip (section 8.4.1.3); * stands for all codings that the field does not name.
     weight = next((given[name] for name in ("gzip", "x-gzip", "*") if name in given), 0.0)
     return weight > 0 and weight >= given.get("identity", 0)

@@ -1,4 +1,4 @@
-"""The answer to each error: which status it has, and its code."""
+"""The HTTP answer to each error: its status and its code."""
 
 import logging
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ __all__ = ["CODES", "EXCEPTION_HANDLERS", "STATUS", "explain"]
 
 logger = logging.getLogger(__name__)
 
-# A class stands for its subclasses, too.
+# The status of a class is also that of its subclasses that are not listed.
 STATUS: Final[Mapping[type[StreamServerError], int]] = {
     InvalidRequest: 400,
     WebhookRejected: 400,
@@ -70,7 +70,7 @@ CODES: Final[Mapping[int, str]] = {
 
 
 def explain(error: Exception) -> Response | None:
-    """The answer to an error that is known; None for any other, which is a bug."""
+    """Returns the answer to a known error; None for an unknown error, which is a bug."""
     if isinstance(error, StreamServerError):
         status = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
         if status >= 500:
@@ -78,8 +78,8 @@ def explain(error: Exception) -> Response | None:
         headers = {"Retry-After": "1"} if status == 503 else None
         return failure(status, error.code, error.message, error.details, headers)
     if isinstance(error, ClientDisconnect):
-        logger.debug("A client went before its request was complete")
-        return failure(400, "client_disconnected", "The request was not complete")
+        logger.debug("A client disconnected before its request was complete")
+        return failure(400, "client_disconnected", "The request was incomplete")
     if isinstance(error, HTTPException):
         code = CODES.get(error.status_code, "http_error")
         return failure(error.status_code, code, error.detail, headers=error.headers)

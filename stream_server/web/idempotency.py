@@ -1,18 +1,18 @@
-"""Requests that may be repeated: the header `Idempotency-Key` names one, and its answer is kept
-with what it did, in the same transaction.
+"""Requests that clients may repeat: the header `Idempotency-Key` identifies a request, and its
+answer is stored in the transaction of its changes.
 
     async def work(connection: Queries) -> Response: …
     return await once(request, identity, body, work)
 
-The same key and request get the same answer, a refusal as well as a success, however often and
-however many at a time; the same key with another request is an IdempotencyKeyReused. Keys belong to
-who is authenticated. Without the header, `work` is just run.
+The same request with the same key gets the same answer, refusal or success, however often it is
+sent, and even if it is sent several times at once. Another request with that key raises
+IdempotencyKeyReused. Keys belong to the authenticated sender. Without the header, `once` only runs
+`work`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,14 +27,14 @@ from stream_server.web.errors import explain
 
 __all__ = ["once"]
 
-CLAIM = """
+CLAIM: Final = """
 insert into idempotency_keys (actor, key, fingerprint) values (:actor, :key, :fingerprint)
 on conflict (actor, key) do nothing returning true
 """
-KEEP = """
+KEEP: Final = """
 update idempotency_keys set status = :status, body = :body where actor = :actor and key = :key
 """
-KEPT = """
+KEPT: Final = """
 select fingerprint, status, body from idempotency_keys where actor = :actor and key = :key
 """
 
@@ -47,7 +47,8 @@ async def once(
     *,
     kind: Work = Work.CHANGING,
 ) -> Response:
-    """The answer of `work`, run in a transaction, or the one that it gave before."""
+    """Runs `work` in a transaction and returns its answer, or the answer that is stored for the
+    key."""
     whole = state.pool(request)
     pool = whole.doing(kind)
     given = request.headers.get("idempotency-key")
@@ -60,7 +61,7 @@ async def once(
         # A second request with this key waits here until the first has committed.
         claimed = await connection.fetch_val(CLAIM, {**name, "fingerprint": fingerprint})
         if claimed is None:
-            return await _kept(connection, name, fingerprint)
+            return await _replay(connection, name, fingerprint)
         await connection.execute(
             "select set_config('stream_server.idempotency_key', :key, true)", {"key": name["key"]}
         )
@@ -68,7 +69,7 @@ async def once(
             async with connection.savepoint():
                 response = await work(connection)
         except DatabaseError:
-            raise  # it may go better the next time
+            raise  # not stored: a retry may succeed
         except StreamServerError as error:
             known = explain(error)
             assert known is not None
@@ -80,7 +81,7 @@ async def once(
     return await in_transaction(pool, work_once)
 
 
-async def _kept(connection: Transaction, name: dict[str, str], fingerprint: str) -> Response:
+async def _replay(connection: Transaction, name: dict[str, str], fingerprint: str) -> Response:
     kept = await connection.fetch_one(KEPT, name)
     assert kept is not None
     if kept["fingerprint"] != fingerprint:

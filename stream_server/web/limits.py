@@ -1,9 +1,7 @@
-"""How much one address may ask for without a token.
+"""Limits on the requests of one address without a token.
 
-Counted in this process's memory: several processes allow as much each.
+Each process counts in its own memory, so each of several processes allows the whole limit.
 """
-
-from __future__ import annotations
 
 import logging
 import math
@@ -18,25 +16,34 @@ from stream_server.errors import InvalidRequest
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 from stream_server.web.addresses import client_host, networks
-from stream_server.web.auth import identified
+from stream_server.web.auth import identity_of
 from stream_server.web.crowd import Crowd
 from stream_server.web.rates import Rate, Refusal
 
-__all__ = ["Limits", "limits_of"]
+__all__ = [
+    "BYTES_A_REQUEST",
+    "IDS_A_REQUEST",
+    "PAGE",
+    "QUERY",
+    "STREAM_RETRY_MS",
+    "Limits",
+    "limits_of",
+]
 
 logger = logging.getLogger(__name__)
 
-# Each costs the loop as much as a plain request, about 0.1 ms (bench/groups/worst_address.py).
+# So much of each costs the event loop as much as a plain request, about 0.1 ms
+# (bench/groups/worst_address.py).
 IDS_A_REQUEST: Final = 10  # product ids
 BYTES_A_REQUEST: Final = 4096  # of a body
-STREAM_RETRY_MS: Final = 5000  # at least, and some jitter: for streams that there is no room for
-QUERY: Final = 6  # plain requests that a query of the database costs
-PAGE: Final = 25  # plain requests that a page with cards costs
+STREAM_RETRY_MS: Final = 5000  # plus jitter: when a refused stream may come back
+QUERY: Final = 6  # a database query costs as much as so many plain requests
+PAGE: Final = 25  # a page with cards costs as much as so many plain requests
 _SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 
 class Limits:
-    """The limits by address: rates, and how many streams and waiting polls there may be at once."""
+    """The limits of each address: its rates, and its open streams and waiting polls."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._requests = Rate(settings.request_rate)
@@ -49,44 +56,44 @@ class Limits:
         self.streams = Crowd(settings.streams_per_address)
         self.polls = Crowd(settings.polls_per_address)
 
-    def count_request(self, scope: Scope, cost: int = 1) -> None:
-        """Any request, or what it costs beyond that. Raises HTTPException 429, saying when to try
-        again, if that is too much; not for whoever has a token."""
+    def check_request(self, scope: Scope, cost: int = 1) -> None:
+        """Counts a request, or the extra cost of one. Raises HTTPException 429 with Retry-After if
+        the address has used up its rate, unless the request has a valid token."""
         hosts = networks(client_host(scope))
         refused = self._requests.take(hosts, cost) if cost else None
         if refused is None:
             return
-        if math.isinf(refused[1]):  # it costs all that there is
-            refused = self._requests.take(hosts, self._requests.most or cost)
+        if math.isinf(refused[1]):  # more than the whole rate: takes all of it
+            refused = self._requests.take(hosts, self._requests.max_cost or cost)
         if refused is not None and not _has_token(scope):
             self._refuse(scope, refused, "requests", "REQUEST_RATE")
 
-    def count_query(self, request: Request) -> None:
-        """What a query of the database costs beyond a plain request. Raises HTTPException 429."""
-        self.count_request(request.scope, QUERY)
+    def check_query(self, request: Request) -> None:
+        """Counts the extra cost of a database query. Raises HTTPException 429."""
+        self.check_request(request.scope, QUERY)
 
-    def count_search(self, request: Request) -> None:
-        """A search of the catalogue by words. Raises HTTPException 429."""
+    def check_search(self, request: Request) -> None:
+        """Counts a search of the catalogue by words. Raises HTTPException 429."""
         refused = self._searches.take(networks(client_host(request.scope)))
         if refused is not None and not _has_token(request.scope):
             self._refuse(request.scope, refused, "searches", "SEARCH_RATE")
 
-    def count_reservation(self, request: Request) -> None:
-        """A shopper's request about a reservation. Raises HTTPException 429."""
+    def check_reservation(self, request: Request) -> None:
+        """Counts a shopper's request about a reservation. Raises HTTPException 429."""
         refused = self._reservations.take(networks(client_host(request.scope)))
         if refused is not None:
             self._refuse(request.scope, refused, "reservations", "RESERVATION_RATE")
 
-    def count_cart(self, request: Request, lines: int, units: int) -> None:
-        """What a shopper wants to be held. Raises HTTPException 429, and InvalidRequest for a cart
-        that will never be within the rates."""
+    def check_cart(self, request: Request, lines: int, units: int) -> None:
+        """Counts the lines and units that a shopper wants to reserve. Raises HTTPException 429, and
+        InvalidRequest for a cart that exceeds a whole rate."""
         hosts = networks(client_host(request.scope))
         for rate, cost, what, name in (
             (self._lines, lines, "cart lines", "RESERVATION_LINE_RATE"),
             (self._units, units, "units", "RESERVATION_UNIT_RATE"),
         ):
-            if rate.most is not None and cost > rate.most:
-                raise InvalidRequest("lines", f"{rate.most} {what} at most, not {cost}")
+            if rate.max_cost is not None and cost > rate.max_cost:
+                raise InvalidRequest("lines", f"at most {rate.max_cost} {what} in all, not {cost}")
             refused = rate.take(hosts, cost)
             if refused is not None:
                 self._refuse(request.scope, refused, what, name)
@@ -98,24 +105,24 @@ class Limits:
         if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
             self._warned_at = now
             logger.warning(
-                "%s gets a 429: %s is %s. If it is a proxy, name it in FORWARDED_ALLOW_IPS",
+                "%s gets a 429: %s is %s. If this is a proxy, add it to FORWARDED_ALLOW_IPS",
                 client_host(scope), name, item,
             )  # fmt: skip
         raise HTTPException(
             429,
-            f"Too many {what} from one address: {item} at most",
+            f"Too many {what} from one address: the limit is {item}",
             {"Retry-After": str(max(1, math.ceil(seconds)))},
         )
 
 
 def _has_token(scope: Scope) -> bool:
     try:
-        return identified(Request(scope)) is not None
+        return identity_of(Request(scope)) is not None
     except HTTPException:
         return False
 
 
 def limits_of(request: Request) -> Limits:
-    """The application's."""
+    """Returns the limits of the application."""
     limits: Limits = request.app.state.limits
     return limits

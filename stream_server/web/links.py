@@ -1,7 +1,8 @@
-"""Where browsers find what this server has: paths with the prefix that is in front of ours.
+"""Links to this server: its paths, with the prefix under which browsers reach them.
 
-That is the path of PUBLIC_URL or, without one, what the application is mounted under (ASGI's
-`root_path`). Whatever is sent to a browser and leads to us goes through `link`.
+The prefix is the path of PUBLIC_URL or, without PUBLIC_URL, the path that the application is
+mounted under (ASGI's `root_path`). Every link to this server that is sent to a browser goes through
+`link`.
 """
 
 from urllib.parse import quote, unquote
@@ -11,25 +12,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stream_server.web import state
 
-__all__ = ["Unprefixed", "link", "prefix_of"]
+__all__ = ["PrefixRemover", "link", "prefix_of"]
 
 
 def link(request: Request, path: str) -> str:
-    """One of our paths, such as `/products?q=oak`, as browsers must ask for it."""
+    """Adds the prefix to one of our paths, such as `/products?q=oak`."""
     return prefix_of(request) + path
 
 
 def prefix_of(request: Request) -> str:
-    """What browsers put in front of our paths: empty, or such as `/stock`, escaped as in a URL."""
+    """Returns the prefix of our paths, escaped for URLs: `/stock`, for example, or empty."""
     if state.settings(request).public_url:
         path: str = state.settings(request).public_path
         return path
     return quote(request.scope.get("root_path", "").rstrip("/"))
 
 
-class Unprefixed:
-    """Middleware for proxies that leave the prefix on: it becomes a part of `root_path`, which
-    routes leave aside. None of our own paths begins as a prefix may, so it is never mistaken."""
+class PrefixRemover:
+    """Middleware for proxies that pass the prefix on. It moves the prefix to `root_path`, which
+    routes ignore. A prefix never begins like one of our own paths, so the two cannot be
+    confused."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app

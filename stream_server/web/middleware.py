@@ -1,6 +1,4 @@
-"""What requests pass on their way to a route, and answers on their way back."""
-
-from __future__ import annotations
+"""The middleware between the server and the routes."""
 
 import time
 from collections.abc import Sequence
@@ -10,17 +8,17 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream_server.metrics import Metrics
-from stream_server.streaming.response import TurnedAway
+from stream_server.streaming.response import RetryLater
 from stream_server.web.errors import explain
 from stream_server.web.limits import STREAM_RETRY_MS, Limits
 from stream_server.web.routing import METHODS, ROUTE, Resource, segments_of
 
-__all__ = ["Admission", "Ending", "Measured", "Shortcut"]
+__all__ = ["Admission", "ConnectionCloser", "RequestTimer", "Shortcut"]
 
 
-class Measured:
-    """Middleware that counts requests and how long their answers took, by route, method and
-    status. What clients make up is `other`, so there are only so many series."""
+class RequestTimer:
+    """Middleware that counts requests and measures the time of their answers, by route, method and
+    status. Unknown routes and methods count as `other`, so clients cannot add series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -30,7 +28,7 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500  # unless it is answered
+        status = 500  # if nothing answers
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -47,9 +45,10 @@ class Measured:
             self._requests.labels(*labels).observe(time.perf_counter() - began)
 
 
-class Ending:
-    """Middleware that ends connections with their next answer while the server drains: whoever
-    asks again is sent to another one. HTTP/2 has no such field (RFC 9113, section 8.2.2)."""
+class ConnectionCloser:
+    """Middleware that closes each connection after its next answer while the server drains, so that
+    the client's next request reaches another server. HTTP/2 has no Connection field (RFC 9113,
+    section 8.2.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -73,10 +72,10 @@ class Ending:
 
 
 class Shortcut:
-    """Middleware that answers a few resources itself, and leaves the rest to the application.
+    """Middleware that answers requests for a few resources, and passes all others on.
 
-    Polls and new streams are nearly all requests; the general router and its exception handling
-    would be half of what they cost.
+    Nearly all requests are polls or new streams. The application's router and its exception
+    handling would double their cost.
     """
 
     def __init__(self, app: ASGIApp, resources: Sequence[Resource]) -> None:
@@ -107,7 +106,7 @@ class Shortcut:
 
 
 class Admission:
-    """Middleware that refuses an address which has asked for too much."""
+    """Middleware that refuses the requests of an address that has used up its rate."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -116,7 +115,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                self._limits.count_request(scope)
+                self._limits.check_request(scope)
             except HTTPException as error:
                 await self._refusal(scope, error)(scope, receive, send)
                 return
@@ -124,7 +123,7 @@ class Admission:
 
     def _refusal(self, scope: Scope, error: HTTPException) -> ASGIApp:
         if scope["path"].endswith("/stream"):
-            return TurnedAway(STREAM_RETRY_MS)
+            return RetryLater(STREAM_RETRY_MS)
         refusal = explain(error)
         assert refusal is not None
         return refusal

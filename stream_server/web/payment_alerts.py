@@ -1,6 +1,4 @@
-"""Alerts about payments whose request ended in an error: somebody paid, and nothing happened."""
-
-from __future__ import annotations
+"""Alerts about payments whose request ended in an error: somebody paid, without any effect."""
 
 import logging
 from contextlib import suppress
@@ -18,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 async def alert_failure(request: Request, what: str, source: str, message: str) -> None:
-    """Opens an alert about a payment, if the database can do at least that. `what` is one of
+    """Opens an alert about a payment, unless the database fails at that, too. `what` is one of
     `metrics.PAYMENT_TROUBLES`."""
     metrics = state.metrics(request)
     metrics.payment_troubles.labels(what).inc()
@@ -28,10 +26,11 @@ async def alert_failure(request: Request, what: str, source: str, message: str) 
 
 
 def code_of(error: Exception) -> str:
-    """Its code; `internal_error` for one that is not ours."""
+    """Returns the error's code; `internal_error` for an error that is not ours."""
     return error.code if isinstance(error, StreamServerError) else "internal_error"
 
 
 def message_of(error: Exception) -> str:
-    """Its message; of one that is not ours, which may name anything, its type."""
+    """Returns the error's message. For an error that is not ours, returns only its type: its
+    message may contain a secret."""
     return error.message if isinstance(error, StreamServerError) else type(error).__name__

@@ -1,7 +1,7 @@
-"""How a product looks in JSON, to pollers and on streams.
+"""The JSON of a product, in answers to polls and on streams.
 
-Field names are the wire's. Quantities are units, prices cents, times ISO 8601 in UTC.
-`availableQuantity` and `stock` are the effective numbers: what can really be had.
+Quantities are in units, prices in cents, times in ISO 8601 and UTC. `availableQuantity` and `stock`
+are the effective numbers: the units that can really be bought.
 """
 
 from collections.abc import Hashable, Mapping
@@ -13,20 +13,29 @@ import orjson
 from stream_server.inventory import rules
 from stream_server.streaming.products import Product, Variant
 
-JSON = dict[str, Any]  # as deep as the API wants it
+__all__ = [
+    "JSON",
+    "PublicEncoder",
+    "optional_timestamp",
+    "product_data",
+    "timestamp",
+    "update_data",
+]
+
+JSON = dict[str, Any]  # nested to any depth
 
 
 class PublicEncoder:
-    """The hub's Encoder for everybody."""
+    """The hub's Encoder for the public."""
 
     def product(self, product: Product) -> bytes:
-        # A copy, for this is kept: what orjson gives has kilobytes of room behind it.
+        # The hub keeps this, so it is a copy: the bytes of orjson have kilobytes of spare memory.
         return bytes(memoryview(orjson.dumps(product_data(product))))
 
     def variants(self, product: Product) -> Mapping[str, Hashable]:
         return {
             variant.id: tuple(_variant_stock(product, variant).values())
-            for variant in _shown(product)
+            for variant in _public_variants(product)
         }
 
     def update(self, product: Product, variant_id: str | None) -> bytes:
@@ -43,7 +52,7 @@ class PublicEncoder:
 
 
 def product_data(product: Product) -> JSON:
-    """A product with its variants; `variants` only if it has any."""
+    """Returns a product with its variants; without variants, there is no field `variants`."""
     data = {
         "productId": product.id,
         "name": product.name,
@@ -60,15 +69,15 @@ def product_data(product: Product) -> JSON:
                 **_variant_stock(product, variant),
                 "lowStockThreshold": variant.low_stock_threshold,
             }
-            for variant in _shown(product)
+            for variant in _public_variants(product)
         ]
     return data
 
 
 def update_data(product: Product, variant_id: str | None) -> JSON:
-    """What `inventory_updated` says of the product, or of one of its variants.
+    """Returns the data of `inventory_updated` for the product, or for one of its variants.
 
-    `version` is the product's: a reader keeps what has the higher one.
+    `version` is always the product's. A client keeps the data with the higher version.
     """
     stock = (
         _product_stock(product)
@@ -85,12 +94,12 @@ def update_data(product: Product, variant_id: str | None) -> JSON:
 
 
 def timestamp(at: datetime) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
+    """Returns ISO 8601 in UTC, to the millisecond."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def optional_timestamp(at: datetime | None) -> str | None:
-    """The same, or null."""
+    """Returns the timestamp, or None."""
     return None if at is None else timestamp(at)
 
 
@@ -132,7 +141,7 @@ def _stock(
     }
 
 
-def _shown(product: Product) -> list[Variant]:
-    """In the order of their ids, so that every process gives the same bytes."""
+def _public_variants(product: Product) -> list[Variant]:
+    """Returns the variants in the order of their ids, so that all processes send the same bytes."""
     public = [variant for variant in product.variants.values() if variant.status != "draft"]
     return sorted(public, key=lambda variant: variant.id)

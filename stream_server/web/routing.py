@@ -1,7 +1,7 @@
-"""Routes over the raw path: a parameter is one whole segment, whatever is escaped in it.
+"""Routes over the raw path: a parameter is a whole segment, even if it contains escaped slashes.
 
-Product ids are free text. Starlette matches the decoded path, where an id with an escaped slash
-falls apart; here `%2F` stays in its segment.
+Product ids are free text. Starlette matches the decoded path, in which an id with an escaped slash
+becomes two segments; here `%2F` stays in its segment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stream_server.errors import InvalidRequest
 from stream_server.web import writes
 
-__all__ = ["Endpoint", "Resource", "Taking", "is_api", "segments_of"]
+__all__ = ["METHODS", "ROUTE", "SAFE", "Endpoint", "Operation", "Resource", "is_api", "segments_of"]
 
 API: Final = "/api"
 CACHE_BUSTER: Final = "_"  # jQuery's `cache: false` sends it
-LISTS: Final = frozenset({"productIds"})  # may be repeated, and be called `productIds[]`
-ROUTE: Final = "stream_server.route"  # in a scope: the template that its path has matched
+LISTS: Final = frozenset({"productIds"})  # may be repeated, and may be called `productIds[]`
+ROUTE: Final = "stream_server.route"  # in a scope: the template that the path matches
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, section 9.2.1
 
@@ -30,10 +30,11 @@ Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 Guard = Callable[[Request], None]
 
 
-class Taking:
-    """An endpoint, the query parameters that it knows, and what a write must be like (`guard`).
-    With `is_fixed` its caller sends what somebody once wrote into a form of his: parameters that a
-    proxy wants, too, which are passed over."""
+class Operation:
+    """A method of a resource: its endpoint, its query parameters and the guard of its writes.
+
+    With `is_fixed`, it ignores unknown parameters: its caller has a URL that somebody configured,
+    which may contain parameters for a proxy."""
 
     def __init__(
         self,
@@ -50,17 +51,18 @@ class Taking:
 
 
 class Resource(BaseRoute):
-    """A path such as `/api/inventory/{product_id}/stream`, with an endpoint a method.
+    """A path such as `/api/inventory/{product_id}/stream`, with one endpoint for each method.
 
-    GET answers HEAD too, and all answer OPTIONS. Any other method is a 405 that names the right
-    ones (RFC 9110, 15.5.6). Under /api, a query parameter that the endpoint does not know is a
-    400; pages are linked from anywhere, with parameters of all sorts.
+    The endpoint of GET also answers HEAD, and every resource answers OPTIONS. Any other method gets
+    a 405 that names the allowed methods (RFC 9110, section 15.5.6). Under /api, a query parameter
+    that the endpoint does not know gets a 400. Pages accept any parameter, because any site may
+    link to them.
     """
 
-    def __init__(self, path: str, **endpoints: Endpoint | Taking) -> None:
+    def __init__(self, path: str, **endpoints: Endpoint | Operation) -> None:
         self.path = path
         self.endpoints = {
-            method: each if isinstance(each, Taking) else Taking(each)
+            method: each if isinstance(each, Operation) else Operation(each)
             for method, each in endpoints.items()
         }
         if "GET" in endpoints:
@@ -73,7 +75,7 @@ class Resource(BaseRoute):
         self._fixed = [(i, each) for i, each in segments if not each.startswith("{")]
 
     def parameters(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """The parameters in a path's segments; None if it is another path."""
+        """Returns the parameters in the segments of a path; None if the path does not match."""
         if len(segments) != self._length:
             return None
         for index, segment in self._fixed:
@@ -88,18 +90,18 @@ class Resource(BaseRoute):
         return parameters
 
     async def respond(self, request: Request) -> ASGIApp:
-        """The answer to a request for this path."""
+        """Returns the answer to a request for this path."""
         method = request.scope["method"]
-        taking = self.endpoints.get(method)
-        if taking is None:
+        operation = self.endpoints.get(method)
+        if operation is None:
             if method == "OPTIONS":
                 return Response(status_code=204, headers=self._allow)
             raise HTTPException(405, headers=self._allow)
-        if taking.guard is not None and method not in SAFE:
-            taking.guard(request)
-        if self._is_api and request.scope["query_string"] and not taking.is_fixed:
-            _refuse_unknown(request, taking)
-        return await taking.endpoint(request)
+        if operation.guard is not None and method not in SAFE:
+            operation.guard(request)
+        if self._is_api and request.scope["query_string"] and not operation.is_fixed:
+            _refuse_unknown(request, operation)
+        return await operation.endpoint(request)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
@@ -114,31 +116,32 @@ class Resource(BaseRoute):
 
 
 def is_api(path: str) -> bool:
-    """Whether programs read what is there, not people."""
+    """Whether the path belongs to the API, which programs read, and not to a page."""
     return path == API or path.startswith(f"{API}/")
 
 
-def _refuse_unknown(request: Request, taking: Taking) -> None:
-    """Raises InvalidRequest for a parameter that would be ignored, or that is there twice."""
+def _refuse_unknown(request: Request, operation: Operation) -> None:
+    """Raises InvalidRequest for an unknown parameter, or for one with several values."""
     given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name in taking.query:
+        if name in operation.query:
             if name not in LISTS and given.setdefault(name, value) != value:
-                raise InvalidRequest(name, "given once")
-        elif name != CACHE_BUSTER and name.removesuffix("[]") not in LISTS & taking.query:
-            known = ", ".join(taking.names)
+                raise InvalidRequest(name, "given only once")
+        elif name != CACHE_BUSTER and name.removesuffix("[]") not in LISTS & operation.query:
+            known = ", ".join(operation.names)
             raise InvalidRequest(
-                name[:50], f"left out: known parameters are {known}" if known else "left out"
+                name[:50], f"left out; the known parameters are {known}" if known else "left out"
             )
 
 
 def segments_of(scope: Scope) -> list[str]:
-    """The parts of the raw path, which begins with a slash; without what we are mounted under."""
+    """Returns the segments of the raw path, without the path that we are mounted under. The first
+    is empty, because paths begin with a slash."""
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"] if raw is None else raw.partition(b"?")[0].decode("latin-1")
     segments = path.split("/")
     if root := scope.get("root_path", "").rstrip("/"):
-        # Counted, as the raw path is escaped and the root is not.
+        # By number of segments, because the raw path is escaped and the root is not.
         whole: str = scope["path"]
         if whole == root or whole.startswith(f"{root}/"):
             segments = ["", *segments[root.count("/") + 1 :]]

@@ -1,6 +1,4 @@
-"""What a request finds in its application: the parts that `create_app` has put into its state."""
-
-from __future__ import annotations
+"""Typed access to the parts that `create_app` puts into the state of the application."""
 
 import logging
 
@@ -34,54 +32,54 @@ logger = logging.getLogger(__name__)
 
 
 def settings(request: Request) -> Settings:
-    """The settings."""
+    """Returns the settings."""
     found: Settings = request.app.state.settings
     return found
 
 
 def metrics(request: Request) -> Metrics:
-    """The metrics of this process."""
+    """Returns the metrics of this process."""
     found: Metrics = request.app.state.metrics
     return found
 
 
 def pool(request: Request) -> Pool:
-    """The pool of connections; asked directly, it reads."""
+    """Returns the pool of connections. Used directly, it is for reads."""
     found: Pool = request.app.state.pool
     return found
 
 
 def pool_for(request: Request, work: Work) -> Share:
-    """The pool, for one kind of work."""
+    """Returns the pool's share for one kind of work."""
     return pool(request).doing(work)
 
 
 def reserver(request: Request) -> Reserver:
-    """What reserves stock."""
+    """Returns the reserver, which reserves stock."""
     found: Reserver = request.app.state.reserver
     return found
 
 
 def shelf(request: Request) -> Shelf:
-    """The alternatives of products."""
+    """Returns the shelf, which knows the alternatives of products."""
     found: Shelf = request.app.state.shelf
     return found
 
 
 def source(request: Request) -> Source:
-    """What reads the log into the hub."""
+    """Returns the source, which reads the log into the hub."""
     found: Source = request.app.state.source
     return found
 
 
 def hub(request: Request) -> Hub:
-    """The hub, whatever state it is in."""
+    """Returns the hub in any state: it may be empty or behind."""
     found: Hub = request.app.state.hub
     return found
 
 
 def started_hub(request: Request) -> Hub:
-    """The hub, which is loaded or being loaded. Raises HTTPException 503 if nobody loads it."""
+    """Returns the hub, which is loaded or loading. Raises HTTPException 503 if nothing loads it."""
     state = request.app.state
     if not state.has_started:
         if not (state.is_draining or state.has_complained):
@@ -92,14 +90,14 @@ def started_hub(request: Request) -> Hub:
 
 
 def loaded_hub(request: Request) -> Hub:
-    """The hub. Raises HTTPException 503 until it has read the database for the first time."""
+    """Returns the hub. Raises HTTPException 503 until it has read the database once."""
     found = started_hub(request)
     if not found.is_loaded:
-        raise HTTPException(503, "The inventory is being loaded", headers={"Retry-After": "1"})
+        raise HTTPException(503, "The inventory is still loading", headers={"Retry-After": "1"})
     return found
 
 
 def is_draining(request: Request) -> bool:
-    """Whether the server ends its streams, because it is about to stop."""
+    """Whether the server is ending its streams before it stops."""
     found: bool = request.app.state.is_draining
     return found

@@ -1,6 +1,4 @@
-"""How much all streams of a process may take together: open files, and ids that no product has."""
-
-from __future__ import annotations
+"""The limits on all streams of a process together: open files, and unknown product ids."""
 
 import logging
 import math
@@ -8,6 +6,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Hashable
+from typing import Final
 
 from stream_server.http.watch import spare_files
 from stream_server.streaming.hub import Hub
@@ -18,14 +17,14 @@ __all__ = ["StreamLimit", "UnknownIds"]
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_WARNINGS = 60.0
+_SECONDS_BETWEEN_WARNINGS: Final = 60.0
 
 
 class StreamLimit:
-    """How many streams may be open at once: each takes one of the process's open files.
+    """The limit on open streams: each uses one of the process's open files.
 
-    The limit of open files is asked for whenever it seems reached, so that `prlimit` helps
-    without a restart.
+    The limit on open files is read again whenever it seems to be reached, so raising it with
+    `prlimit` helps without a restart.
     """
 
     def __init__(self) -> None:
@@ -33,7 +32,7 @@ class StreamLimit:
         self._warned_at = float("-inf")
 
     def has_room(self, hub: Hub) -> bool:
-        """Whether there is room for one more."""
+        """Whether there is room for one more stream."""
         streams = sum(hub.open_streams.values())
         if streams < self._streams:
             return True
@@ -46,34 +45,34 @@ class StreamLimit:
         if now - self._warned_at > _SECONDS_BETWEEN_WARNINGS:
             self._warned_at = now
             logger.warning(
-                "%d streams are open, all that the limit of %d open files has room for; new ones "
-                "are sent away. Raise it: ulimit -n, or LimitNOFILE= of a systemd unit",
+                "%d streams are open, as many as the limit of %d open files allows; new ones are "
+                "refused. Raise the limit: ulimit -n, or LimitNOFILE= of a systemd unit",
                 streams, files,
             )  # fmt: skip
         return False
 
 
 class UnknownIds:
-    """How many ids streams show that no product has. Each is a text that is kept for them alone,
-    so one address, and all together, may have so many at once."""
+    """The number of ids on open streams that no product has. The server keeps their text only for
+    these streams, so their number is limited for each address and in all."""
 
-    def __init__(self, most_of_one: int = 50_000, most: int = 500_000) -> None:
-        self._most_of_one = most_of_one
-        self._most = most
+    def __init__(self, max_per_address: int = 50_000, max_total: int = 500_000) -> None:
+        self._max_per_address = max_per_address
+        self._max_total = max_total
         self._total = 0
         self._counts: Counter[Hashable] = Counter()
 
     def has_room(self, host: str, number: int) -> bool:
-        """Whether an address may have so many more."""
+        """Whether the address may have `number` more unknown ids."""
         its_own = self._counts[_narrowest(host)]
-        return its_own + number <= self._most_of_one and self._total + number <= self._most
+        return its_own + number <= self._max_per_address and self._total + number <= self._max_total
 
-    def counted(self, place: Place, host: str, number: int) -> Place:
-        """The place of a stream that shows so many of them, which are counted until it leaves."""
-        return _Counted(place, self, host, number)
+    def count(self, place: Place, host: str, number: int) -> Place:
+        """Counts the unknown ids of a stream. Returns its place, whose `leave` ends the count."""
+        return _CountedPlace(place, self, host, number)
 
     def add(self, host: str, number: int) -> None:
-        """So many more; fewer if it is negative."""
+        """Adds `number` unknown ids to the address; a negative number takes some away."""
         key = _narrowest(host)
         self._total += number
         self._counts[key] += number
@@ -85,8 +84,8 @@ def _narrowest(host: str) -> Hashable:
     return networks(host)[0][0]
 
 
-class _Counted:
-    """The place of a stream that shows unknown ids."""
+class _CountedPlace:
+    """The place of a stream with unknown ids."""
 
     __slots__ = ("_host", "_number", "_place", "_unknown")
 
@@ -95,6 +94,6 @@ class _Counted:
         unknown.add(host, number)
 
     def leave(self) -> None:
-        """The stream has ended."""
+        """Counts the ids no more, because the stream has ended."""
         self._unknown.add(self._host, -self._number)
         self._place.leave()

@@ -1,6 +1,4 @@
-"""Entity tags, and whether a client has what it would get (RFC 9110, sections 8.8.3 and 13.1.2)."""
-
-from __future__ import annotations
+"""Entity tags, and the check of If-None-Match (RFC 9110, sections 8.8.3 and 13.1.2)."""
 
 import re
 from collections.abc import Sequence
@@ -10,17 +8,18 @@ from starlette.requests import Request
 
 __all__ = ["MAX_TAG", "if_none_match", "is_among", "opaque"]
 
-MAX_TAG: Final = 200  # characters of one that a client sends in a body or query
+MAX_TAG: Final = 200  # characters of a tag in a body or query
 
-# An empty member or an entity tag, and the comma or the end behind it. A tag may hold commas; it
-# holds no blank and no quote, and a backslash escapes nothing.
+# An empty member or an entity tag, followed by a comma or the end. A tag may contain commas, but no
+# blanks and no quotes; a backslash escapes nothing.
 MEMBER: Final = re.compile(r'[ \t]*(?:(?:W/)?"([!#-~\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
-# What proxies that compress add to our tags: Apache -gzip, -br, Jetty --gzip, others ;gzip, :gzip.
+# Compressing proxies add a suffix to our tags: Apache -gzip or -br, Jetty --gzip, others ;gzip or
+# :gzip.
 SUFFIX: Final = re.compile(r"(?:[-;:+_.]{1,2}(?:x-)?(?:gzip|br|brotli|zstd|deflate|df)){1,3}\Z")
 
 
 def if_none_match(request: Request) -> str | None:
-    """The field, its lines joined (section 5.3); None if there is none."""
+    """Returns the field If-None-Match, its lines joined (section 5.3); None without it."""
     field: bytes | None = None
     for name, value in request.scope["headers"]:
         if name == b"if-none-match":
@@ -29,8 +28,8 @@ def if_none_match(request: Request) -> str | None:
 
 
 def is_among(etag: str, field: str | None) -> bool:
-    """Whether an If-None-Match names this tag, by weak comparison, or is `*`. One that breaks the
-    grammar names none: then the client gets a whole answer, which is never wrong."""
+    """Whether an If-None-Match names this tag, by weak comparison, or is `*`. A field that breaks
+    the grammar names no tag: then the client gets a whole answer, which is never wrong."""
     if field is None:
         return False
     if field == etag:  # nearly always
@@ -39,7 +38,7 @@ def is_among(etag: str, field: str | None) -> bool:
 
 
 def opaque(tag: str) -> str:
-    """What identifies a tag, without weakness, quotes and the suffix of a proxy."""
+    """Returns the identifying part of a tag: without `W/`, quotes and the suffix of a proxy."""
     inner = tag.removeprefix("W/").strip('"')
     return SUFFIX.sub("", inner)
 

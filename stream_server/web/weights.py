@@ -1,6 +1,4 @@
-"""How much a client likes what it names in Accept or Accept-Encoding."""
-
-from __future__ import annotations
+"""The weights in Accept and Accept-Encoding: how much a client prefers what it names."""
 
 import re
 from typing import Final
@@ -13,9 +11,9 @@ _WEIGHT: Final = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 def weights(field: str) -> dict[str, float]:
-    """The names in lower case, each with its weight (RFC 9110, section 12.4.2); of a name that
-    comes twice the first counts. A member that breaks the grammar is passed over. Parameters of
-    media types are, too: only theirs may have other than `q`."""
+    """Returns the names in lower case with their weights (RFC 9110, section 12.4.2). The first
+    counts if a name comes twice. Members that break the grammar are ignored. A parameter other
+    than `q` is ignored after a media type, and breaks the grammar elsewhere."""
     found: dict[str, float] = {}
     for member in field.lower().split(","):
         name, *parameters = [part.strip(" \t") for part in member.split(";")]

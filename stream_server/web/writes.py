@@ -1,12 +1,10 @@
-"""Who may write from a browser: this server's own pages and those of ALLOWED_ORIGINS.
+"""The check that a write from a browser comes from this server's own pages or ALLOWED_ORIGINS.
 
-A page of any site can have its visitors' browsers send a POST, with cookies or without, as long as
-its body is a form or text: no preflight is asked for. So a write is application/json, and where a
-browser says which page it comes from, that page must be one that may. Other programs send neither
-Origin nor Sec-Fetch-Site, and pass.
+A page of any site can make its visitors' browsers send a POST, with or without cookies, if the body
+is a form or text: the browser then sends no preflight. So a write must be application/json; and if
+the browser names the page that sends it, that page must be allowed. Programs other than browsers
+send neither Origin nor Sec-Fetch-Site, and pass.
 """
-
-from __future__ import annotations
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,18 +22,19 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def refuse_but_json(request: Request) -> None:
-    """Raises HTTPException 403 for a foreign page, 415 for a body that is not application/json."""
+    """Raises HTTPException 403 if a page of another site sent the request, 415 if its body is not
+    application/json."""
     refuse_foreign(request)
     given = _lines(request, b"content-type")
     media_type = given[0].partition(";")[0].strip(" \t").lower() if len(given) == 1 else ""
     if media_type == JSON or not (given or _has_body(request)):
         return
-    shown = f"not {', '.join(given)[:80]}" if given else "and there is none"
+    shown = f"not {', '.join(given)[:80]}" if given else "but it is missing"
     raise HTTPException(415, f"Content-Type must be {JSON}, {shown}", {"Accept": JSON})
 
 
 def refuse_foreign(request: Request) -> None:
-    """Raises HTTPException 403 if a page of another site has sent this."""
+    """Raises HTTPException 403 if a page of another site sent the request."""
     origins = _lines(request, b"origin")
     sites = _lines(request, b"sec-fetch-site")
     if not origins and not sites:
@@ -46,21 +45,21 @@ def refuse_foreign(request: Request) -> None:
         and origins[0] != "null"
         and ("*" in allowed or origins[0] in allowed or _is_ours(request, origins[0]))
     )
-    # A browser sets this, never a page (https://www.w3.org/TR/fetch-metadata/).
+    # Browsers set Sec-Fetch-Site; pages cannot (https://www.w3.org/TR/fetch-metadata/).
     if is_allowed or (sites and set(sites) <= {"same-origin", "none"}):
         return
     raise HTTPException(
         403,
-        f"A page of {', '.join(origins)[:100] or 'another site'} may not write here: set "
-        "ALLOWED_ORIGINS, or PUBLIC_URL if it is this server's own",
+        f"Pages of {', '.join(origins)[:100] or 'another site'} may not write here. Set "
+        "ALLOWED_ORIGINS to allow them, or PUBLIC_URL if they are this server's own",
     )
 
 
 def _is_ours(request: Request, origin: str) -> bool:
-    """Whether it is where browsers reach this server: as PUBLIC_URL says it, or the request.
+    """Whether the origin is this server: that of PUBLIC_URL, or that of the request.
 
-    The scheme of the latter is not compared: behind a proxy with TLS it is not known.
-    X-Forwarded-Host counts only where our own server knows that a proxy has sent it.
+    For the request, only host and port are compared: behind a proxy with TLS, its scheme is
+    unknown. X-Forwarded-Host counts only if our own server knows that a proxy has sent it.
     """
     public_url = state.settings(request).public_url
     if public_url and _address(public_url) == _address(origin):
@@ -73,7 +72,7 @@ def _is_ours(request: Request, origin: str) -> bool:
 
 
 def _address(url: str) -> tuple[str, int | None] | None:
-    """Host and port; None if it is no URL."""
+    """Returns host and port; None if `url` is not a URL."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -83,7 +82,7 @@ def _address(url: str) -> tuple[str, int | None] | None:
 
 
 def _has_body(request: Request) -> bool:
-    """RFC 9112, section 6."""
+    """Whether the request has a body (RFC 9112, section 6)."""
     lengths = _lines(request, b"content-length")
     return bool(_lines(request, b"transfer-encoding")) or any(each != "0" for each in lengths)
 

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-from tests.browser.browsers import options, path
-from tests.browser.site import Site, Stock, recorded
-from tests.ports import reserved_port
-from tests.surroundings import opened
+from tests.support.browsers import options, path
+from tests.support.ports import reserved_port
+from tests.support.site import Site, Stock, recorded
+from tests.support.surroundings import opened
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

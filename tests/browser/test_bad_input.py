@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.site import Site, Stock, is_in_state, literal, shows
+from tests.support.site import Site, Stock, is_in_state, literal, shows
 
 STATUS = "<connection-status></connection-status>"
 HOSTILE = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.async_api import Page, Request, Route, expect
 
-from tests.browser.site import Site, Stock, indicators, is_in_state, shows
+from tests.support.site import Site, Stock, indicators, is_in_state, shows
 
 STATUS = "<connection-status></connection-status>"
 OUTDATED = "Stock info may be outdated"

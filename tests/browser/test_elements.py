@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.site import Site, Stock, indicators, is_in_state, shows
+from tests.support.site import Site, Stock, indicators, is_in_state, shows
 
 
 @pytest.mark.parametrize(

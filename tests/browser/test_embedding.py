@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from tests.browser.npm import react_modules
-from tests.browser.site import TOP, Site, Stock, shows
-from tests.ports import reserved_port
+from tests.support.ports import reserved_port
+from tests.support.react import react_modules
+from tests.support.site import TOP, Site, Stock, shows
 
 DOCUMENT = (TOP / "docs" / "embedding.md").read_text()
 PRODUCT = "Unit-8x8x8-Founder"

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import httpx
 import pytest_asyncio
 import websockets
 
-from tests.browser.browsers import options, path
-from tests.browser.site import Site, Stock, indicators
-from tests.integration.servers import PATIENCE, until
+from tests.support.browsers import options, path
+from tests.support.servers import PATIENCE, until
+from tests.support.site import Site, Stock, indicators
 
 STATUS = "<connection-status></connection-status>"
 
@@ -124,7 +124,8 @@ async def launched() -> AsyncIterator[Browser]:
             yield browser
             await browser.close()
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 

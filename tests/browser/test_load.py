@@ -5,7 +5,7 @@ import json
 
 from playwright.async_api import Browser, Page, Request, Response
 
-from tests.browser.site import Site, Stock, busy, indicators, is_in_state, shows
+from tests.support.site import Site, Stock, busy, indicators, is_in_state, shows
 
 STATUS = "<connection-status></connection-status>"
 

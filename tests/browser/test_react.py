@@ -1,11 +1,11 @@
-"""The hooks in a real React 19 page: A's and C's contracts."""
+"""The hooks in a real React 19 page."""
 
 from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.npm import react_modules
-from tests.browser.site import Site, Stock
+from tests.support.react import react_modules
+from tests.support.site import Site, Stock
 
 PAGE = """
 import * as React from '/pages/react.js';

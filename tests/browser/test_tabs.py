@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from playwright.async_api import BrowserContext, Page
 
-from tests.browser.site import Site, Stock, indicators, is_in_state, shows
+from tests.support.site import Site, Stock, indicators, is_in_state, shows
 
 STATUS = "<connection-status></connection-status>"
 

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from tests.browser.site import Site, Stock
-from tests.callers.restarts import in_chromium
-from tests.callers.told import HERE, Told, program
-from tests.integration.servers import until
-from tests.npm import installed
-from tests.ports import reserved_port
-from tests.proxies import program as found
+from tests.support.callers.restarts import in_chromium
+from tests.support.callers.told import HERE, Told, program
+from tests.support.npm import installed
+from tests.support.ports import reserved_port
+from tests.support.proxies import program as found
+from tests.support.servers import until
+from tests.support.site import Site, Stock
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Opened: TypeAlias = AbstractAsyncContextManager[Told]

@@ -11,10 +11,10 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.browser.site import Site, Stock
-from tests.integration.clients import NO_TLS, PATIENCE, reading
-from tests.ports import reserved_port
-from tests.proxies import NAMES, Proxy, proxy
+from tests.support.clients import NO_TLS, PATIENCE, reading
+from tests.support.ports import reserved_port
+from tests.support.proxies import NAMES, Proxy, proxy
+from tests.support.site import Site, Stock
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 MANY = [f"Chair-{n}" for n in range(40)]

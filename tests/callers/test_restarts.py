@@ -4,9 +4,9 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from tests.callers.restarts import fill, run
-from tests.npm import installed
-from tests.proxies import program
+from tests.support.callers.restarts import fill, run
+from tests.support.npm import installed
+from tests.support.proxies import program
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 SEED = 11

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.browser.browsers import options, path
-from tests.browser.site import Site, Stock, recorded
-from tests.ports import reserved_port
+from tests.support.browsers import options, path
+from tests.support.ports import reserved_port
+from tests.support.site import Site, Stock, recorded
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 

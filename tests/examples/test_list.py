@@ -1,4 +1,4 @@
-from tests.examples.running import EXAMPLES
+from tests.support.examples import EXAMPLES
 
 
 def test_each_example_is_in_the_list_and_says_what_it_shows_and_how_it_is_run() -> None:

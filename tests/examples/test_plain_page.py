@@ -2,8 +2,8 @@ from pathlib import Path
 
 from playwright.async_api import Page
 
-from tests.browser.site import Site, Stock, shows
-from tests.examples.running import command, copied, listens, running, words
+from tests.support.examples import command, copied, listens, running, words
+from tests.support.site import Site, Stock, shows
 
 
 async def test_the_plain_page_shows_stock_and_prices_as_they_change(

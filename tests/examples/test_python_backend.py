@@ -8,9 +8,9 @@ import httpx
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.site import Site, Stock, shows
-from tests.examples.running import PATIENCE, command, listens, running, words
-from tests.surroundings import psql_url
+from tests.support.examples import PATIENCE, command, listens, running, words
+from tests.support.site import Site, Stock, shows
+from tests.support.surroundings import psql_url
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]

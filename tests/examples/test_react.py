@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.site import Site, Stock
-from tests.examples.running import EXAMPLES, command, copied, listens, running, words
-from tests.npm import MODULES, installed
+from tests.support.examples import EXAMPLES, command, copied, listens, running, words
+from tests.support.npm import MODULES, installed
+from tests.support.site import Site, Stock
 
 
 @pytest.mark.parametrize("way", ["npm start", "npm run build"])

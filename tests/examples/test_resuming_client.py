@@ -12,9 +12,9 @@ import asyncpg
 import httpx
 import pytest
 
-from tests.browser.site import Site, Stock
-from tests.examples.running import PATIENCE, SERVER, command, running, words
-from tests.integration.servers import until
+from tests.support.examples import PATIENCE, SERVER, command, running, words
+from tests.support.servers import until
+from tests.support.site import Site, Stock
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 CHAIRS = [f"Chair-{n}" for n in range(5)]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import uvloop
 
-from tests.integration.servers import DIRECT, PORTABLE, Server, serving
+from tests.support.servers import DIRECT, PORTABLE, Server, serving
 
 LoopFactory = Callable[[], AbstractEventLoop]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from stream_server.streaming import frames
 from stream_server.streaming.frames import Frame
-from tests.unit.shop import parsed
+from tests.support.miniature import parsed
 
 TEXTS = st.text(max_size=40) | st.sampled_from(["\r\n\n", "\0", "\u2028\u2029\u0085", "data: x"])
 

@@ -33,8 +33,8 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.shop import MiniPostgres, Page, parsed
-from tests.unit.virtual_time import VirtualLoop
+from tests.support.miniature import MiniPostgres, Page, parsed
+from tests.support.virtual_time import VirtualLoop
 
 PRODUCTS = [f"p{number}" for number in range(5)]
 SETS = [None, frozenset(PRODUCTS), *(frozenset(PRODUCTS[n : n + 2]) for n in range(4))]

@@ -125,3 +125,30 @@ def test_the_readme_names_every_refusal_and_only_functions_that_there_are() -> N
         if "\nsecurity definer" in (text := path.read_text()) and "returns trigger" not in text
     }
     assert callable_ones - named <= {"raise_alert", "close_alert"}  # parts of the others
+
+
+def columns_of_log() -> set[str]:
+    """Those of inventory_log that a writer gives; `id` and `xid` come by themselves."""
+    text = "".join(path.read_text() for path in sorted(sql_folder().glob("migrations/*.sql")))
+    text = re.sub(r"--.*", "", text)
+    made = re.search(r"create table inventory_log \((.*?)\n\);", text, re.DOTALL)
+    assert made
+    types = r"(?:bigint|integer|text|timestamptz|xid8)"
+    added = re.findall(rf"alter table inventory_log\s+add column (\w+) {types}", text)
+    return {*re.findall(rf"(\w+)\s+{types}\b", made[1]), *added} - {"id", "xid"}
+
+
+def test_what_writes_the_log_forgets_no_column_in_any_of_its_inserts() -> None:
+    """An INSERT has no row from before, so each of the two functions has two INSERTs."""
+    every = columns_of_log()
+    before = {name for name in every if name.endswith("_before")}
+    assert len(before) == 8
+    for function, missing in (
+        ("log_product_changes", {"variant_id"}),
+        ("log_variant_changes", set[str]()),
+    ):
+        text = (sql_folder() / f"functions/log/{function}.sql").read_text()
+        lists = re.findall(r"insert into inventory_log\s+\((.*?)\)", text, re.DOTALL)
+        of_insert, of_update = (set(re.findall(r"\w+", each)) for each in lists)
+        assert of_update == every - missing, function
+        assert of_insert == every - missing - before, function

@@ -11,7 +11,7 @@ from httpx_sse import ServerSentEvent
 from hypothesis import given, settings
 
 from stream_server.metrics import Metrics
-from stream_server.streaming import frames
+from stream_server.streaming import events, frames
 from stream_server.streaming import publisher as module
 from stream_server.streaming.cursor import Position, Snapshot
 from stream_server.streaming.frames import Frame
@@ -20,8 +20,8 @@ from stream_server.streaming.products import Product
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.shop import JSON, MiniPostgres, parsed
-from tests.unit.virtual_time import VirtualLoop
+from tests.support.miniature import JSON, MiniPostgres, parsed
+from tests.support.virtual_time import VirtualLoop
 
 CONFLATE = 0.1
 
@@ -71,12 +71,15 @@ class Shop:
         self.loop = VirtualLoop()
         self.database = MiniPostgres()
         self.change(*(f"p{number}" for number in range(products)), follow=False)
-        self.hub = Hub(PublicEncoder(), conflate=CONFLATE, clock=self.loop.time)
         self.metrics = Metrics()
+        self.hub = Hub(
+            PublicEncoder(), conflate=CONFLATE, clock=self.loop.time,
+            on_failure=self.metrics.failed.labels("stream").inc,
+        )  # fmt: skip
         with self.loop.entered():
             self.publisher = Publisher(
-                self.hub, self.metrics, ping=ping, stall=stall, longest=longest, now=self.loop.time,
-                rng=random.Random(1),
+                self.hub, self.metrics, ping=ping, stall=stall, max_life=longest,
+                now=self.loop.time, rng=random.Random(1),
             )  # fmt: skip
             self.hub.load("aaaa", self.database.snapshot(), self.database.products())
             self.tasks = [
@@ -194,7 +197,7 @@ def test_who_is_told_less_never_gets_a_position_that_covers_more(
     shop.change("p0", sold=1)
     for _ in range(30):
         waiting = [each for each in clients if each.is_full and not each.behind]
-        if shop.hub._publishing_from is not None and waiting:
+        if shop.hub.pending.is_publishing and waiting:
             with shop.loop.entered():
                 waiting[0].resume()
             assert waiting[0].got[-1][1].id.startswith(f"{before}.")
@@ -337,7 +340,7 @@ def test_a_pause_that_comes_after_the_end_leaves_nothing_behind(shop: Shop) -> N
 
 def test_a_reset_takes_the_last_id_from_the_client(shop: Shop) -> None:
     """The HTML standard, 9.2.6: an empty `id` sets the last event id to the empty string."""
-    assert b"\nid: \n" in shop.hub.reset_frame().body
+    assert b"\nid: \n" in events.reset(2000).body
 
 
 def test_a_change_that_comes_while_the_one_before_goes_out_waits_too(
@@ -347,7 +350,7 @@ def test_a_change_that_comes_while_the_one_before_goes_out_waits_too(
     clients = [shop.open("p0") for _ in range(8)]
     shop.change("p0", sold=1)
     shop.loop.step(3)
-    assert shop.hub._publishing_from is not None
+    assert shop.hub.pending.is_publishing
     shop.change("p0", sold=2)
     shop.loop.advance(1.0)
     for client in clients:
@@ -486,7 +489,7 @@ def test_a_poll_is_given_no_position_of_the_history_before(
         shop.change("p0", sold=sold, follow=False)
     shop.hub.apply(shop.database.since(shop.hub.seen), shop.database.snapshot())
     shop.loop.step(1)
-    assert shop.hub._publishing_from is not None
+    assert shop.hub.pending.is_publishing
     earlier = Snapshot(101, 101)
     with shop.loop.entered():
         shop.hub.load("bbbb", earlier, {})

@@ -80,7 +80,7 @@ def test_a_window_forgets_whoever_has_not_come_for_two_slices() -> None:
 
 
 def test_a_window_has_a_bound_however_many_come() -> None:
-    window = Window(LIMIT, SECONDS, most_keys=100, clock=Clock())
+    window = Window(LIMIT, SECONDS, max_keys=100, clock=Clock())
     for number in range(10_000):
         window.add(number, 1)
         assert len(window) <= 200
@@ -92,7 +92,7 @@ def test_a_rate_of_several_windows_keeps_all_and_what_is_refused_uses_nothing() 
     clock = Clock()
     rate = Rate("3/minute;5/hour", clock=clock)
     here, there = networks("203.0.113.7"), networks("203.0.113.8")
-    assert rate.most == 3
+    assert rate.max_cost == 3
     assert [rate.take(here) is None for _ in range(4)] == [True, True, True, False]
     assert rate.take(there, 3) is None
     clock.now += 120

@@ -10,7 +10,7 @@ from stream_server.metrics import Metrics
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.source import Source
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.virtual_time import VirtualLoop
+from tests.support.virtual_time import VirtualLoop
 
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.002, 0.009, 0.05])

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from stream_server.streaming.products import Change, apply_change
-from tests.unit.shop import after, row
+from tests.support.miniature import after, row
 
 RED = st.sampled_from([None, None, "red", "blue"])
 

@@ -18,8 +18,8 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.publisher import Publisher
 from stream_server.streaming.subscriber import Subscriber
 from stream_server.web.product_json import PublicEncoder
-from tests.unit.shop import after, parsed, row
-from tests.unit.virtual_time import VirtualLoop
+from tests.support.miniature import after, parsed, row
+from tests.support.virtual_time import VirtualLoop
 
 
 class Reader(Subscriber):

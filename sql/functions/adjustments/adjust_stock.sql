@@ -1,10 +1,11 @@
--- adjust_stock(of_product, of_variant, change, why, remark, expected_version, actor): adds to, or
--- takes from, what is in stock, for a reason. Gives the row as JSON.
+-- adjust_stock(of_product, of_variant, change, why, remark, expected_version, actor): adds `change` units
+-- to the stock, or removes units if `change` is negative, for a reason. Returns the row as JSON.
 --
 --     select adjust_stock('Unit-8x8x8', 'Unit-8x8x8-oak', -2, 'damaged', 'water');
 --
 -- Locks: the product, then the variant.
--- Raises: as begin_adjustment; SS003 if so much is not there; SS001 for 0 and for unlimited stock.
+-- Raises: as begin_adjustment; SS003 if fewer units are available than are removed; SS001 if `change` is
+-- 0, or the stock is unlimited.
 create or replace function adjust_stock(
     of_product       text,
     of_variant       text,
@@ -33,7 +34,7 @@ begin
         select max_quantity into now_max from variants where id = of_variant;
     end if;
     if now_max is null then
-        perform refuse_field('change', 'of limited stock: this is unlimited');
+        perform refuse_field('change', 'a change of limited stock; this stock is unlimited');
     end if;
     perform change_max(of_product, of_variant, now_max + change);
     perform end_change(before);

@@ -1,8 +1,9 @@
--- begin_adjustment(of_product, of_variant, why, remark, expected_version): what every change by hand
--- does first, after begin_change: locks its row, checks that it is the one expected, and says why.
+-- begin_adjustment(of_product, of_variant, why, remark, expected_version): the first step of every change
+-- by hand, after begin_change. It locks the row, checks the expected version, and sets the reason and the
+-- note that the log records.
 -- Locks: the product, then the variant.
--- Raises: SS001 for a reason that is not on the list, or `other` without a note; SS002 for an
--- unknown product or variant; SS013, with the row as it is, if the product's version is another.
+-- Raises: SS001 if the reason is not on the list, or is `other` without a note; SS002 for an unknown
+-- product or variant; SS013, with the row as it is now, if the product has another version.
 create or replace function begin_adjustment(
     of_product text, of_variant text, why text, remark text, expected_version bigint
 ) returns void
@@ -17,7 +18,7 @@ begin
         perform refuse_field('reason', 'one of correction, count, received, return, damaged,'
                                        ' theft_or_loss, promotion, other');
     elsif why = 'other' and coalesce(remark, '') !~ '\S' then
-        perform refuse_field('note', 'given where the reason is other');
+        perform refuse_field('note', 'given if the reason is other');
     end if;
     select version into now_version from products where id = of_product for no key update;
     if not found then

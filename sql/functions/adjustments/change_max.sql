@@ -1,7 +1,7 @@
--- change_max(of_product, of_variant, new_max): a row's max_quantity (NULL: unlimited). A product
--- whose max is the sum of its variants' goes on being that sum (follow_variants).
--- Wants product and variant locked. Locks nothing more.
--- Raises: SS003 if more is sold and reserved than would be left, SS001 past the largest integer.
+-- change_max(of_product, of_variant, new_max): sets a row's max_quantity (NULL: unlimited). If a
+-- product's max is the sum of its variants', it stays that sum (follow_variants).
+-- The caller has locked the product and the variant. Locks: nothing more.
+-- Raises: SS003 if more units are sold and reserved than would be left; SS001 above the largest integer.
 create or replace function change_max(of_product text, of_variant text, new_max bigint)
 returns void
 language plpgsql
@@ -10,28 +10,14 @@ as $$
 declare
     product  products;
     variant  variants;
-    others   bigint;
-    is_sum   boolean := false;
-    room     bigint;
+    lowest   bigint;
+    highest  bigint;
 begin
-    select * into product from products where id = of_product;
-    if of_variant is null then
-        room := new_max - product.sold_quantity - product.reserved_quantity;
-    else
+    select * into lowest, highest from max_bounds(of_product, of_variant);
+    if new_max < lowest then
+        select * into product from products where id = of_product;
         select * into variant from variants where id = of_variant;
-        select coalesce(sum(max_quantity), 0),
-               variant.max_quantity is not null and bool_and(max_quantity is not null) is not false
-               and coalesce(sum(max_quantity), 0) + variant.max_quantity = product.max_quantity
-          into others, is_sum
-          from variants where product_id = of_product and id <> of_variant;
-        room := new_max - variant.sold_quantity - variant.reserved_quantity;
-        if is_sum then
-            room := least(room, others + new_max
-                                - product.sold_quantity - product.reserved_quantity);
-        end if;
-    end if;
-    if room < 0 then
-        raise exception 'more is sold and reserved than that'
+        raise exception 'more units are sold and reserved than would be left'
             using errcode = 'SS003',
                   detail = jsonb_build_object('lines', jsonb_build_array(jsonb_build_object(
                       'productId', of_product, 'variantId', of_variant,
@@ -40,8 +26,8 @@ begin
                       'available', case when of_variant is null then product.available_quantity
                                         else least(variant.available_quantity,
                                                    product.available_quantity) end)));
-    elsif greatest(new_max, case when is_sum then others + new_max end) > 2147483647 then
-        perform refuse_field('change', 'so small that there are at most 2147483647 units');
+    elsif new_max > highest then
+        perform refuse_field('change', 'one that leaves at most 2147483647 units');
     end if;
     if of_variant is null then
         update products set max_quantity = new_max where id = of_product;

@@ -1,8 +1,8 @@
--- change_price(of_product, of_variant, new_price, why, remark, expected_version, actor): the price
--- in cents of a product or a variant; a variant without one (NULL) has its product's. Gives the row
--- as JSON.
+-- change_price(of_product, of_variant, new_price, why, remark, expected_version, actor): sets the price
+-- of a product or a variant, in cents. A variant whose price is NULL has its product's price. Returns the
+-- row as JSON.
 -- Locks: the product, then the variant.
--- Raises: as begin_adjustment; SS001 for a negative price, or none of a product.
+-- Raises: as begin_adjustment; SS001 for a negative price, and for a product without a price.
 create or replace function change_price(
     of_product       text,
     of_variant       text,

@@ -1,5 +1,5 @@
--- change_status(of_product, of_variant, new_status, why, remark, expected_version, actor): draft,
--- active or discontinued, for a product or a variant. Gives the row as JSON.
+-- change_status(of_product, of_variant, new_status, why, remark, expected_version, actor): sets the
+-- status of a product or a variant: draft, active or discontinued. Returns the row as JSON.
 -- Locks: the product, then the variant.
 -- Raises: as begin_adjustment; SS001 for another status.
 create or replace function change_status(

@@ -1,7 +1,7 @@
--- change_threshold(of_product, of_variant, new_threshold, why, remark, expected_version, actor):
--- the number of units at and below which a product's or variant's stock is low. Gives the row as JSON.
+-- change_threshold(of_product, of_variant, new_threshold, why, remark, expected_version, actor): sets the
+-- number of units at or below which the stock of a product or a variant is low. Returns the row as JSON.
 -- Locks: the product, then the variant.
--- Raises: as begin_adjustment; SS001 for a negative one.
+-- Raises: as begin_adjustment; SS001 for a negative threshold.
 create or replace function change_threshold(
     of_product       text,
     of_variant       text,

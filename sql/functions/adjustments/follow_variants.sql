@@ -1,7 +1,7 @@
--- follow_variants(log_ids): a product whose max_quantity was the sum of its variants' goes on being that
--- sum; another max is a limit of its own, and stays. Called by the function that writes the log, with
--- the rows that say which variants' max has changed, so it sees every writer: an import, an UPDATE, psql.
--- An import whose file says what a product's max is has the last word:
+-- follow_variants(log_ids): if a product's max_quantity was the sum of its variants', it stays that sum;
+-- any other max is the product's own limit and does not change. log_variant_changes calls it with the log
+-- rows of the variants whose max has changed, so it covers every writer: an import, an UPDATE, psql.
+-- If the file of an import gives a product's max, the file's value stays: the import says so by
 -- set_config('stream_server.keep_product_max', 'on', true).
 -- Locks: nothing beyond the products, which number_variant_change has locked.
 -- Raises: 23514 if more of the product is sold and reserved than would be left.

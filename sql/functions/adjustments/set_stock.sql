@@ -1,8 +1,8 @@
--- set_stock(of_product, of_variant, stock, why, remark, expected_version, actor): makes `stock`
--- units available (NULL: unlimited), whatever is sold and reserved. Gives the row as JSON.
+-- set_stock(of_product, of_variant, stock, why, remark, expected_version, actor): makes `stock` units
+-- available (NULL: unlimited), however many are sold and reserved. Returns the row as JSON.
 -- Locks: the product, then the variant.
--- Raises: as begin_adjustment; SS001 for a negative stock, and for one that is past the largest
--- integer together with what is sold and reserved.
+-- Raises: as begin_adjustment; SS001 for a negative stock, and if the stock plus the units that are sold
+-- and reserved exceeds the largest integer.
 create or replace function set_stock(
     of_product       text,
     of_variant       text,
@@ -33,11 +33,11 @@ begin
         select sold_quantity::bigint + reserved_quantity into taken
           from variants where id = of_variant;
     end if;
-    most := most_max(of_product, of_variant) - taken;
+    select highest - taken into most from max_bounds(of_product, of_variant);
     if stock > most then
         perform refuse_field('stock', case when most < 0
-                             then 'null: more is sold and reserved than a limit could be'
-                             else most || ' at most' end);
+                             then 'null: more is sold and reserved than any limit allows'
+                             else 'at most ' || most end);
     end if;
     perform change_max(of_product, of_variant, stock + taken);
     perform end_change(before);

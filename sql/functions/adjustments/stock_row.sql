@@ -1,5 +1,5 @@
--- stock_row(of_product, of_variant): a product's own row, or a variant's (of_variant not NULL), as
--- the admin API gives it. `version` is the product's: that is the one to expect.
+-- stock_row(of_product, of_variant): the row of a product (of_variant NULL) or of a variant, as the admin
+-- API returns it. `version` is the product's, which is the version to expect in the next change.
 create or replace function stock_row(of_product text, of_variant text) returns jsonb
 language sql stable
 set search_path from current

@@ -1,8 +1,8 @@
--- acknowledge_alert(id, actor): notes that somebody has seen an alert; gives the alert as it is
--- now, or no row if there is none. The first acknowledgement counts. Alerts of something that
--- happened (back, shortfall, payment) are closed by it; those of a state that lasts (low, out,
--- sync, lag) stay open until the state ends.
+-- acknowledge_alert(id, actor): records that somebody has seen an alert. Returns the alert as it is now,
+-- or no row if it does not exist. The first acknowledgement counts. It closes alerts of an event (back,
+-- shortfall, payment); alerts of a lasting state (low, out, sync, lag) stay open until the state ends.
 -- Locks: the alert's row.
+-- Raises: 42501 (refuse_strangers).
 create or replace function acknowledge_alert(id bigint, actor text) returns setof stock_alerts
 language plpgsql
 security definer

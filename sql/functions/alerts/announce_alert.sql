@@ -1,5 +1,6 @@
--- announce_alert(alert_id): tells the channel stock_alerts that an alert has opened, changed or closed,
--- unless notify_mode is `never` (announce_changes).
+-- announce_alert(alert_id): notifies the channel stock_alerts that an alert has been opened, changed or
+-- closed, unless notify_mode is `never` (announce_changes).
+-- Locks: none.
 create or replace function announce_alert(alert_id bigint) returns void
 language plpgsql
 set search_path from current

@@ -1,6 +1,7 @@
--- close_alert(product_id, variant_id, level [, source]): closes the open alert; false if there is
--- none. The opposite of raise_alert; announced on the channel stock_alerts, with the alert's id.
+-- close_alert(product_id, variant_id, level [, source]): closes the open alert; returns false if there is
+-- none. The opposite of raise_alert. Announces the alert's id on the channel stock_alerts.
 -- Locks: the alert's row.
+-- Raises: 42501 (refuse_strangers).
 create or replace function close_alert(
     product_id text, variant_id text, level text, source text default null)
 returns boolean

@@ -1,9 +1,10 @@
--- raise_alert(product_id, variant_id, level, message [, source]): opens an alert; gives its id.
--- There is one open alert a product or variant (or source) and level: raising it again with the
--- same message changes nothing; with another message that is news, so it takes the message and
--- has to be acknowledged again. Changes are announced on the channel stock_alerts, with the id.
+-- raise_alert(product_id, variant_id, level, message [, source]): opens an alert; returns its id. Each
+-- product or variant (or source) has at most one open alert per level. To raise it again with the same
+-- message changes nothing. A different message is news: the alert takes the message and has to be
+-- acknowledged again. A change is announced on the channel stock_alerts, with the alert's id.
 -- Locks: the open alert's row.
--- Raises: 23503 if there is no such product or variant; 23514 if there is no such level.
+-- Raises: 23503 if the product or variant does not exist, 23514 if the level does not exist, 42501
+-- (refuse_strangers).
 create or replace function raise_alert(
     product_id text, variant_id text, level text, message text, source text default null)
 returns bigint

@@ -1,11 +1,11 @@
--- turn_alerts(log_ids): opens and closes the alerts of the rows that these log rows say have
--- turned from one stock_level to another. Called by the functions that write the log, so it sees
--- every writer, and only transitions: saving a row that is low already opens nothing.
---   low, out   open when the row becomes so, close when it is no longer so
---   back       opens when the row was out and can be bought again, closes when it is out again,
---              or when somebody acknowledges it
--- Locks: the alerts that it closes. The product's row is locked already by the change itself, so
--- two of these never work on the same product at once.
+-- turn_alerts(log_ids): opens and closes the alerts of rows whose stock_level has changed, according to
+-- these log rows. The functions that write the log call it, so it covers every writer, and only
+-- transitions: saving a row that is already low opens nothing.
+--   low, out   opens when the row gets this level, closes when the row leaves it
+--   back       opens when the row was out and can be bought again; closes when the row is out again, or
+--              when somebody acknowledges the alert
+-- Locks: the alerts that it closes. The change itself has locked the product's row, so two transactions
+-- never work on the alerts of the same product at once.
 create or replace function turn_alerts(log_ids bigint[]) returns void
 language plpgsql
 set search_path from current

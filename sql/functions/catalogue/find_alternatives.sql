@@ -1,6 +1,6 @@
--- find_alternatives(wanted, most): for each of these products, a few others that can be bought: of the
--- same category first, then those nearest in price. It looks at the ten nearest above and below, of
--- the category and of all, so it reads as much of any catalogue.
+-- find_alternatives(wanted, most): for each of these products, at most `most` others that can be bought:
+-- those of the same category first, then those nearest in price. It reads the ten nearest products above
+-- and below the price, in the category and in the catalogue, so the size of the catalogue does not matter.
 -- Locks: none.
 create or replace function find_alternatives(wanted text[], most integer)
 returns table (instead_of text, id text)

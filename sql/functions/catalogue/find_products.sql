@@ -1,7 +1,7 @@
--- find_products(words, in_category, after_id, most): what pages say of products that are no drafts:
--- those with all these words (a tsquery, as text; NULL: any), of one category (NULL: any), after
--- another product, in the order of names. Of words that more than 1,000 products have, 1,000 are
--- found. Each case is a statement of its own, with one index that serves it.
+-- find_products(words, in_category, after_id, most): the columns that pages show of products, without
+-- drafts: of products with all these words (a tsquery, as text; NULL: any product) and of one category
+-- (NULL: any), after another product, in the order of names. If more than 1,000 products have the words,
+-- only 1,000 of them are found. Each case is a separate statement, so that one index serves it.
 -- Locks: none.
 create or replace function find_products(
     words text, in_category text, after_id text, most integer

@@ -1,6 +1,6 @@
--- first_id_since(of_table, moment): the id from which on the rows of a table are not older than a
--- moment, found by halving. The table has ids that rise with `created_at`, or nearly so: where a row
--- was written while another one's statement still ran, the two may stand the other way round.
+-- first_id_since(of_table, moment): the first id of a table from which on no row is older than a moment,
+-- found by binary search. The table's ids rise with `created_at`, or nearly so: two rows can be in the
+-- wrong order if one was written while the statement that wrote the other still ran.
 -- Locks: none.
 create or replace function first_id_since(of_table regclass, moment timestamptz) returns bigint
 language plpgsql stable

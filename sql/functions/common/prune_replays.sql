@@ -1,6 +1,6 @@
--- prune_replays(older_than): forgets answers to Idempotency-Keys, events of payment providers, and
--- refunds and disputes of payments without an order, that are older than an age; gives their number.
--- Stripe sends an event again for 3 days.
+-- prune_replays(older_than): deletes answers to Idempotency-Keys, events of payment providers, and
+-- refunds and disputes of payments without an order, if they are older than an age. Returns their number.
+-- Stripe sends an event again for up to 3 days.
 -- Locks: the deleted rows.
 create or replace function prune_replays(older_than interval default '30 days') returns bigint
 language sql volatile

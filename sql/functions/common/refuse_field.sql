@@ -1,4 +1,5 @@
--- refuse_field(field, expected): raises SS001, "<field> must be <expected>".
+-- refuse_field(field, expected): raises SS001 with the message "<field> must be <expected>".
+-- Locks: none.
 create or replace function refuse_field(field text, expected text) returns void
 language plpgsql immutable
 set search_path from current

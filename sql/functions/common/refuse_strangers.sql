@@ -1,7 +1,8 @@
--- refuse_strangers(): lets only those call a command who may change products by themselves. Commands
--- run with the rights of the schema's owner (SECURITY DEFINER), so that a till needs none on holds,
--- orders and the log; everybody who may connect could call them. The caller is the role that
--- SET ROLE named, else session_user.
+-- refuse_strangers(): refuses a command to callers who may not change products themselves. Commands run
+-- with the rights of the schema's owner (SECURITY DEFINER), so that a till needs no rights on
+-- reservations, orders and the log; without this check, everybody who may connect could call them. The
+-- caller is the role that SET ROLE has set, or else session_user.
+-- Locks: none.
 -- Raises: 42501 (insufficient_privilege).
 create or replace function refuse_strangers() returns void
 language plpgsql stable

@@ -1,28 +1,28 @@
--- apply_counts(of_source, taken_at, counts, actor): takes over what an external system counted.
--- `counts` is [{"productId", "variantId"?, "count", "soldOnShelf"?}]: all units that lay there at
--- `taken_at`, those on hold included; `soldOnShelf` of them were sold already, though they had not left:
--- they do not go on sale again. If it is left out, it is 0, or, for a source with `sends_within`
--- (sync_state), what was sold so long before the count.
+-- apply_counts(of_source, taken_at, counts, actor): applies the counts of an external system. `counts` is
+-- [{"productId", "variantId"?, "count", "soldOnShelf"?}]. A count is the number of all units that were on
+-- the shelf at `taken_at`, including reserved units. `soldOnShelf` of them were sold but not yet sent:
+-- they do not go on sale again. The default is 0, or, for a source with `sends_within` (sync_state), the
+-- number of units that were sold within that time before the count.
 --
 --     select * from apply_counts('erp', '2026-05-04 18:00+02', '[{"productId": "Cap", "count": 40}]');
 --
--- The report may be late, so a count is corrected by the log since it was taken: sales have gone,
--- and whatever else changed max_quantity (a delivery, damage) has come or gone; corrections by other
--- reports don't count as such. The row then has max = count - soldOnShelf + sold at that time + what
--- has come.
--- For each count, a row with the units `moved` since, and its outcome:
+-- The report may be late, so the log since `taken_at` corrects the count: units that were sold have left,
+-- and every other change of max_quantity (a delivery, damage) has added or removed units; corrections by
+-- other reports are ignored. The row's new max is count - soldOnShelf + sold_quantity at that time + units
+-- added since.
+-- Returns a row for each count, with the units `moved` since, and its outcome:
 --   applied, unchanged
---   clamped     less is there than is sold and reserved: nothing is left, and there is an alert
---               'sync', closed by the next count that is not clamped
---   superseded  a count of the same row was taken at that time or later: by any source, or by hand
---               (an adjustment with the reason `count`)
+--   clamped     fewer units are there than are sold and reserved: none is left, and the alert 'sync' is
+--               open until a count is not clamped
+--   superseded  the same row was counted at that time or later: by any source, or by hand (an adjustment
+--               with the reason `count`)
 --   unlimited   the row has no limit that a count could correct
---   unknown     there is no such product, or no such variant of it
---   too_old     the log does not reach back so far (prune_inventory_log)
+--   unknown     the product does not exist, or does not have this variant
+--   too_old     the log does not reach back to that time (prune_inventory_log)
 -- Locks: the source; products, then variants, each in the order of ids (lock_stock); alerts.
--- Raises: SS001 for a time more than a minute ahead; for a count that is no whole number from 0,
--- or past the largest integer together with what is sold and has come; for a soldOnShelf above it;
--- and for a new source where there are 100.
+-- Raises: SS001 for a time more than a minute in the future; for a count that is not a whole number from
+-- 0, or that exceeds the largest integer with the units sold and added; for a soldOnShelf above the count;
+-- and for a new source if 100 sources exist.
 create or replace function apply_counts(
     of_source text, taken_at timestamptz, counts jsonb, actor text default null)
 returns table (product_id text, variant_id text, outcome text, count integer, moved integer,
@@ -35,12 +35,12 @@ as $$
 declare
     before    text[] := begin_change('sync', actor);
     line      record;
-    since     bigint;  -- the product's version at that time
-    sold      bigint;  -- units sold since
-    on_shelf  bigint;  -- units sold before, that were counted
+    since     bigint;  -- the product's version at taken_at
+    sold      bigint;  -- units sold since taken_at
+    on_shelf  bigint;  -- units sold before taken_at that were counted
     within    interval;
-    received  bigint;  -- units that came since, less those that went otherwise
-    pruned    timestamptz;  -- the log is whole after this; null: it was never pruned
+    received  bigint;  -- units added since taken_at, minus those removed other than by sales
+    pruned    timestamptz;  -- the log is complete after this time; null: it was never pruned
     new_max   bigint;
     least     bigint;
     most      bigint;
@@ -50,8 +50,8 @@ begin
     end if;
     if not exists (select from sync_state s where s.source = of_source)
        and (select count(*) from sync_state) >= 100 then
-        perform refuse_field('source', 'one of the 100 that have reported before;'
-                             ' delete those of sync_state that report no more');
+        perform refuse_field('source', 'one of the 100 known sources;'
+                             ' delete sources that no longer report from sync_state');
     end if;
     insert into sync_state as s (source, last_occurred_at, last_received_at, last_delay)
     values (of_source, taken_at, clock_timestamp(), clock_timestamp() - taken_at)
@@ -72,7 +72,7 @@ begin
                (c ->> 'soldOnShelf')::bigint as sold,
                format('counts[%s]', number - 1) as place
           from jsonb_array_elements(counts) with ordinality given (c, number)
-         order by 1, 2 nulls last  -- a count of the product itself has the last word
+         order by 1, 2 nulls last  -- a count of the product itself comes last and wins
     loop
         if (line.count between 0 and 2147483647) is not true then
             perform refuse_field(line.place || '.count', 'a whole number from 0 to 2147483647');
@@ -123,7 +123,7 @@ begin
             continue;
         end if;
 
-        -- In one statement: a row that is pruned before it is told of by the setting.
+        -- One statement reads the log and the setting, so it sees a row or that the row was pruned.
         select coalesce(sum(l.sold_after - l.sold_before), 0),
                coalesce(sum(l.max_after - l.max_before) filter (where l.operation <> 'sync'), 0),
                (select value::timestamptz from stream_settings where name = 'log_pruned_before')
@@ -146,10 +146,9 @@ begin
               from variants v where v.id = line.variant_id;
         end if;
         moved := received - sold;
-        least := least_max(line.product_id, line.variant_id);
-        most := most_max(line.product_id, line.variant_id);
+        select * into least, most from max_bounds(line.product_id, line.variant_id);
         if new_max > most then
-            perform refuse_field(line.place || '.count', (most - new_max + line.count) || ' at most');
+            perform refuse_field(line.place || '.count', 'at most ' || (most - new_max + line.count));
         end if;
         outcome := case when new_max < least then 'clamped'
                         when new_max = max_before then 'unchanged'

@@ -1,7 +1,8 @@
--- check_sync_lag(default_limit): each external system, and how old its newest count is. Opens the
--- alert 'lag' of a source that is past its limit (sync_state.lag_limit, else default_limit), and
--- closes it once it is not, or once there is no such source any more.
+-- check_sync_lag(default_limit): returns each external system and the age of its newest count. Opens the
+-- alert 'lag' of a source whose age exceeds its limit (sync_state.lag_limit, else default_limit). Closes
+-- the alert when the age no longer exceeds it, or the source no longer exists.
 -- Locks: the alerts that it opens or closes.
+-- Raises: 42501 (refuse_strangers).
 create or replace function check_sync_lag(default_limit interval)
 returns table (source text, lag interval, is_late boolean)
 language plpgsql

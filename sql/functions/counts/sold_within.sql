@@ -1,5 +1,5 @@
--- sold_within(of_product, of_variant, until, within): units sold in so long a time until then, less those
--- that were given back; 0 without a time.
+-- sold_within(of_product, of_variant, until, within): the number of units sold in the time `within` before
+-- `until`, minus units that were returned; 0 if `within` is NULL.
 -- Locks: none.
 create or replace function sold_within(
     of_product text, of_variant text, until timestamptz, within interval

@@ -1,12 +1,12 @@
--- announce_changes(product_ids): wakes the sources that sleep, if any.
--- A sleeping source holds the advisory lock 495890817899, a number of ours, shared. NOTIFY
--- takes a lock on the whole database at commit and costs three quarters of the commits a second,
--- so it is only called while somebody sleeps. The row notify_mode of stream_settings says otherwise:
--- `always` where other programs listen, too; `never` where transactions are prepared (two-phase
--- commit), which Postgres refuses after a NOTIFY: a source then finds changes by reading, within
--- STREAM_SAFETY_READ_SECONDS.
--- The payload is a hint: a JSON array of product ids, ["*"] if that would be too long.
--- Locks: the advisory lock, for the moment of the question.
+-- announce_changes(product_ids): wakes the sources that sleep, if there are any.
+-- A sleeping source holds the advisory lock 495890817899, a number of ours, in shared mode. NOTIFY locks
+-- the whole database at commit and costs three quarters of the commits per second, so this function
+-- calls it only while a source sleeps. The row notify_mode of stream_settings changes that:
+--   always  other programs listen, too
+--   never   transactions are prepared (two-phase commit), which Postgres refuses after a NOTIFY: a source
+--           then finds changes by reading, within STREAM_SAFETY_READ_SECONDS
+-- The payload is a hint: a JSON array of product ids, or ["*"] if the array would be too long.
+-- Locks: the advisory lock, only for the moment of the check.
 create or replace function announce_changes(product_ids text[]) returns void
 language plpgsql
 set search_path from current

@@ -1,8 +1,9 @@
--- begin_change(as_operation, by_actor): what every command that changes stock starts with. Says for
--- the log what is being done and by whom: `by_actor`; without it, whom the transaction has named
--- with set_config('stream_server.actor', …, true), else session_user. Gives what was said before, for
--- end_change. An error undoes what is said here together with all else.
--- Raises: 42501 for somebody who may not change products (refuse_strangers).
+-- begin_change(as_operation, by_actor): the first step of every command that changes stock. Sets for the
+-- log what is done and by whom. The actor is `by_actor`, or else the one that the transaction has set with
+-- set_config('stream_server.actor', …, true), or else session_user. Returns the previous settings, for
+-- end_change. An error undoes these settings with everything else.
+-- Locks: none.
+-- Raises: 42501 if the caller may not change products (refuse_strangers).
 create or replace function begin_change(as_operation text, by_actor text) returns text[]
 language plpgsql
 set search_path from current

@@ -1,7 +1,8 @@
--- change_context(default_operation): who changes stock and why, as the transaction says with
--- set_config('stream_server.actor', …, true) and so on: operation, actor, reason, note,
--- reference, idempotency_key, batch_id. What is not set is NULL, but the operation is the
--- statement's and the actor the session's user.
+-- change_context(default_operation): who changes stock and why, from the transaction's settings such as
+-- set_config('stream_server.actor', …, true): operation, actor, reason, note, reference, idempotency_key,
+-- batch_id. Each is NULL if it is not set, except two: the operation is then that of the statement, the
+-- actor the session's user.
+-- Locks: none.
 create or replace function change_context(default_operation text)
 returns table (operation text, actor text, reason text, note text, reference text,
                idempotency_key text, batch_id bigint)

@@ -1,4 +1,5 @@
--- end_change(before): says for the log again what was said before begin_change.
+-- end_change(before): restores the settings for the log from before begin_change.
+-- Locks: none.
 create or replace function end_change(before text[]) returns void
 language plpgsql
 set search_path from current

@@ -1,8 +1,8 @@
--- log_missed_changes(most): finds products and variants that were changed past the triggers (by
+-- log_missed_changes(most): finds products and variants that were changed without the triggers (by
 -- session_replication_role = replica, logical replication's apply, a restore with triggers disabled):
--- rows that are not as the newest row of the log says. Gives each the next version and a log row with
--- the operation `missed`, so that streams tell it; `most` rows at once. Gives the number of rows.
--- Locks: products (SKIP LOCKED: what somebody else works on is left for another time), then variants.
+-- rows that differ from their newest log row. Gives each the next version and a log row with the
+-- operation `missed`, so that streams report it; at most `most` rows per call. Returns the number of rows.
+-- Locks: products (SKIP LOCKED: a row that somebody else works on is left for another time), then variants.
 -- Raises: 42501 (refuse_strangers).
 create or replace function log_missed_changes(most integer default 1000) returns integer
 language plpgsql
@@ -36,7 +36,7 @@ begin
     loop
         perform from products p where p.id = missed.product_id for no key update skip locked;
         continue when not found;
-        -- Now that it is locked: it may have changed since, and been logged.
+        -- Read again under the lock: the row may have changed meanwhile, and been logged.
         select * into last from inventory_log l
          where l.product_id = missed.product_id
            and l.variant_id is not distinct from missed.variant_id

@@ -1,9 +1,10 @@
--- Trigger function, AFTER INSERT / AFTER UPDATE, each statement on products, with the transition
--- tables after_rows and (update) before_rows.
--- Writes one log row for each row whose tracked columns changed, in one INSERT, and announces
--- them once. Who and why come from the transaction's settings stream_server.*.
--- Locks: none. enable_nestloop is off because the join's plan is cached from a statement of
--- one row and would be quadratic in a later one of ten thousand.
+-- Trigger function: AFTER INSERT and AFTER UPDATE, for each statement on products, with the transition
+-- tables after_rows and (for UPDATE) before_rows.
+-- Writes one log row for each row whose tracked columns have changed, all in one INSERT, and announces
+-- them once. The transaction's settings stream_server.* say who changes them and why.
+-- enable_nestloop is off because the plan of the join is cached: made for a statement of one row, a nested
+-- loop would take quadratic time in a later statement of ten thousand rows.
+-- Locks: none.
 create or replace function log_product_changes() returns trigger
 language plpgsql
 security definer
@@ -12,7 +13,7 @@ set enable_nestloop = off
 as $$
 declare
     changed text[];
-    turned bigint[];  -- the log rows of those whose stock_level has turned
+    turned bigint[];  -- log rows of products whose stock_level has changed
 begin
     if tg_op = 'INSERT' then
         with logged as (
@@ -41,8 +42,8 @@ begin
                    threshold_before, threshold_after, price_before, price_after,
                    status_before, status_after, name_before, name_after,
                    reason, note, actor, reference, idempotency_key, batch_id, created_at)
-            -- A version that has not moved: another trigger changed the row after ours had looked,
-            -- and products_renumber has given it the next number meanwhile.
+            -- If the version is the old one, another trigger changed the row after ours had compared
+            -- it, and products_renumber has given it the next version meanwhile.
             select n.id, o.version + 1, c.operation,
                    case when n.max_quantity is null and o.max_quantity is null
                         then least(2147483647, greatest(-2147483647,

@@ -1,9 +1,9 @@
--- Trigger function, AFTER INSERT / AFTER UPDATE, each statement on variants, with the transition
--- tables after_rows and (update) before_rows. As log_product_changes, for variants: the log row
--- carries the number that the variant took from its product.
--- Rows are written in the order of their versions, so that the log's ids rise with them. A product
--- whose maximum is the sum of its variants' then follows them (follow_variants).
--- Locks: none beyond the products that number_variant_change has locked.
+-- Trigger function: AFTER INSERT and AFTER UPDATE, for each statement on variants, with the transition
+-- tables after_rows and (for UPDATE) before_rows. Does for variants what log_product_changes does for
+-- products. The log row has the version that the variant took from its product.
+-- Writes the rows in the order of their versions, so that the log's ids rise with the versions. Then a
+-- product whose max is the sum of its variants' follows them (follow_variants).
+-- Locks: nothing beyond the products, which number_variant_change has locked.
 create or replace function log_variant_changes() returns trigger
 language plpgsql
 security definer
@@ -12,8 +12,8 @@ set enable_nestloop = off
 as $$
 declare
     changed text[];
-    turned bigint[];  -- the log rows of those whose stock_level has turned
-    grown  bigint[];  -- of those whose max_quantity has changed
+    turned bigint[];  -- log rows of variants whose stock_level has changed
+    grown  bigint[];  -- log rows of variants whose max_quantity has changed
 begin
     if tg_op = 'INSERT' then
         with logged as (
@@ -46,8 +46,8 @@ begin
                    status_before, status_after, name_before, name_after,
                    reason, note, actor, reference, idempotency_key, batch_id, created_at)
             select n.product_id, n.id,
-                   -- Not moved: another trigger changed the row after ours had looked, and
-                   -- variants_renumber has given it a number meanwhile.
+                   -- If the version is the old one, another trigger changed the row after ours had
+                   -- compared it, and variants_renumber has given it a new version meanwhile.
                    case when n.version = o.version
                         then (select v.version from variants v where v.id = n.id)
                         else n.version end,

@@ -1,10 +1,10 @@
--- Trigger function, BEFORE INSERT OR UPDATE, each row of products.
--- Gives a change of a tracked column the product's next version; keeps the version where none
--- differs, whatever the statement says, so that a version is never skipped or taken twice. Another
--- trigger may change the row after this one: products_renumber sees to that.
--- Locks: nothing beyond the row that is being written.
--- Raises: 55000 if the id is changed; 23514 for a new product called . or .., which browsers take out
--- of an address.
+-- Trigger function: BEFORE INSERT OR UPDATE, for each row of products.
+-- If a tracked column changes, the product takes its next version; if none does, the version stays,
+-- whatever the statement sets, so that no version is skipped or taken twice. Another trigger may change
+-- the row after this one: products_renumber handles that.
+-- Locks: nothing beyond the row that is written.
+-- Raises: 55000 if the id is changed; 23514 for a new product with the id `.` or `..`, which browsers
+-- remove from an address.
 create or replace function number_product_change() returns trigger
 language plpgsql
 security definer
@@ -13,9 +13,9 @@ as $$
 begin
     if tg_op = 'INSERT' then
         if new.id in ('.', '..') then
-            raise exception 'a product cannot be called %', new.id
+            raise exception 'a product cannot have the id %', new.id
                 using errcode = 'check_violation',
-                      hint = 'Browsers take . and .. out of an address.';
+                      hint = 'Browsers remove . and .. from an address.';
         end if;
         new.version := 1;
     elsif new.id <> old.id then
@@ -31,7 +31,7 @@ begin
     elsif new.version > old.version
           and (pg_trigger_depth() > 1
                or current_setting('stream_server.renumbering', true) = 'on') then
-        null;  -- one of our functions takes a number, for a variant or for a change that was missed
+        null;  -- one of our functions takes a version, for a variant or for a missed change
     else
         new.version := old.version;
         new.changed_xid := old.changed_xid;

@@ -1,9 +1,9 @@
--- Trigger function, BEFORE INSERT OR UPDATE, each row of variants.
--- Gives a change of a tracked column the next version of its product.
--- Locks: the product's row (FOR NO KEY UPDATE, by the update of its version). A statement that
--- updates variants directly has locked the variant first; functions that change stock lock the
--- product before, so that two of them never wait for each other.
--- Raises: 55000 if the id or the product is changed; 23503 if there is no such product.
+-- Trigger function: BEFORE INSERT OR UPDATE, for each row of variants.
+-- If a tracked column changes, the variant takes the next version of its product.
+-- Locks: the product's row (FOR NO KEY UPDATE, by the update of its version). A statement that updates
+-- variants directly has locked the variant first. Functions that change stock lock the product before
+-- the variant, so that two of them never wait for each other.
+-- Raises: 55000 if the id or the product is changed; 23503 if the product does not exist.
 create or replace function number_variant_change() returns trigger
 language plpgsql
 security definer
@@ -29,8 +29,8 @@ begin
             return new;
         end if;
     else
-        -- With ON CONFLICT this trigger runs for rows that will not be inserted, too: those
-        -- take no number here. The lock makes the answer final.
+        -- With ON CONFLICT this trigger runs also for rows that will not be inserted: those take no
+        -- version here. The lock makes sure that the answer stays true.
         perform from products where id = new.product_id for no key update;
         if exists (select from variants where id = new.id) then
             return new;

@@ -1,8 +1,8 @@
--- prune_inventory_log(older_than, most): deletes log rows older than an age, `most` at once, the
--- oldest first; gives their number. The only way to delete from the log. It keeps the newest row of
--- each product and of each variant, however old. What it deletes can no longer be replayed, or
--- resumed in the admin room; counts taken before it are `too_old` (apply_counts): the time of the
--- newest row that was ever deleted is `log_pruned_before` in stream_settings.
+-- prune_inventory_log(older_than, most): deletes log rows that are older than an age, at most `most` per
+-- call, the oldest first. Returns their number. This is the only way to delete from the log. The newest
+-- row of each product and of each variant stays, however old it is. Deleted rows can no longer be
+-- replayed, nor can the admin room resume from them. Counts taken before a deleted row are `too_old`
+-- (apply_counts): `log_pruned_before` in stream_settings is the time of the newest row ever deleted.
 -- Locks: the deleted rows; that setting.
 create or replace function prune_inventory_log(older_than interval, most integer default 10000)
 returns bigint

@@ -1,6 +1,7 @@
--- Trigger function, BEFORE DELETE / TRUNCATE on products and variants, and BEFORE UPDATE too on
--- inventory_log, each statement. The hint is the trigger's argument.
--- Raises: 55000, always, but for the one function that prunes the log.
+-- Trigger function: BEFORE DELETE and BEFORE TRUNCATE on products and variants, also BEFORE UPDATE on
+-- inventory_log, for each statement. The trigger's argument is the hint.
+-- Locks: none.
+-- Raises: 55000, always, except for prune_inventory_log.
 create or replace function refuse_change() returns trigger
 language plpgsql
 security definer
@@ -11,7 +12,7 @@ begin
        and current_setting('stream_server.pruning', true) = 'on' then
         return null;
     end if;
-    raise exception '% of % is refused', tg_op, tg_table_name
+    raise exception '% on % is not allowed', tg_op, tg_table_name
         using errcode = 'object_not_in_prerequisite_state', hint = tg_argv[0];
 end
 $$;

@@ -1,7 +1,7 @@
--- Trigger function, AFTER UPDATE, each row of products and variants whose version has not moved. Where
--- tracked columns differ all the same, a BEFORE trigger of the shop's, whose name sorts after ours, has
--- changed the row: it gets the next version, and the statement's own log row takes that number.
--- Locks: nothing beyond the row, and its product.
+-- Trigger function: AFTER UPDATE, for each row of products and variants that has kept its version. If a
+-- tracked column differs all the same, a BEFORE trigger of the shop, whose name sorts after ours, has
+-- changed the row. The row then takes the next version, and the log row of the statement has that version.
+-- Locks: nothing beyond the row and its product.
 create or replace function renumber_change() returns trigger
 language plpgsql
 security definer

@@ -1,5 +1,5 @@
--- cancel_order(of_order, actor): cancels an order and gives its units back, once. Gives the order
--- as JSON.
+-- cancel_order(of_order, actor): cancels an order and gives its units back, once. Returns the order as
+-- JSON.
 -- Locks: the order; then products, then variants (lock_stock).
 -- Raises: SS009 for an unknown order, SS011 if it is refunded.
 create or replace function cancel_order(of_order bigint, actor text default null) returns jsonb

@@ -1,7 +1,7 @@
--- change_restock(of_order, units, restock): decides anew about the units of a refunded order: puts them
--- back on the shelf, or takes them from it again, because they are lost after all. What has been sold or
--- held meanwhile cannot be taken, which is an alert.
--- Wants the order locked. Locks: products, then variants (lock_stock); alerts.
+-- change_restock(of_order, units, restock): changes what happened to the units of a refunded order: puts
+-- them back on the shelf, or takes them from the shelf again because they are lost after all. If units
+-- have been sold or reserved meanwhile, it cannot take them, and raises an alert.
+-- The caller has locked the order. Locks: products, then variants (lock_stock); alerts.
 create or replace function change_restock(of_order bigint, units stock_line[], restock boolean)
 returns void
 language plpgsql
@@ -26,8 +26,8 @@ begin
     select sum(requested - granted) into short from unnest(offers);
     if short > 0 then
         perform raise_alert(null, null, 'payment', format(
-            'Order %s is refunded and its goods are lost, but %s of them went back on sale before'
-            ' that was known, and are sold or held', of_order, short), 'goods of order ' || of_order);
+            'Order %s is refunded and its goods are lost. Units that went back on sale meanwhile and are'
+            ' sold or held: %s', of_order, short), 'goods of order ' || of_order);
     end if;
 end
 $$;

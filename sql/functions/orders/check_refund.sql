@@ -1,6 +1,6 @@
--- check_refund(of_order, units): whether an order has these units, and their money has not gone back.
--- Wants the order locked. Locks: none.
--- Raises: SS001 if not.
+-- check_refund(of_order, units): checks that an order has these units, and that they are not refunded.
+-- The caller has locked the order. Locks: nothing more.
+-- Raises: SS001 otherwise.
 create or replace function check_refund(of_order bigint, units stock_line[]) returns void
 language plpgsql
 set search_path from current
@@ -18,7 +18,7 @@ begin
      limit 1;
     if found then
         perform refuse_field('lines', format(
-            'units of the order that are not refunded: %s of %s', wrong.rest,
+            'at most the units of the order that are not refunded: %s of %s', wrong.rest,
             concat_ws(', ', wrong.product_id, wrong.variant_id)));
     end if;
 end

@@ -1,9 +1,10 @@
--- close_order(of_order, new_status, restock): what cancel_order and refunds share. Ends an order and,
--- if `restock`, gives back what it was filled with, but for units that were refunded before without going
--- back on the shelf. An order that has the status already stays as it is; a cancelled one can be
--- refunded, which gives nothing back a second time. The alerts of one that was short of stock close.
+-- close_order(of_order, new_status, restock): the common part of cancel_order and of refunds. Ends an
+-- order. With `restock` it gives back the units that the order was filled with, except units that were
+-- refunded earlier without going back on the shelf. An order that already has the status stays as it is.
+-- A cancelled order can be refunded, which gives nothing back a second time. Closes the alerts of an order
+-- that was short of stock.
 -- Locks: the order; its alerts; then products, then variants (lock_stock).
--- Raises: SS009 for an unknown order, SS011 for cancelling one that is refunded.
+-- Raises: SS009 for an unknown order, SS011 if a refunded order is cancelled.
 create or replace function close_order(of_order bigint, new_status text, restock boolean)
 returns jsonb
 language plpgsql

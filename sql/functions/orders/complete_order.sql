@@ -1,28 +1,29 @@
--- complete_order(reservation, cart, payment, record_shortfall, actor): sells what a reservation
--- holds, or a cart directly; gives the order as JSON.
+-- complete_order(reservation, cart, payment, record_shortfall, actor): sells the units of a reservation,
+-- or of a cart directly. Returns the order as JSON.
 --
 --     select complete_order(reservation => '7f1f…', payment => 'pi_3OqX…');
 --     select complete_order(cart => '[{"productId": "Poster", "quantity": 1}]');
 --
--- One reservation is one order, and so is one payment: called again, by whomever and however often,
--- it gives that order and sells nothing more. A reservation that has ended is taken from stock
--- again. Where there is too little, overdue holds on the same products end for it, and a newer hold of
--- the same checkout if it has some of what is short, so that a shopper is not blocked by their own newer
--- hold; where there is enough for both, or it would not help, the newer hold stays. If that is not enough, nothing
--- happens (SS003); with `record_shortfall`, because the money is there already, the order takes what
--- there is and has the status `shortfall`, and an alert is raised. Called again for such an order, it
--- takes what has come in since, and the alert closes.
+-- A reservation becomes one order, and so does a payment: a second call, by any caller, returns the same
+-- order and sells nothing more. If a reservation has ended, its units are taken from stock again. If there
+-- are too few, overdue reservations of the same products end first. A newer reservation of the same
+-- checkout is released first if it holds some of the missing units, so that a shopper is not blocked by
+-- their own newer hold; it stays if there is enough for both, or if its release would not help. If there
+-- are still too few units, nothing changes (SS003). With `record_shortfall`, because the money has been
+-- paid already, the order takes the units that are available and gets the status `shortfall`, and an alert
+-- is raised. A second call for such an order takes units that have come in since, and closes the alert.
 --
--- The price of a hold is the price of its order, also where the hold has ended since: that is what was
--- paid. Without a reservation, prices are those of now. A refund of the payment that has come before is
--- made up for (settle_reversals).
+-- An order has the prices of its reservation, also if that has ended: the shopper paid these prices.
+-- Without a reservation, the current prices count. If a refund of the payment was reported before the
+-- order, it is applied now (settle_reversals).
 --
 -- Locks: the payment's name; the reservation; the order; a newer reservation of the same checkout; if
--- need be, overdue ones of the same products (SKIP LOCKED); then products, then variants (lock_stock).
--- Raises: SS001 for a malformed cart or both or neither of reservation and cart, SS002 for an
--- unknown product or variant, SS003 for too little stock, SS004 for an unknown reservation, SS010
--- if payment, reservation and cart don't belong together, SS012 over max_per_order; 55P03 if others
--- are just ending holds on what is short (refuse_while_ending).
+-- necessary, overdue reservations of the same products (SKIP LOCKED); then products, then variants
+-- (lock_stock).
+-- Raises: SS001 for a malformed cart, and unless either reservation or cart is given; SS002 for an unknown
+-- product or variant; SS003 for too little stock; SS004 for an unknown reservation; SS010 if payment,
+-- reservation and cart do not belong together; SS012 for more units than max_per_order; 55P03 if other
+-- transactions are just ending reservations of the products that are short (refuse_while_ending).
 create or replace function complete_order(
     reservation      text default null,
     cart             jsonb default null,
@@ -50,7 +51,7 @@ declare
     offer   stock_offer;
 begin
     if (reservation is null) = (cart is null) then
-        perform refuse_field('reservationToken', 'given, or lines, and not both');
+        perform refuse_field('reservationToken', 'given if lines are not, and only then');
     elsif length(payment) not between 1 and 200 or payment ~ '[[:cntrl:]]' then
         perform refuse_field('paymentReference',
                              'a string of 1 to 200 characters without control characters');

@@ -1,5 +1,6 @@
--- order_data(of_order): an order as the API gives it. `total` is what its units cost, `amount` what was
--- paid as the provider says (tax and shipping included), null if nobody has said it.
+-- order_data(of_order): an order as the API returns it. `total` is the price of its units. `amount` is the
+-- sum that was paid according to the provider, with tax and shipping; null if it is not known.
+-- Locks: none.
 create or replace function order_data(of_order bigint) returns jsonb
 language sql stable
 set search_path from current

@@ -1,4 +1,5 @@
--- order_total(of_order): what its units cost, in the currency's smallest unit.
+-- order_total(of_order): the price of an order's units, in the currency's smallest unit.
+-- Locks: none.
 create or replace function order_total(of_order bigint) returns numeric
 language sql stable
 set search_path from current

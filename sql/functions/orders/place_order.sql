@@ -1,6 +1,6 @@
--- place_order(held, payment, by): a new order for a reservation (or for none) and a payment (or
--- none); or, with is_new false, the one that there is for either.
--- Locks: the order. Waits for another one that places an order for the same payment.
+-- place_order(held, payment, by): makes an order for a reservation (or none) and a payment (or none). If
+-- the reservation or the payment already has an order, returns that, with is_new false.
+-- Locks: the order. Waits for a transaction that is placing an order for the same payment.
 -- Raises: SS010 if payment and reservation belong to two different orders.
 create or replace function place_order(
     held reservations, payment text, by text, out placed orders, out is_new boolean

@@ -1,6 +1,6 @@
--- prune_orders(older_than, most): forgets orders that were made and last changed longer ago than
--- that, `most` at once, the oldest first, with their lines, their refunds and the reservations that they
--- were; gives their number. An order with a shortfall stays. What is sold stays sold, and the log stays. A
+-- prune_orders(older_than, most): deletes orders that were made and last changed longer ago than an age,
+-- at most `most` per call, the oldest first, with their lines, their refunds and their reservations.
+-- Returns their number. An order with a shortfall stays. Sold quantities and the log stay as they are. A
 -- payment that arrives after pruning finds no reservation, and a refund finds no order: keep them longer
 -- than any payment or refund can take.
 -- Locks: the reservations, then the orders (both SKIP LOCKED).

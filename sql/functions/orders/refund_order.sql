@@ -1,18 +1,18 @@
--- refund_order(of_order, restock, actor, lines, amount, reference): notes that money of an order went
--- back, and puts units back on the shelf; without `restock` they stay sold (they came back broken, or not
--- at all). Gives the order as JSON.
+-- refund_order(of_order, restock, actor, lines, amount, reference): records that money of an order was
+-- returned, and puts units back on the shelf; without `restock` they stay sold (they came back broken, or
+-- not at all). Returns the order as JSON.
 --
---     select refund_order(81);                                       -- all that is left of it
+--     select refund_order(81);                                       -- everything not yet refunded
 --     select refund_order(81, lines => '[{"productId": "Poster", "quantity": 1}]');
 --     select refund_order(81, amount => 500, reference => 're_3OqX…');
 --
--- `lines` are units of the order, as a cart; they cost their part of what was paid, unless `amount`
--- (in the currency's smallest unit) says another sum. An amount without lines is money only. Once all
--- units or all money went back, the order is refunded. `reference` names the provider's refund: one that is
--- known is not counted again, but gets the lines if it had none.
+-- `lines` are units of the order, in the form of a cart. Their refund is their share of the sum that was
+-- paid, unless `amount` (in the currency's smallest unit) gives another sum. An amount without lines
+-- refunds money only. Once all units or all money went back, the order is refunded. `reference` names the
+-- provider's refund: a known refund is not counted again, but gets the lines if it had none.
 -- Locks: the order; then products, then variants (lock_stock); alerts.
--- Raises: SS009 for an unknown order, SS001 for lines or an amount that the order has not left, SS010 for
--- another order's reference, SS011 for a part of an order that is refunded.
+-- Raises: SS009 for an unknown order, SS001 for units or an amount that exceed the rest of the order,
+-- SS010 if the reference belongs to another order, SS011 if a part of a refunded order is refunded.
 create or replace function refund_order(
     of_order  bigint,
     restock   boolean default true,
@@ -47,7 +47,7 @@ begin
     end if;
     select * into known from reversals r where r.id = reference;
     if found and (known.order_id = of_order and known.kind = 'refund') is not true then
-        raise exception 'this is a refund of another order'
+        raise exception 'the refund belongs to another order'
             using errcode = 'SS010', detail = jsonb_build_object('orderId', known.order_id);
     elsif found and (refund_order.lines is null or known.lines is not null
                      or placed.status = 'refunded') then

@@ -1,7 +1,8 @@
--- refund_units(of_order, units, restock): notes that the money of these units went back, and with `restock`
--- puts them back on the shelf; without, they are lost and stay sold. Units that the order still waits
--- for go first: they are waited for no more. More than an order has left to refund is as much as it has.
--- Wants the order locked. Locks: its alerts; products, then variants (lock_stock).
+-- refund_units(of_order, units, restock): records that the money of these units was returned. With
+-- `restock` it puts them back on the shelf; without, they are lost and stay sold. Units that the order
+-- still waits for are refunded first: the order no longer waits for them. If `units` are more than the
+-- order has left to refund, the rest is ignored.
+-- The caller has locked the order. Locks: its alerts; products, then variants (lock_stock).
 create or replace function refund_units(of_order bigint, units stock_line[], restock boolean)
 returns void
 language plpgsql

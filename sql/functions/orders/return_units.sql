@@ -1,5 +1,5 @@
 -- return_units(of_order, units): puts units that an order was filled with back on the shelf.
--- Wants the order locked. Locks: products, then variants (lock_stock).
+-- The caller has locked the order. Locks: products, then variants (lock_stock).
 create or replace function return_units(of_order bigint, units stock_line[]) returns void
 language plpgsql
 set search_path from current

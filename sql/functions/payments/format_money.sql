@@ -1,6 +1,7 @@
--- format_money(amount, currency): an amount in a currency's smallest unit as people write it, such as
--- `49.00 USD` and `4900 JPY`. Without a currency, the number.
--- The currencies without cents are those of https://docs.stripe.com/currencies; ISO 4217 has the same.
+-- format_money(amount, currency): an amount in a currency's smallest unit in the usual notation, such as
+-- `49.00 USD` and `4900 JPY`; without a currency, the bare number.
+-- The currencies without cents are those of https://docs.stripe.com/currencies and of ISO 4217.
+-- Locks: none.
 create or replace function format_money(amount numeric, currency text) returns text
 language sql immutable
 set search_path from current

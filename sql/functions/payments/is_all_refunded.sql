@@ -1,5 +1,5 @@
--- is_all_refunded(payment, of_order): whether the provider says that all of a payment, or of an order's,
--- went back, and no refund has failed since.
+-- is_all_refunded(payment, of_order): whether the provider says that all of a payment, or of an order's
+-- payment, was refunded, and no refund has failed since.
 -- Locks: none.
 create or replace function is_all_refunded(payment text, of_order bigint) returns boolean
 language sql stable

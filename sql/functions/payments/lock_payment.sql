@@ -1,6 +1,7 @@
--- lock_payment(payment): until the transaction ends, what is reported of one payment comes one after the
--- other: a refund that comes while its order is made would not see it. The first of the two keys is
--- 'paid', and nobody else's.
+-- lock_payment(payment): makes reports of one payment run one after the other: a refund that arrives
+-- while its order is made would not see that order.
+-- Locks: the payment's name, until the transaction ends. The first of the two keys is 'paid', which only
+-- this lock uses.
 create or replace function lock_payment(payment text) returns void
 language sql volatile
 set search_path from current

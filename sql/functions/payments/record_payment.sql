@@ -1,11 +1,12 @@
--- record_payment(of_order, amount, currency, goods, shop_currency): notes what was paid for an order, all in
--- all, in the currency's smallest unit. `goods` of it are for its units, before any discount, if that is
--- another number: tax and shipping are more, a discount is less. Where that is not what the units cost
--- (order_total), or the currency is not the shop's, there is an alert, until the rest has gone back or
--- somebody acknowledges it. Without `goods` the same amount again says nothing new. Gives whether there
--- is a difference.
+-- record_payment(of_order, amount, currency, goods, shop_currency): records the sum that was paid for an
+-- order, in the currency's smallest unit. `goods` is the part of it for the order's units, before any
+-- discount, if it differs from `amount`: tax and shipping make `amount` larger, a discount makes it
+-- smaller. If that part is not the price of the units (order_total), or the currency is not the shop's,
+-- it raises an alert, which stays open until the difference is refunded or somebody acknowledges it.
+-- Without `goods`, a second call with the same amount changes nothing. Returns whether there is a
+-- difference.
 -- Locks: the order; its alert.
--- Raises: SS009 for an unknown order, SS001 for an amount below 0.
+-- Raises: SS009 for an unknown order, SS001 for an amount below 0, 42501 (refuse_strangers).
 create or replace function record_payment(
     of_order      bigint,
     amount        bigint,
@@ -45,7 +46,7 @@ begin
                or (code <> upper(shop_currency)) is true;
     if differs then
         perform raise_alert(null, null, 'payment', format(
-            'Order %s is %s, but %s were paid%s%s', of_order,
+            'Order %s costs %s, but %s was paid%s%s', of_order,
             format_money(total, coalesce(shop_currency, code)),
             format_money(record_payment.amount, code),
             case when record_payment.goods <> record_payment.amount

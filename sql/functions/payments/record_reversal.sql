@@ -1,12 +1,13 @@
--- record_reversal(reversal, payment, as_kind, now_status, at, …, actor): notes what a payment provider
--- says of a refund (`refund`: pending, succeeded, failed), of the sum of a charge's refunds (`charge`:
--- succeeded; `is_all` if that is all of it) or of a dispute (`dispute`: open, won, lost), and does what
--- follows (settle_reversals). It may come twice, late, in any order and before its order: what the
--- provider says of a later moment counts. `lines` are the units that a refund is for, as a cart; without
--- them it is money only, until all of it has gone back. With `restock` its units go back on the shelf,
--- at the end those that are left too. Amounts are in the currency's smallest unit. Gives `{"orderId",
--- "orderStatus", "isOurs", "news"}`: the order if there is one, whether the payment is known here, and
--- what has been alerted of.
+-- record_reversal(reversal, payment, as_kind, now_status, at, …, actor): records a payment provider's
+-- report, and applies it (settle_reversals). The kinds and their statuses are:
+--   refund   pending, succeeded, failed
+--   charge   succeeded: the sum of a charge's refunds; `is_all` if that is the whole charge
+--   dispute  open, won, lost
+-- A report may arrive twice, late, in any order and before its order: the report of the latest moment
+-- counts. `lines` are the units of a refund, in the form of a cart; without them the refund is money only,
+-- until the whole payment is refunded. With `restock` its units go back on the shelf, at the end the
+-- remaining units, too. Amounts are in the currency's smallest unit. Returns `{"orderId", "orderStatus",
+-- "isOurs", "news"}`: the order if there is one, whether the payment is known here, and the alerts raised.
 -- Locks: the payment's name; the order; then products, then variants (lock_stock); alerts.
 -- Raises: SS001 for malformed lines.
 create or replace function record_reversal(
@@ -52,8 +53,8 @@ begin
            amount = coalesce(excluded.amount, r.amount),
            currency = coalesce(excluded.currency, r.currency),
            is_all = excluded.is_all,
-           -- What somebody decided for this refund stays; of a charge, the newest word counts until
-           -- units have gone by it.
+           -- A decision about a refund stays; for a charge, the newest report decides until units have
+           -- been moved according to it.
            restock = case when r.kind = 'charge' and r.lines is null then excluded.restock
                           else r.restock end,
            lines = coalesce(r.lines, excluded.lines),

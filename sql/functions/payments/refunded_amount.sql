@@ -1,6 +1,6 @@
--- refunded_amount(payment, of_order, whole): what went back of a payment, or of an order: the refunds that
--- are known one by one, or what the provider says that they sum up to, if that is more. A refund that
--- failed after it was summed up is taken off again. `whole` stands for an amount that nobody said.
+-- refunded_amount(payment, of_order, whole): the amount of a payment, or of an order, that was refunded:
+-- the sum of the known refunds or the provider's sum, whichever is larger. A refund that failed after the
+-- provider had summed it up is subtracted. `whole` replaces an amount that is not known.
 -- Locks: none.
 create or replace function refunded_amount(payment text, of_order bigint, whole numeric)
 returns numeric

@@ -1,13 +1,15 @@
--- settle_reversals(payment, of_order): makes of what is known about refunds and disputes what they mean
--- for the order of a payment, or an order that has none, and for alerts. It may be called at any time
--- and as often as one likes. Gives what it has alerted of: `refund_failed`, `dispute`, `dispute_lost`.
---   * Refunds of units take these off the order; once all units or all money went back, it is refunded.
---     Whether what is left goes back on the shelf, the newest refund says, or else the charge; if the
---     refund says so later, that is made up for (change_restock).
---   * A refund that failed is an alert, until as much went back after all.
---   * A dispute is an alert until it is won; one that is lost, until somebody acknowledges it.
---   * The alert of a payment that became no order, or paid too much, closes when the money went back.
--- A payment that has neither an order nor an alert of its own is none of ours, or not yet: nothing happens.
+-- settle_reversals(payment, of_order): applies the known refunds and disputes to the order of a payment,
+-- or to an order without a payment, and to alerts. It may be called at any time and any number of times.
+-- Returns the alerts that it has raised: `refund_failed`, `dispute`, `dispute_lost`.
+--   * A refund of units takes them off the order; once all units or all money went back, the order is
+--     refunded. The newest refund, or else the charge, decides whether the remaining units go back on the
+--     shelf; if a refund decides later than the charge, its decision is applied then (change_restock).
+--   * A failed refund is an alert until the same amount is refunded after all.
+--   * A dispute is an alert until it is won; a lost dispute, until somebody acknowledges the alert.
+--   * The alert of a payment without an order, or of a payment of too much, closes when the money is
+--     refunded.
+-- If a payment has neither an order nor an alert of its own, it does not belong to this shop, or not yet:
+-- nothing happens.
 -- Locks: the order; then products, then variants (lock_stock); alerts.
 create or replace function settle_reversals(payment text, of_order bigint default null)
 returns text[]
@@ -78,7 +80,7 @@ begin
                    and l.filled_quantity > 0 and l.refunded_quantity < l.quantity;
                 update reversals set lines = kept where id = decisive.id;
             elsif decisive.kind = 'refund' then
-                -- The charge's word came first, and the refund's own says otherwise.
+                -- The charge was reported first and decided otherwise than the refund does.
                 update reversals r set restock = decisive.restock
                  where r.order_id = placed.id and r.kind = 'charge'
                    and r.lines is not null and r.restock <> decisive.restock
@@ -120,8 +122,8 @@ begin
         elsif each.status in ('open', 'lost') and each.alerted is distinct from each.status then
             update reversals set alerted = each.status where id = each.id;
             perform raise_alert(null, null, 'payment', format(
-                case each.status when 'open' then '%s (%s) are disputed%s'
-                     else '%s (%s) have gone: the dispute is lost%s' end,
+                case each.status when 'open' then '%s (%s) is disputed%s'
+                     else '%s (%s) is gone: the dispute is lost%s' end,
                 format_money(each.amount, each.currency), what, ', ' || each.reason), each.id);
             news := news || case each.status when 'open' then 'dispute' else 'dispute_lost' end;
         elsif each.status = 'won' and each.alerted = 'open' then

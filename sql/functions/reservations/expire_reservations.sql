@@ -1,10 +1,11 @@
--- expire_reservations(most): ends reservations that are overdue, `most` at once, the oldest first;
--- gives their number: 0 when none is left that can be ended now. A reservation that another one works
--- on, or of which a product is locked, is left for another time, and the others end. Safe to run from
--- many places. The actor is `sweeper` unless the transaction names another.
--- Locks: products, in the order of ids, because where a row has just been changed SKIP LOCKED waits
--- all the same; then their reservations (both SKIP LOCKED); then variants (lock_stock). Those of a
--- portion of which none can be ended are given back before the next one is looked at.
+-- expire_reservations(most): ends overdue reservations, at most `most` per call, the oldest first. Returns
+-- their number, which is 0 if no reservation can be ended now. A reservation is left for another time if
+-- another transaction works on it or has locked one of its products; the others end. Safe to run from many
+-- places. The actor is `sweeper` unless the transaction has set another.
+-- Locks: products, in the order of ids, because SKIP LOCKED still waits for a row that has just been
+-- changed; then their reservations (both SKIP LOCKED); then variants (lock_stock). If no reservation of a
+-- portion can be ended, its locks are released before the next portion is read.
+-- Raises: 42501 (refuse_strangers).
 create or replace function expire_reservations(most integer default 100) returns integer
 language plpgsql
 security definer
@@ -15,8 +16,8 @@ as $$
 declare
     before  text[];
     moment  timestamptz := clock_timestamp();
-    portion bigint[];  -- overdue reservations, the oldest that have not been looked at
-    newest  reservations;  -- of the portion before
+    portion bigint[];  -- the oldest overdue reservations that have not been tried
+    newest  reservations;  -- the last one of the previous portion
     locked  text[];
     overdue bigint[];
 begin
@@ -45,7 +46,7 @@ begin
                                                    and l.product_id <> all (locked))
                                 for update skip locked);
             if overdue = '{}' then
-                raise exception 'none of these can be ended now' using errcode = 'SS000';
+                raise exception 'no reservation of this portion can be ended now' using errcode = 'SS000';
             end if;
             before := begin_change('expire', coalesce(
                 nullif(current_setting('stream_server.actor', true), ''), 'sweeper'));
@@ -54,7 +55,7 @@ begin
             perform end_change(before);
             return cardinality(overdue);
         exception when sqlstate 'SS000' then
-            null;  -- its locks are gone with it
+            null;  -- the error has released the portion's locks
         end;
         select * into newest from reservations where id = portion[cardinality(portion)];
     end loop;

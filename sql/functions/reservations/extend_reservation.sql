@@ -1,7 +1,7 @@
--- extend_reservation(of_token, by): holds a reservation for longer, once. Gives it as JSON.
+-- extend_reservation(of_token, by): extends a reservation, once. Returns it as JSON.
 -- Locks: the reservation.
--- Raises: SS004 unknown, SS005 expired, SS006 released, SS007 become an order, SS008 extended
--- before.
+-- Raises: SS004 if it is unknown, SS005 if it has expired, SS006 if it was released, SS007 if it has
+-- become an order, SS008 if it has already been extended.
 create or replace function extend_reservation(
     of_token text, by interval default '10 minutes'
 ) returns jsonb
@@ -16,7 +16,7 @@ begin
     held := held_reservation(of_token);
     perform refuse_ended(held);
     if held.extended_at is not null then
-        raise exception 'the reservation has been extended before' using errcode = 'SS008';
+        raise exception 'the reservation has already been extended' using errcode = 'SS008';
     end if;
     update reservations
        set expires_at = expires_at + by, extended_at = clock_timestamp()

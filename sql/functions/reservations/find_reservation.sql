@@ -1,6 +1,6 @@
--- find_reservation(of_token): an active or converted reservation as JSON.
+-- find_reservation(of_token): returns an active or converted reservation as JSON.
 -- Locks: none.
--- Raises: SS004 unknown, SS005 expired, SS006 released.
+-- Raises: SS004 if it is unknown, SS005 if it has expired, SS006 if it was released.
 create or replace function find_reservation(of_token text) returns jsonb
 language plpgsql stable
 security definer

@@ -1,6 +1,7 @@
--- give_back(ids, new_status, moment, as_operation): ends these reservations, which are active and
--- locked, and gives back what they hold; the log calls it `as_operation`.
--- Wants their products and variants locked (lock_stock), too. Locks nothing more.
+-- give_back(ids, new_status, moment, as_operation): ends these reservations, which must be active, and
+-- gives back the units that they hold. The log names the operation `as_operation`.
+-- The caller has locked the reservations, their products and their variants (lock_stock). Locks: nothing
+-- more.
 create or replace function give_back(
     ids bigint[], new_status text, moment timestamptz, as_operation text
 ) returns void

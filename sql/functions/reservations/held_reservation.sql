@@ -1,6 +1,6 @@
--- held_reservation(of_token): the reservation with this token, locked.
+-- held_reservation(of_token): returns the reservation with this token, locked.
 -- Locks: the reservation.
--- Raises: SS004 if there is none.
+-- Raises: SS004 if it does not exist.
 create or replace function held_reservation(of_token text) returns reservations
 language plpgsql
 set search_path from current

@@ -1,6 +1,7 @@
--- held_units(of_product, of_variant): what active reservations hold of a product with all its variants
--- (of_variant NULL), or of a variant; the largest integer if that is more. Reads all active
--- reservations. Locks: none.
+-- held_units(of_product, of_variant): the number of units that active reservations hold of a variant, or
+-- of a product with all its variants (of_variant NULL); at most the largest integer. Reads all active
+-- reservations.
+-- Locks: none.
 create or replace function held_units(of_product text, of_variant text) returns integer
 language sql stable
 set search_path from current

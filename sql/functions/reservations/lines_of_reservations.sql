@@ -1,5 +1,5 @@
--- lines_of_reservations(ids): what these reservations hold, summed, in the order of ids. Only of
--- unlimited stock may that be more than the largest integer, which then stands for it.
+-- lines_of_reservations(ids): the units that these reservations hold, summed per product and variant, in
+-- the order of ids. The sum ends at the largest integer, which only unlimited stock can exceed.
 -- Locks: none.
 create or replace function lines_of_reservations(ids bigint[]) returns stock_line[]
 language sql stable

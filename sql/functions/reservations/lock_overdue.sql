@@ -1,6 +1,6 @@
--- lock_overdue(lines, moment): the reservations that were overdue at a moment and hold any of the
--- lines' products.
--- Locks: those reservations (SKIP LOCKED: what another one ends is left to it).
+-- lock_overdue(lines, moment): locks and returns the reservations that were overdue at a moment and hold
+-- any of the lines' products.
+-- Locks: those reservations (SKIP LOCKED: it skips reservations that another transaction is ending).
 create or replace function lock_overdue(lines stock_line[], moment timestamptz) returns bigint[]
 language plpgsql
 set search_path from current

@@ -1,6 +1,6 @@
--- overdue_on(lines, moment): the reservations that were overdue at a moment and hold any of the
--- lines' products. Those that are overdue first, which are few, and then their lines: in one query,
--- the lines of all that was ever reserved would be read.
+-- overdue_on(lines, moment): the reservations that were overdue at a moment and hold any of the lines'
+-- products. The first query reads the overdue reservations, which are few, the second one their lines: a
+-- single query would read the lines of all reservations there ever were.
 -- Locks: none.
 create or replace function overdue_on(lines stock_line[], moment timestamptz) returns bigint[]
 language plpgsql

@@ -1,6 +1,6 @@
--- prune_reservations(older_than, most): forgets holds that ended without an order longer ago than
--- that, `most` at once, the oldest first; gives their number. A payment for one that comes later
--- still is for an unknown reservation, so keep them for longer than payments take. The log stays.
+-- prune_reservations(older_than, most): deletes reservations that ended without an order and longer ago
+-- than an age, at most `most` per call, the oldest first. Returns their number. A payment that arrives
+-- after pruning finds no reservation: keep them longer than any payment can take. The log stays.
 -- Locks: the deleted rows (SKIP LOCKED).
 create or replace function prune_reservations(
     older_than interval default '30 days', most integer default 10000

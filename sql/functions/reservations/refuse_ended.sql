@@ -1,5 +1,6 @@
--- refuse_ended(held): raises SS005 if the reservation is expired, SS006 if it was released, SS007
--- if it has become an order.
+-- refuse_ended(held): raises an error if a reservation has ended.
+-- Locks: none.
+-- Raises: SS005 if it has expired, SS006 if it was released, SS007 if it has become an order.
 create or replace function refuse_ended(held reservations) returns void
 language plpgsql stable
 set search_path from current

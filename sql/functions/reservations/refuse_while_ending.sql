@@ -1,8 +1,9 @@
--- refuse_while_ending(lines, moment): to be asked before something is refused for want of stock,
--- after overdue holds have been ended: whether others are just ending more of them, on the lines'
--- products. They have them locked, and wait for products that are locked here.
+-- refuse_while_ending(lines, moment): called before an error about too little stock, after overdue
+-- reservations have been ended. Raises an error if other transactions are just ending more reservations of
+-- the lines' products: they have locked those reservations, and wait for products that are locked here.
 -- Locks: none.
--- Raises: 55P03 (lock_not_available) if so: the same call, made again, finds what they give back.
+-- Raises: 55P03 (lock_not_available) in that case: if the same call is made again, it finds the units that
+-- the others give back.
 create or replace function refuse_while_ending(lines stock_line[], moment timestamptz)
 returns void
 language plpgsql
@@ -10,7 +11,7 @@ set search_path from current
 as $$
 begin
     if overdue_on(lines, moment) <> '{}' then
-        raise exception 'overdue holds on this are just being ended'
+        raise exception 'another transaction is ending overdue holds of these products'
             using errcode = 'lock_not_available', hint = 'Call again.';
     end if;
 end

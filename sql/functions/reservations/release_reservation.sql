@@ -1,7 +1,8 @@
--- release_reservation(of_token, actor): ends a reservation and gives back what it holds. Gives it
--- as JSON.
+-- release_reservation(of_token, actor): ends a reservation and gives back the units that it holds. Returns
+-- it as JSON.
 -- Locks: the reservation; then products, then variants (lock_stock).
--- Raises: SS004 unknown, SS005 expired, SS006 released before, SS007 become an order.
+-- Raises: SS004 if it is unknown, SS005 if it has expired, SS006 if it was released before, SS007 if it
+-- has become an order.
 create or replace function release_reservation(of_token text, actor text default null)
 returns jsonb
 language plpgsql

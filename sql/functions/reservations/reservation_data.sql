@@ -1,5 +1,6 @@
--- reservation_data(id): a reservation as the API gives it. A hold of before there were prices in
--- holds has the prices of now.
+-- reservation_data(id): a reservation as the API returns it. A reservation from before reservations had
+-- prices has the current prices.
+-- Locks: none.
 create or replace function reservation_data(reservation_id bigint) returns jsonb
 language sql stable
 set search_path from current

@@ -1,21 +1,21 @@
--- reserve_stock(checkout, cart, hold, allow_partial, actor): holds what a cart asks for until
--- `hold` from now. Gives the reservation as JSON; its lines say `requested`, `quantity` and
--- `unitPrice`. The order that it becomes has these prices, whatever they are by then.
+-- reserve_stock(checkout, cart, hold, allow_partial, actor): reserves the units of a cart for the time
+-- `hold`. Returns the reservation as JSON; its lines have `requested`, `quantity` and `unitPrice`. The
+-- order that it becomes has these prices, whatever the products cost by then.
 --
 --     select reserve_stock('checkout-81', '[{"productId": "Unit-8x8x8", "quantity": 2,
 --                                            "variantId": "Unit-8x8x8-oak"}]');
 --
--- `checkout` names the shopper's checkout: called again with the same one, it replaces that one's
--- hold (whose own units count as available), or leaves it as it was where it raises. With
--- `allow_partial` it holds what there is, if that is anything. Where there is too little,
--- holds that are overdue on what is short end first, so nobody is refused because the worker
--- has not come by yet.
+-- `checkout` names the shopper's checkout. A second call with the same name replaces the reservation of
+-- the first, whose units count as available; if the call raises an error, that reservation stays. With
+-- `allow_partial`, whatever is available is reserved, if it is at least one unit. If there are too few
+-- units, overdue reservations of those products and variants end first, so that no shopper is refused
+-- because the worker has not ended them yet.
 --
--- Locks: the checkout's name; its own reservation; if need be, overdue ones (SKIP LOCKED: nobody
--- waits for another one's hold); then products, then variants (lock_stock).
--- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little
--- stock, SS012 over max_per_order; 55P03 if others are just ending holds on what is short
--- (refuse_while_ending).
+-- Locks: the checkout's name; its own reservation; if necessary, overdue reservations (SKIP LOCKED: it
+-- never waits for the reservation of another checkout); then products, then variants (lock_stock).
+-- Raises: SS001 for a malformed cart, SS002 for an unknown product or variant, SS003 for too little stock,
+-- SS012 for more units than max_per_order; 55P03 if other transactions are just ending reservations of the
+-- products that are short (refuse_while_ending).
 create or replace function reserve_stock(
     checkout      text,
     cart          jsonb,
@@ -49,14 +49,14 @@ begin
     if coalesce(length(checkout) not between 1 and 200 or checkout ~ '[[:cntrl:]]', true) then
         perform refuse_field('checkoutToken', 'a string of 1 to 200 characters without control characters');
     elsif hold is null or hold <= interval '0' then
-        perform refuse_field('hold', 'longer than nothing');
+        perform refuse_field('hold', 'a positive interval');
     end if;
     before := begin_change('reserve', actor);
 
-    -- Two calls for one checkout come one after the other: if the second only waited for the
-    -- first one's row, it would do so with locks in its hands that the first may want. The first of
-    -- the two keys is 'chec', and nobody else's: one key alone would share its space with the sleeping
-    -- source, and the token is the client's to choose.
+    -- Calls for one checkout run one after the other: if the second waited only for the row of the
+    -- first, it would wait while it has locks that the first may need. The first of the two keys is
+    -- 'chec', which only this lock uses: a single key would share its space with the key of the sleeping
+    -- source, and clients choose the token.
     perform pg_advisory_xact_lock(x'63686563'::integer, hashtext(checkout));
     moment := clock_timestamp();
     mine := array(select id from reservations
@@ -66,8 +66,8 @@ begin
     if mine <> '{}' then
         update reservations set status = 'released', ended_at = moment where id = any (mine);
     end if;
-    -- Without locks: what is there, and whether overdue holds are in the way. Where it is sold out,
-    -- most of the calls come: they need not wait for the row in turn.
+    -- Read without locks what is available, and whether overdue reservations hold some of it. Most calls
+    -- come for products that are sold out: those need not wait for the row one after the other.
     glimpse := offer_stock(lines, own, strictly => true);
     if is_short(glimpse) then
         short := array(select (product_id, variant_id, requested)::stock_line
@@ -79,7 +79,7 @@ begin
             end if;
         end if;
         if overdue = '{}' then
-            -- Anew: since the glimpse, another one may have ended what was overdue.
+            -- Read again: another transaction may have ended the overdue reservations meanwhile.
             perform check_offers(lines, offer_stock(lines, own, strictly => true), allow_partial);
         end if;
     end if;

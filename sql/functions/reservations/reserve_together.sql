@@ -1,14 +1,14 @@
--- reserve_together(product, carts, hold): holds units of one product, or of its variants, for many
--- checkouts in one transaction: those who want the same row at the same moment then wait for one
--- commit, and not each for all the others'. A cart is `{"checkoutToken", "variantId", "quantity",
--- "actor"}`, checked by the caller. Gives an array in the order of the carts: each one's
--- reservation as reserve_stock gives it, or null where there is more to do, to say or to wait for,
--- and reserve_stock is to be asked: too few units (it ends overdue holds first), what it refuses, a
--- checkout that holds something already, or that another call is just holding something for.
+-- reserve_together(product, carts, hold): reserves units of one product, or of its variants, for many
+-- checkouts in one transaction: callers that want the same row at the same moment then wait for one
+-- commit, not each for the commits of all others. A cart is `{"checkoutToken", "variantId", "quantity",
+-- "actor"}`; the caller has checked it. Returns an array in the order of the carts: the reservation of
+-- each, as reserve_stock returns it, or null if the caller has to call reserve_stock for it. That is so if
+-- there are too few units (reserve_stock ends overdue reservations first), if reserve_stock would raise an
+-- error, if the checkout already has a reservation, or if another call is just making one for it.
 --
--- Locks: the product, then variants (lock_stock), unless none of the carts can be had; then the
--- checkouts' names, as far as they are free. It waits for the product and its variants only: nobody
--- waits for another one's checkout.
+-- Locks: the product, then variants (lock_stock), unless no cart can get its units; then the names of
+-- the checkouts, those that are free. It waits only for the product and its variants, never for another
+-- call's checkout.
 -- Raises: 23514 for a quantity below 1.
 create or replace function reserve_together(
     product text,
@@ -49,9 +49,9 @@ begin
     foreach line in array lines loop
         checkout := carts -> place ->> 'checkoutToken';
         answer := 'null';
-        -- The same as in reserve_stock.
+        -- The same key as in reserve_stock.
         is_alone := pg_try_advisory_xact_lock(x'63686563'::integer, hashtext(checkout));
-        -- A statement of its own, so that it sees what the last one to have the name has done.
+        -- A separate statement, so that it sees what the previous owner of the lock has written.
         offers := case when is_alone then offer_stock(array[line], strictly => true) end;
         if is_alone and not is_short(offers)
            and not exists (select from reservations r

@@ -1,8 +1,8 @@
--- cart_lines(cart): what a cart asks for, as JSON `[{"productId": …, "variantId": …, "quantity":
--- …}]`: its lines summed per product and variant, in the order of ids. Two lines of one variant,
--- each checked alone, would oversell.
+-- cart_lines(cart): the lines of a cart, given as JSON `[{"productId": …, "variantId": …, "quantity":
+-- …}]`, summed per product and variant, in the order of ids. Two lines for one variant, checked
+-- separately, would oversell it.
 -- Locks: none.
--- Raises: SS001 for anything but 1 to 100 lines of that form with quantities from 1 to 2147483647.
+-- Raises: SS001 unless the cart has 1 to 100 lines of that form with quantities from 1 to 2147483647.
 create or replace function cart_lines(cart jsonb) returns stock_line[]
 language plpgsql immutable
 set search_path from current

@@ -1,7 +1,7 @@
--- check_lines(lines): whether these lines can be asked for at all, whatever is in stock.
--- Wants the rows locked (lock_stock). Locks: none.
--- Raises: SS002 for a product or variant that does not exist (or is a draft, or the variant of
--- another product), SS001 for a product with variants without variantId, SS012 over max_per_order.
+-- check_lines(lines): checks that a shopper may order these lines, however much is in stock.
+-- The caller has locked the rows (lock_stock). Locks: nothing more.
+-- Raises: SS002 for a product or variant that does not exist, is a draft, or is the variant of another
+-- product; SS001 for a product with variants without variantId; SS012 for more units than max_per_order.
 create or replace function check_lines(lines stock_line[]) returns void
 language plpgsql
 set search_path from current
@@ -41,7 +41,7 @@ begin
      order by 1
      limit 1;
     if found then
-        raise exception 'at most % of product % can be had in one order',
+        raise exception 'one order may have at most % units of product %',
             wrong.max_per_order, wrong.product_id
             using errcode = 'SS012',
                   detail = jsonb_build_object('productId', wrong.product_id,

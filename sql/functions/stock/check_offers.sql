@@ -1,7 +1,7 @@
--- check_offers(lines, offers, allow_partial): whether what could be taken (offer_stock, strictly) is
--- what these lines ask for, or with `allow_partial` at least something.
+-- check_offers(lines, offers, allow_partial): checks that the offers (of offer_stock, strictly) grant all
+-- units of these lines, or with `allow_partial` at least one.
 -- Locks: none.
--- Raises: what check_lines raises; SS003 for too little.
+-- Raises: as check_lines; SS003 for too little stock.
 create or replace function check_offers(
     lines stock_line[], offers stock_offer[], allow_partial boolean
 )

@@ -1,7 +1,7 @@
--- lock_stock(lines): locks the rows that the lines name, so that what is read next stays true.
--- Locks: products in the order of ids, then variants in the order of ids (FOR NO KEY UPDATE). The
--- plan of each query is LockRows over Sort or an ordered index scan, and ids never change, so rows
--- are locked in that order.
+-- lock_stock(lines): locks the rows of the lines, so that the values that the caller reads next stay true.
+-- Locks: products in the order of ids, then variants in the order of ids (FOR NO KEY UPDATE). The plan of
+-- each query is LockRows over Sort or over an ordered index scan, and ids never change, so the rows are
+-- locked in that order.
 create or replace function lock_stock(lines stock_line[]) returns void
 language plpgsql
 set search_path from current

@@ -1,10 +1,11 @@
--- move_stock(moves): adds to the sold and reserved quantities of products, and with them of their
--- variants: one statement a table, so that the log gets its rows in one insert.
--- Of unlimited stock both stop at the largest integer. A reserved quantity that has stopped there is
--- counted anew when some of it is given back, so it is always the smaller of that and what is held.
--- Wants the rows locked (lock_stock), and reservations and their lines as they will be; locks
--- nothing more.
--- Raises: 23514 where a quantity would leave its bounds.
+-- move_stock(moves): adds to the sold and reserved quantities of products and of their variants, with one
+-- statement per table, so that the log gets its rows in one INSERT.
+-- For unlimited stock, both quantities stop at the largest integer. A reserved quantity that has stopped
+-- there is counted again when units are given back, so it is always the smaller of the largest integer and
+-- the units that reservations hold.
+-- The caller has locked the rows (lock_stock), and has written the reservations and their lines as they
+-- will be. Locks: nothing more.
+-- Raises: 23514 if a quantity would leave its bounds.
 create or replace function move_stock(moves stock_move[]) returns void
 language plpgsql
 set search_path from current

@@ -1,7 +1,8 @@
--- moved_quantity(quantity, change, most): a sold or reserved quantity after a change. Of unlimited stock
--- (`most`, the max_quantity, is NULL) it ends at the largest integer, and stays there, because nothing
--- is refused for it. Locks nothing; inlined where it is called (as is_short).
--- Raises: 22003 past the largest integer, if it is limited.
+-- moved_quantity(quantity, change, most): a sold or reserved quantity after a change. `most` is the
+-- max_quantity. For unlimited stock (NULL), the quantity stops at the largest integer and stays there,
+-- because nothing is refused for it. Postgres inlines this function (see is_short).
+-- Locks: none.
+-- Raises: 22003 above the largest integer, if the stock is limited.
 create or replace function moved_quantity(quantity integer, change bigint, most integer)
 returns integer
 language sql immutable parallel safe

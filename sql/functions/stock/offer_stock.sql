@@ -1,10 +1,10 @@
--- offer_stock(lines, own, strictly): what of each line could be taken now, in the order of ids:
--- `available` is what is left for the line after those before it, `granted` the part of it that
--- the line asks for. What the caller holds itself, `own`, counts as available. What is not active
--- has nothing; unlimited stock has the largest integer for each line, whatever is sold and held.
--- With `strictly`, what check_lines refuses has nothing either: so it has to be called only where a
--- line is granted too little.
--- Wants the rows locked (lock_stock). Locks: none.
+-- offer_stock(lines, own, strictly): the units that each line could get now, in the order of ids.
+-- `available` is the number that the lines before it leave, `granted` is `available` or the line's
+-- quantity, whichever is smaller. The units of `own`, which the caller holds, count as available. A row
+-- that is not active has 0 units; unlimited stock has the largest integer for each line, however much is
+-- sold and reserved. With `strictly`, a line that check_lines refuses has 0 units, too: so callers need
+-- check_lines only if a line is granted too few units.
+-- The caller has locked the rows (lock_stock). Locks: nothing more.
 create or replace function offer_stock(
     lines stock_line[], own stock_line[] default '{}', strictly boolean default false
 )

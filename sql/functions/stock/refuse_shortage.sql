@@ -1,4 +1,6 @@
--- refuse_shortage(offers): raises SS003, with requested and available units of each line.
+-- refuse_shortage(offers): raises an error with the requested and available units of each line.
+-- Locks: none.
+-- Raises: SS003.
 create or replace function refuse_shortage(offers stock_offer[]) returns void
 language plpgsql immutable
 set search_path from current

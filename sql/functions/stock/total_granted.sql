@@ -1,4 +1,5 @@
--- total_granted(offers): how many units all lines get together.
+-- total_granted(offers): the number of units that all lines get together.
+-- Locks: none.
 create or replace function total_granted(offers stock_offer[]) returns bigint
 language sql immutable
 set search_path from current

@@ -1,5 +1,5 @@
--- No other writer on an import's rows until it commits.
--- Locks: products in the order of ids, variants in the order of ids.
+-- Locks the rows of an import: no other writer can change them until the import commits.
+-- Locks: products in the order of ids, then variants in the order of ids.
 
 select count(*) from (
     select from products p

@@ -1,4 +1,4 @@
--- What each row shall be: what the file says, over what is there, over the defaults.
+-- The new state of each row: the value of the file, or else of the existing row, or else the default.
 drop table if exists pg_temp.merged_products, pg_temp.merged_variants;
 
 create temporary table merged_products on commit drop as

@@ -1,21 +1,23 @@
--- What is wrong with the rows of an import, as far as only the database can tell, in the order of
--- the file; the first $1 of them, each with the number of all. `part` NULL: the row's product.
---   repeated         an id that an earlier row or part has (other_row, other_part)
---   unseen           the id of a new row has a character (other) that cannot be seen
---   lookalike        the id of a new row looks like another one (other): of a row that is there, or
---                    of an earlier one of the file (other_row, other_part)
---   missing          a new row lacks what the column must hold
---   moved            a variant of another product (other)
---   unknown_product  a variant of a product that is neither in the file nor in the database
+-- The mistakes in an import that only the database can find, in the order of the file: the first $1 of
+-- them, each with the number of all. `part` is NULL if the mistake is in the row's product.
+--   repeated         an earlier row or part has the same id (other_row, other_part)
+--   unseen           the id of a new row has an invisible character (other)
+--   lookalike        the id of a new row looks like another id (other): of an existing row, or of an
+--                    earlier row of the file (other_row, other_part)
+--   missing          a new row has no value for a required column
+--   moved            the variant belongs to another product (other)
+--   unknown_product  the variant's product is neither in the file nor in the database
 --   oversold         max_quantity (bound) is below sold + reserved
---   undersold        sold_quantity is below what orders have of it (bound)
---   unequal          a product's sold_quantity is below its variants' (bound), or a variant's above
---                    what its product, which the file does not name, leaves it (bound)
---   below_sales      what a variant's max_quantity leaves of its product (other), whose max follows
---                    its variants', is less than is sold and reserved of that: sold has what the
---                    file says, bound the least that fits, reserved what is taken of the product
--- The two before look only at what the import changes: where it leaves sold_quantity alone, no order
--- is read.
+--   undersold        sold_quantity is below the units of the row that orders have (bound)
+--   unequal          a product's sold_quantity is below the sum of its variants' (bound); or a variant's
+--                    is above what the sold_quantity of its product, which is not in the file, leaves for
+--                    it (bound)
+--   below_sales      a variant's max_quantity makes the max of its product (other), which is the sum of
+--                    the variants', less than the units sold and reserved of the product. `sold` is the
+--                    value of the file, `bound` the smallest value that fits, `reserved` the units sold
+--                    and reserved of the product
+-- `undersold` and `unequal` check only rows that the import changes: if it does not change sold_quantity,
+-- no order is read.
 with resold_products as materialized (
     select row, id, sold_quantity
       from pg_temp.merged_products

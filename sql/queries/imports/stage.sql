@@ -1,6 +1,6 @@
--- Where an import puts what its file says until all of it is checked. `row` is the position in the
--- file, `part` that of a variant in its row. NULL: the file does not say; where it may say NULL
--- itself, `…_given` tells one from the other. Gone at the transaction's end.
+-- Tables that hold the content of an import's file until all of it is checked; they are dropped at the
+-- end of the transaction. `row` is the position in the file, `part` the variant's position in its row. NULL
+-- means that the file gives no value; for columns that may be NULL, `…_given` tells the two cases apart.
 create temporary table staged_products (
     row bigint, id text, name text, description text, category text, base_price integer,
     status text, requires_assembly boolean, max_quantity integer, max_quantity_given boolean,
@@ -14,8 +14,8 @@ create temporary table staged_variants (
     max_quantity_given boolean, sold_quantity integer, low_stock_threshold integer
 ) on commit drop;
 
--- Ids that are not their own skeleton (files/looks.py): those of the file, and once they are needed
--- those of the database. `unseen`: a character in it that shows nothing.
+-- Ids that differ from their skeleton (inventory/imports/looks.py): ids of the file and, if they are
+-- needed, ids of the database. `unseen`: an invisible character in the id.
 create temporary table staged_looks (
     is_variant boolean, id text, skeleton text, unseen text
 ) on commit drop;

@@ -1,6 +1,6 @@
--- Writes what is new or differs: products before their variants, each in the order of ids.
--- Raises 40001 if another transaction has just added one of the rows: then all has to be merged
--- again, on top of it.
+-- Writes rows that are new or have changed: products before their variants, each in the order of ids.
+-- Raises: 40001 if another transaction has just added one of the rows. The import then has to be merged
+-- again, with that row.
 do $$
 declare
     is_given boolean;
@@ -18,8 +18,8 @@ begin
     get diagnostics written = row_count;
     raced := raced or written <> (select count(*) from pg_temp.merged_products where is_new);
 
-    -- What the file says of a product's max_quantity stays, whatever its variants sum up to; of
-    -- another product the max follows them (follow_variants).
+    -- If the file gives a product's max_quantity, that value stays, whatever the sum of its variants'
+    -- is; the max of any other product follows its variants (follow_variants).
     foreach is_given in array array[true, false] loop
         perform set_config('stream_server.keep_product_max',
                            case when is_given then 'on' else '' end, true);

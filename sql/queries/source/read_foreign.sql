@@ -1,6 +1,6 @@
--- The newest id among those rows of the log that are there although this read's snapshot does not
--- see their number: another cluster's, from a dump. 0 if there are none. The index of numbers is
--- read from the oldest transaction in progress on, which is little where there are none.
+-- The newest id among the log rows whose transaction number this read's snapshot does not see, although
+-- the rows are there: rows from another cluster, from a dump. 0 if there are none. The index on (xid, id)
+-- is read from the oldest transaction in progress on: only few entries if no row is from another cluster.
 with unseen as materialized (
     select id
       from inventory_log

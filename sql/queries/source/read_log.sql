@@ -1,9 +1,10 @@
--- The log since a snapshot $1: what it did not see, together with the snapshot and the history
--- of this very read. One row with nulls if there is nothing new. At most $2 rows.
--- Numbers of another cluster, which a dump brings along, are not news: above this read's own
--- snapshot nothing can be seen that is ours, and up to the id $3 such rows are told apart by id
--- (read_foreign.sql), for one day the numbers are given out here, too.
--- `+ 0`: the planner shall not take the index of ids, whose every row is above $3.
+-- The log rows that a snapshot $1 did not see, with the snapshot and the history of this read. If there
+-- are no new rows, one row with NULLs. At most $2 rows.
+-- A dump can bring rows with the transaction numbers of another cluster, which are not news. Above this
+-- read's own snapshot, every visible row is such a row. Below it, because this cluster will one day give
+-- out the same numbers, such rows are recognised by their id: they are those up to the id $3
+-- (read_foreign.sql).
+-- `+ 0` stops the planner from using the index of ids, because nearly every id is above $3.
 with s as materialized (
     select pg_current_snapshot() as seen,
            (select concat_ws('/', epoch, xmin, (select token from stream_incarnation))

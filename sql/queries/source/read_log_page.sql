@@ -1,5 +1,5 @@
--- A page of the log between two snapshots: what $2 sees and $1 did not, after (xid, id) =
--- ($3, $4), $5 rows at most, in the order of (xid, id). Above the id $6 only, see read_log.sql.
+-- A page of the log between two snapshots: rows that $2 sees and $1 did not see, after (xid, id) =
+-- ($3, $4), at most $5 rows, in the order of (xid, id). Only rows above the id $6, see read_log.sql.
 select id, xid::text::bigint as xid, product_id, variant_id, version, created_at,
        name_after, status_after, price_after, max_after, sold_after, reserved_after,
        threshold_after

@@ -1,9 +1,9 @@
 import { say, StockElement } from './element.js';
 
 /**
- * Makes a form inside the tag (fields `variantId` and `quantity`, one button) follow the stock, or
- * brings one. Sends `add-to-cart` with what was chosen; a listener that needs time calls
- * `detail.waitUntil(promise)`. Where none does, a form with an action is sent there.
+ * Keeps a form inside the tag (fields `variantId` and `quantity`, one button) in step with the stock,
+ * or makes one. Dispatches `add-to-cart` with the choice; a listener that needs time calls
+ * `detail.waitUntil(promise)`. If no listener does, a form with an action is submitted.
  */
 export class AddToCart extends StockElement {
   static html =
@@ -95,7 +95,7 @@ export class AddToCart extends StockElement {
       await Promise.all(promises);
       this.#tell(`${name} added to cart`, 'success');
     } catch (error) {
-      // Whoever takes the order may say why not: by a RangeError, in words for the shopper.
+      // A listener may refuse with a reason: a RangeError, whose message is for the shopper.
       const reason = error instanceof RangeError ? error.message : 'Failed to add item to cart';
       this.#tell(reason, 'danger');
     }

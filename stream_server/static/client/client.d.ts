@@ -84,9 +84,9 @@ declare module 'stream-server/stock-stream.js' {
     readonly error: Error | null;
     /** When it last was certain that what is shown is right, in ms since 1970; 0: never. */
     readonly heardAt: number;
-    /** Whether there was no word for 30 s. */
+    /** Whether there was no event for 30 s. */
     readonly isStale: boolean;
-    /** How many payloads broke the schema and were ignored. */
+    /** How many events broke the schema and were ignored. */
     readonly invalid: number;
     /** ms between polls, where there is no stream; 10,000. */
     pollInterval: number;

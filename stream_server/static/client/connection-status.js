@@ -9,7 +9,7 @@ const TEXTS = {
   offline: 'Offline',
 };
 
-/** How the page stands with the server; its attribute `state` says the same. */
+/** The state of the connection, as text and as the attribute `state`. */
 export class ConnectionStatus extends StoreElement {
   static html = '<span part="dot"></span><span part="text"></span>';
 

@@ -1,14 +1,14 @@
-// One way to the server for all products of all tabs: a stream, and polling while it is not live.
+// The connection to the server for all products of all tabs: a stream, and polls while it is not live.
 
 /** @import {PageStock, Wire} from 'stream-server/stock-stream.js' */
 
 const SILENCE = 40_000; // ms: a stream pings every 15 s
-const DOUBT = 20_000; // ms of silence after which a page that wakes up opens another stream
-const LONGEST_BACKOFF = 30_000; // ms, and up to half as much again
-const MOST_SILENCES = 3; // streams that say nothing; the next ones are tried ever more seldom
-const LONGEST_REST = 1_800_000; // ms, between two of them
-const MOST_IDS = 500; // the server's limit
-const LONGEST_QUERY = 6_000; // characters that every proxy takes
+const DOUBT = 20_000; // ms of silence after which a page that wakes up opens a new stream
+const MAX_BACKOFF = 30_000; // ms, and up to half as much again
+const MAX_SILENCES = 3; // streams that send nothing; after these, they are tried less and less often
+const MAX_REST = 1_800_000; // ms between two of these
+const MAX_IDS = 500; // the server's limit
+const MAX_QUERY = 6_000; // characters that every proxy accepts
 const EVENTS = [
   'snapshot',
   'inventory_updated',
@@ -25,7 +25,7 @@ const jitter = () => 0.5 + Math.random();
 const epochOf = (position) => position.split('.')[0];
 
 /**
- * Asks for products, in as many requests as it takes, and gives each answer to `take`.
+ * Requests products, in as many requests as needed, and passes each answer to `take`.
  * @param {string} base
  * @param {string[]} ids
  * @param {(data: Wire, start: number) => void} take
@@ -33,8 +33,8 @@ const epochOf = (position) => position.split('.')[0];
  * @param {Map<string, string>} [etags]
  */
 export async function ask(base, ids, take, signal, etags) {
-  for (let start = 0; !start || start < ids.length; start += MOST_IDS) {
-    const productIds = ids.slice(start, start + MOST_IDS);
+  for (let start = 0; !start || start < ids.length; start += MAX_IDS) {
+    const productIds = ids.slice(start, start + MAX_IDS);
     const key = JSON.stringify(productIds);
     const etag = etags?.get(key) || undefined;
     const answer = await fetch(base + '/api/inventory/batch', {
@@ -51,8 +51,8 @@ export async function ask(base, ids, take, signal, etags) {
 }
 
 /**
- * `emit` gets each event by its name, a poll's answer as a snapshot with `isPoll`, and `link`: how
- * the connection stands.
+ * `emit` gets each event by its name, a poll's answer as a `snapshot` with `isPoll`, and the state of
+ * the connection as `link`.
  */
 export class Connection {
   /** The products that are covered. @type {Set<string>} */
@@ -64,7 +64,7 @@ export class Connection {
   #base;
   #path;
   #emit;
-  /** From where a stream resumes without losing anything of `ids`; empty: from nowhere. */
+  /** The position from which a stream resumes without losing a change of `ids`; empty: none. */
   #position = '';
   /** @type {EventSource | undefined} */
   #source;
@@ -72,7 +72,7 @@ export class Connection {
   #isLive = false;
   #isCatalogue = false;
   #failures = 0;
-  /** Streams in a row that were opened and said nothing. */
+  /** How many streams in a row were opened and sent nothing. */
   #silences = 0;
   #heard = 0;
   #retryAt = 0;
@@ -98,7 +98,7 @@ export class Connection {
   }
 
   /**
-   * Covers these products (`isAll`: and those that nobody named) from now on.
+   * Covers these products (with `isAll` also all others) from now on.
    * @param {Set<string>} ids
    * @param {boolean} isAll
    */
@@ -115,10 +115,10 @@ export class Connection {
     else if (!isCovered) this.#pollBy(0);
   }
 
-  /** Makes a new stream at once, or polls where there are no streams. */
+  /** Opens a new stream at once, or polls where there are no streams. */
   reopen() {
     this.close();
-    if (!this.ids.size && !this.isAll) return; // there is nothing to ask for
+    if (!this.ids.size && !this.isAll) return; // there is nothing to request
     this.#isOn = true;
     this.#failures = 0;
     this.#retryAt = globalThis.EventSource ? 0 : Infinity;
@@ -126,18 +126,18 @@ export class Connection {
     this.#pollBy(this.#retryAt ? 0 : Date.now() + this.interval);
   }
 
-  /** The page woke up: doubts a stream that was silent meanwhile. */
+  /** After the page woke up: replaces a stream that was silent meanwhile. */
   wake() {
-    if (this.#silences >= MOST_SILENCES) this.#pollBy(0);
+    if (this.#silences >= MAX_SILENCES) this.#pollBy(0);
     else if (!this.#source || Date.now() - this.#heard > DOUBT) this.reopen();
   }
 
-  /** What came was wrong or not enough: asks, but not in a hurry. */
+  /** Polls soon, because an event was wrong or incomplete. */
   recheck() {
     this.#pollBy(Math.max(Date.now() + 1000 * jitter(), this.#polledAt + this.interval));
   }
 
-  /** Leaves no timer, stream or request; `cover` resumes. */
+  /** Ends the stream, all timers and requests; `cover` resumes. */
   close() {
     this.#isOn = this.#isLive = false;
     this.#source?.close();
@@ -146,7 +146,7 @@ export class Connection {
     clearTimeout(this.#timer);
   }
 
-  /** Wants no answer to what was asked. */
+  /** Aborts requests. */
   #drop() {
     this.#abort.abort();
     this.#abort = new AbortController();
@@ -167,7 +167,7 @@ export class Connection {
     clearTimeout(this.#timer);
     if (!this.#isOn) return;
     const now = Date.now();
-    this.#heard = Math.min(this.#heard, now); // a clock may be set back
+    this.#heard = Math.min(this.#heard, now); // the clock may be set back
     if (now >= this.#pollAt) this.#poll();
     if (this.#source && now - this.#heard >= SILENCE) {
       this.#silences += this.#isLive ? 0 : 1;
@@ -184,11 +184,11 @@ export class Connection {
     const query = `productIds=${ids.map(encodeURIComponent)}`;
     this.#isCatalogue =
       this.isAll ||
-      ids.length > MOST_IDS ||
-      query.length > LONGEST_QUERY ||
+      ids.length > MAX_IDS ||
+      query.length > MAX_QUERY ||
       ids.some((id) => id.includes(','));
     if (this.#isCatalogue && !this.#position) {
-      // The stream of a catalogue begins with all of it: get what is shown, and go on from there.
+      // A catalogue's stream begins with all products: poll those that are shown, and go on from there.
       const { signal } = this.#abort;
       await this.#poll();
       if (signal.aborted) return;
@@ -212,7 +212,7 @@ export class Connection {
     try {
       parsed = JSON.parse(data);
     } catch {
-      // The store counts what it gets as undefined.
+      // The store counts undefined data as invalid.
     }
     if (type === 'ping') this.#failures = 0;
     this.#silences = 0;
@@ -234,10 +234,10 @@ export class Connection {
   #fail(patience) {
     this.#source?.close();
     this.#source = undefined;
-    const backoff = Math.min(LONGEST_BACKOFF, 1000 * 2 ** this.#failures++);
-    // A proxy that keeps streams to itself may keep each one open, too: give it few.
-    const rest = this.#silences < MOST_SILENCES ? 0 : 60_000 * 2 ** (this.#silences - MOST_SILENCES);
-    this.#retryAt = Date.now() + Math.max(backoff, Math.min(LONGEST_REST, rest)) * jitter();
+    const backoff = Math.min(MAX_BACKOFF, 1000 * 2 ** this.#failures++);
+    // A proxy that buffers streams may also keep each one open: open only few.
+    const rest = this.#silences < MAX_SILENCES ? 0 : 60_000 * 2 ** (this.#silences - MAX_SILENCES);
+    this.#retryAt = Date.now() + Math.max(backoff, Math.min(MAX_REST, rest)) * jitter();
     if (this.#isLive) this.#report('connecting', 'Stream interrupted');
     this.#isLive = false;
     this.#pollBy(Date.now() + (this.#failures === 2 ? 0 : patience));
@@ -272,7 +272,7 @@ export class Connection {
     }
     if (signal.aborted) return;
     if (this.#pollAt === isLost) this.#pollAt = Infinity;
-    const isDone = this.#isLive && !hasFailed; // what the stream does not tell was asked for, too
+    const isDone = this.#isLive && !hasFailed; // the poll also got what the stream does not send
     this.#pollBy(isDone ? Infinity : Date.now() + this.interval * (0.9 + Math.random() / 5));
   }
 

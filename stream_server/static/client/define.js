@@ -1,4 +1,4 @@
-// Registers the elements: import it, and the tags live.
+// Importing this module registers the elements.
 
 import { register } from './register.js';
 

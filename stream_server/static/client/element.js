@@ -1,11 +1,11 @@
-// What the elements share: the store, which product, how it looks, what is said aloud, what glows.
+// Shared by the elements: the store, the product, the style, announcements and the glow of changes.
 
 import { stockStream } from './stock-stream.js';
 
 /** @import {Inventory, Stock, StockStream} from 'stream-server/stock-stream.js' */
 
 const GLOW = 2_000; // ms
-const PAUSE = 2_000; // ms between two things that are said aloud
+const PAUSE = 2_000; // ms between two announcements
 const GONE = { availableQuantity: 0, isAvailable: false, isLowStock: false, stockMessage: 'Sold Out' };
 const STYLES = `
   :host { display: inline-block; position: relative; font-variant-numeric: tabular-nums }
@@ -45,7 +45,7 @@ let region;
 /** @type {Set<string>} */
 const unsaid = new Set();
 
-/** Has it read by screen readers: once, together with what else there is, not too often. */
+/** Announces a text to screen readers: once, together with other texts, and not too often. */
 export function say(/** @type {string} */ text) {
   if (!unsaid.size) {
     setTimeout(() => {
@@ -65,7 +65,7 @@ export function say(/** @type {string} */ text) {
 /** @type {CSSStyleSheet} */
 let sheet;
 
-/** An element that listens as long as it is on the page. */
+/** An element that listens while it is on the page. */
 export class StoreElement extends HTMLElement {
   static html = '';
 
@@ -115,15 +115,15 @@ export class StoreElement extends HTMLElement {
 }
 
 /**
- * Shows a product: that of its attribute `product-id`, or of the nearest element around it that
- * has one. What is inside the tag stands until there is word of the product.
+ * Shows the product that its attribute `product-id` names, or that of the nearest element around it.
+ * The content of the tag is shown until the product is known.
  */
 export class StockElement extends StoreElement {
   static observedAttributes = ['product-id', 'variant-id', 'base'];
 
   /** @type {Inventory | undefined} */
   product;
-  /** What a shopper saw last. */
+  /** The text that a shopper saw last. */
   /** @type {string} */
   shown = '';
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -172,7 +172,7 @@ export class StockElement extends StoreElement {
   }
 
   /**
-   * Shows it, and returns what a shopper sees.
+   * Shows the stock, and returns the text that a shopper sees.
    * @param {Stock & {variantValue?: string}} stock of the variant, or of the product
    * @param {Inventory} product
    */
@@ -193,6 +193,6 @@ export class StockElement extends StoreElement {
   /** @param {Event} event of the form */
   submit(event) {}
 
-  /** Something else was chosen in the form. */
+  /** Called when the choice in the form has changed. */
   choose() {}
 }

@@ -1,7 +1,8 @@
-// The store for React 18 and newer, which is given: so there is no build step and no second React.
+// The store for React 18 and newer. The caller passes React, so there is no build step and no second
+// React.
 //
-// However many components use these, a page has one connection; when the last one is unmounted it
-// has none, and no timer.
+// A page has one connection, however many components use these hooks; after the last one is unmounted
+// it has no connection and no timer.
 
 import { StockStream, stockStream } from './stock-stream.js';
 
@@ -11,7 +12,7 @@ import { StockStream, stockStream } from './stock-stream.js';
  * @typedef {Pick<InventoryFeed, 'inventoryUpdates' | 'stockAlerts' | 'productStatusChanges'>} Lists
  */
 
-const MOST = 50; // of each list of the feed
+const MAX_ITEMS = 50; // of each list of the feed
 const POLL = 10_000; // ms
 const STALE = 30_000; // ms
 
@@ -103,7 +104,7 @@ const NOTHING = {
 
 const nothing = () => NOTHING;
 
-/** A product as a component shows it: a new object when something differs, and only then. */
+/** A product as a component shows it. It is a new object only when something differs. */
 class View {
   #store;
   #id;
@@ -167,7 +168,7 @@ class View {
   }
 }
 
-/** What happened lately. It lives as long as somebody reads it. */
+/** The latest events, collected while somebody reads them. */
 class Feed {
   #store;
   #ids;
@@ -242,7 +243,7 @@ class Feed {
 
   /** @param {keyof Lists} name @param {any[]} items */
   #add(name, items) {
-    this.#show({ [name]: [...items.reverse(), ...this.#shown[name]].slice(0, MOST) });
+    this.#show({ [name]: [...items.reverse(), ...this.#shown[name]].slice(0, MAX_ITEMS) });
   }
 
   /** @param {Partial<Feed['read'] extends () => infer T ? T : never>} part */
@@ -258,7 +259,7 @@ class Feed {
 }
 
 /**
- * What differs for a shopper: the product, and each of its variants.
+ * The differences that a shopper sees, of the product and of each variant.
  * @param {Inventory} before
  * @param {Inventory} after
  */
@@ -288,7 +289,7 @@ const updateOf = (stock, { productId, updatedAt, timestamp }) => ({
 });
 
 /**
- * Polls are as frequent as the most impatient component wants.
+ * Polls as often as the component with the shortest interval wants.
  * @param {StockStream} store
  * @param {number} interval ms
  */

@@ -3,9 +3,9 @@ import { money } from './money.js';
 
 /** @import {Inventory} from 'stream-server/stock-stream.js' */
 
-const MOST = 3;
+const MAX_TOASTS = 3;
 
-/** Notes in a corner, for a few seconds, when something sells out, comes back or changes price. */
+/** Shows a message for a few seconds when something sells out, comes back or changes its price. */
 export class InventoryToasts extends StoreElement {
   /** @type {Map<string, HTMLElement>} */
   #toasts = new Map();
@@ -54,7 +54,7 @@ export class InventoryToasts extends StoreElement {
     toast.onpointerenter = () => fading.pause();
     toast.onpointerleave = () => fading.play();
     for (const [oldest, element] of this.#toasts) {
-      if (element.isConnected && this.#toasts.size <= MOST) return;
+      if (element.isConnected && this.#toasts.size <= MAX_TOASTS) return;
       element.remove();
       this.#toasts.delete(oldest);
     }

@@ -1,4 +1,4 @@
-// What the wire says of a product, checked before it is believed.
+// Checks what the server sends about a product before it is used.
 
 /** @import {Inventory, WireUpdate} from 'stream-server/stock-stream.js' */
 
@@ -41,8 +41,8 @@ export const isUpdate = (value) =>
   (value.variantId === null || isText(value.variantId));
 
 /**
- * The product after an update; undefined if it is of a variant that the product did not have,
- * whose name an update does not say.
+ * The product after an update; undefined if the update is of an unknown variant, because an update
+ * does not have the variant's name.
  * @param {Inventory} product
  * @param {WireUpdate} update
  * @returns {Inventory | undefined}

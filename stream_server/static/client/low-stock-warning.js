@@ -1,6 +1,6 @@
 import { StockElement } from './element.js';
 
-/** Speaks of the last units, and is hidden while there are more, or none. */
+/** Shows that few units are left; hidden while there are more, or none. */
 export class LowStockWarning extends StockElement {
   static html =
     '<div part="box"><slot><strong part="title"></strong><span part="text">' +

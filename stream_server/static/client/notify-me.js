@@ -1,8 +1,8 @@
 import { say, StockElement } from './element.js';
 
 /**
- * Asks for an address to write to when there is stock again; hidden while there is. A form inside
- * the tag (field `email`) is used, or one is brought.
+ * Asks for an e-mail address to notify of a restock; hidden while there is stock. It uses a form
+ * inside the tag (field `email`), or makes one.
  */
 export class NotifyMe extends StockElement {
   static html =
@@ -31,7 +31,7 @@ export class NotifyMe extends StockElement {
       text = (error ?? data)?.message ?? 'We will write when it is back in stock';
       form.hidden = answer.ok;
     } catch {
-      // said below
+      // the message follows below
     }
     this.piece('message', text);
     say(text);

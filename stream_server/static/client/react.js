@@ -1,5 +1,5 @@
-// The hooks for pages where the bare specifier `react` leads somewhere: by an import map, or by the
-// bundler of a project that this folder was copied into. Elsewhere: createHooks of hooks.js.
+// The hooks for pages in which the specifier `react` is known: by an import map, or by the bundler of a
+// project that contains this folder. For other pages: createHooks of hooks.js.
 
 import * as React from 'react';
 import { createHooks } from './hooks.js';

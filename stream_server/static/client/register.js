@@ -7,7 +7,7 @@ import { NotifyMe } from './notify-me.js';
 import { SoldOutBadge } from './sold-out-badge.js';
 import { StockIndicator } from './stock-indicator.js';
 
-/** Gives each element its tag, where it is still free. */
+/** Registers each element whose tag is not registered yet. */
 export function register() {
   for (const [tag, element] of Object.entries({
     'add-to-cart': AddToCart,

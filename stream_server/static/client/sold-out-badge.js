@@ -1,6 +1,6 @@
 import { StockElement } from './element.js';
 
-/** `Sold Out`, and else what is inside the tag with slot="available", or nothing. */
+/** Shows `Sold Out`; otherwise the content with slot="available", or nothing. */
 export class SoldOutBadge extends StockElement {
   static html = '<span part="badge"><slot>Sold Out</slot></span>';
 

@@ -1,6 +1,6 @@
 import { say, StockElement } from './element.js';
 
-/** How much there is: `Sold Out`, `Only 3 remaining!`, `42 available`, `In Stock`. */
+/** Shows the stock: `Sold Out`, `Only 3 remaining!`, `42 available`, `In Stock`. */
 export class StockIndicator extends StockElement {
   static html =
     '<span part="badge"><slot></slot></span><span part="update" aria-hidden="true">Live Update</span>' +

@@ -1,7 +1,7 @@
-// The live stock of a page: one store a server, whatever the number of products, elements or tabs.
+// The live stock of a page: one store for each server, however many products, elements or tabs.
 //
-// It promises: never an older version over a newer; nothing that breaks the schema; listeners are
-// called in animation frames; without listeners it holds no timer and no connection.
+// The store never replaces a newer version by an older one, and ignores data that break the schema. It
+// calls listeners in animation frames. Without listeners it has no timer and no connection.
 
 import { ask, Connection } from './connection.js';
 import { isInventory, isStatus, isUpdate, updated } from './inventory.js';
@@ -10,12 +10,12 @@ import { Tabs } from './tabs.js';
 /** @import {ConnectionState, Inventory, Wire} from 'stream-server/stock-stream.js' */
 /** @import {StockStreamOptions} from 'stream-server/stock-stream.js' */
 
-const STALE = 30_000; // ms without word
-const BEAT = 15_000; // ms between a leader's signs of life
-const MISSED_BEATS = 3; // then it is frozen
-const GATHER = 20; // ms in which a page, and its tabs, say what they show
+const STALE = 30_000; // ms without an event
+const BEAT = 15_000; // ms between the leader's heartbeats
+const MISSED_BEATS = 3; // after these, the leader counts as frozen
+const GATHER = 20; // ms to collect what a page and its tabs show
 const SLICE = 8; // ms of a frame
-const LONGEST_ID = 200; // characters
+const MAX_ID_LENGTH = 200; // characters
 const SLEEPS = ['pagehide', 'freeze'];
 const WAKES = ['pageshow', 'resume', 'visibilitychange', 'online', 'offline'];
 
@@ -23,7 +23,7 @@ const WAKES = ['pageshow', 'resume', 'visibilitychange', 'online', 'offline'];
 const stores = new Map();
 
 /**
- * The page's store of a server; by default of the one that this module came from.
+ * The page's store for a server; by default the one that served this module.
  * @param {string | null} [base] such as https://stock.example
  * @returns {StockStream}
  */
@@ -42,9 +42,9 @@ export class StockStream extends EventTarget {
   state = 'connecting';
   /** @type {Error | null} */
   error = null;
-  /** When it last was certain that what is shown is right, in ms since 1970. */
+  /** When the store last knew that its state was right, in ms since 1970. */
   heardAt = 0;
-  /** How many payloads broke the schema and were ignored. */
+  /** How many events broke the schema and were ignored. */
   invalid = 0;
   /** ms between polls, where there is no stream */
   pollInterval = 10_000;
@@ -53,7 +53,7 @@ export class StockStream extends EventTarget {
   #page;
   #tabs;
   #tab = Math.random();
-  /** Hears of the page's sleep. */
+  /** Ends the listeners for the page's sleep and waking. */
   #ears = new AbortController();
   #isJoined = false;
   #isLeader = false;
@@ -97,8 +97,8 @@ export class StockStream extends EventTarget {
   }
 
   /**
-   * Calls the listener after the product (null: any of the catalogue) or the state has changed.
-   * Returns what ends that.
+   * Calls the listener after the product (null: any product) or the state has changed. Returns a
+   * function that ends this.
    * @param {string | null} id
    * @param {() => void} listener
    */
@@ -114,26 +114,27 @@ export class StockStream extends EventTarget {
   }
 
   /**
-   * The product as last heard of; null: there is none, or not any more; undefined: not known yet.
+   * The newest known state of the product; null: no such product, or no longer; undefined: not known
+   * yet.
    * @param {string} id
    */
   get(id) {
     return this.#known.get(id);
   }
 
-  /** Whether there was no word for 30 s. */
+  /** Whether there was no event for 30 s. */
   get isStale() {
     return this.heardAt > 0 && Date.now() - this.heardAt >= STALE;
   }
 
-  /** Asks the server now, whatever the connection does. Rejects if it does not answer. */
+  /** Polls the server now, whatever the connection does. Rejects if it does not answer. */
   refresh() {
     return ask(this.base, this.#ids, (data) => this.#apply('snapshot', { ...data, isPoll: true }));
   }
 
-  /** What is listened to, as far as the server would take it. */
+  /** The ids that have listeners and that the server accepts. */
   get #ids() {
-    const ids = [...this.#listeners.keys()].filter((id) => id && [...id].length <= LONGEST_ID);
+    const ids = [...this.#listeners.keys()].filter((id) => id && [...id].length <= MAX_ID_LENGTH);
     return /** @type {string[]} */ (ids);
   }
 
@@ -169,7 +170,7 @@ export class StockStream extends EventTarget {
     this.#schedule();
   };
 
-  /** Lets go of everything but what it knows, and wakes with the page. */
+  /** Ends everything but keeps the state; it starts again when the page wakes up. */
   #sleep = () => {
     if (!this.#isJoined) return;
     clearTimeout(this.#planTimer);
@@ -206,7 +207,7 @@ export class StockStream extends EventTarget {
     this.#plan();
   }
 
-  /** A leader shows that it lives, and asks who is still there; the others notice if it does not. */
+  /** The leader sends a heartbeat and asks which tabs are alive; the others notice if it stops. */
   #beat = () => {
     if (this.#isLeader) {
       for (const tab of this.#wants.keys()) if (!this.#alive.has(tab)) this.#wants.delete(tab);
@@ -256,7 +257,7 @@ export class StockStream extends EventTarget {
     }
   }
 
-  // What the server says
+  // Events of the server
 
   /** @param {string} kind @param {any} data */
   #apply(kind, data) {
@@ -291,7 +292,7 @@ export class StockStream extends EventTarget {
       else this.#reject();
     }
     for (const id of unknown) {
-      // While it is live, the stream would have told, and later.
+      // While the stream is live, it would have sent the product, with a newer version.
       if (!isPoll || this.#link !== 'live' || !this.get(id)) this.#put(id, null);
     }
   }
@@ -339,7 +340,7 @@ export class StockStream extends EventTarget {
     this.#connection?.recheck();
   }
 
-  // What the page is told
+  // Events for the page
 
   #report() {
     const { isStale } = this;

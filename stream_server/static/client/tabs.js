@@ -1,5 +1,5 @@
-// One tab of a shop leads: it holds the connection and tells the others what it hears. Where the
-// browser has no locks or channels, or they throw (site data may be blocked), every page leads itself.
+// One tab of a shop leads: it has the connection and passes events on to the others. If the browser has
+// no locks or channels, or they throw (site data may be blocked), every page leads itself.
 
 export class Tabs {
   #name;
@@ -31,14 +31,14 @@ export class Tabs {
     this.#queue({ signal: this.#left.signal });
   }
 
-  /** Leads itself, and hears and tells nobody. */
+  /** Leads itself, without contact to other tabs. */
   #alone() {
     this.#channel?.close();
     this.#channel = undefined;
     this.#onLead(true);
   }
 
-  /** Leads at once: the tab that did is frozen. */
+  /** Leads at once, because the leading tab is frozen. */
   steal() {
     this.#queue({ steal: true });
   }
@@ -68,11 +68,11 @@ export class Tabs {
       this.#onLead(true);
       return new Promise((resolve) => signal.addEventListener('abort', resolve));
     };
-    // In a promise, so that it is one thing whether this throws or is refused.
+    // In a promise, so that an exception and a rejection are handled alike.
     new Promise((resolve) => resolve(navigator.locks.request(this.#name, options, lead))).catch(() => {
       if (signal.aborted) return;
       if (!hasLed) return this.#alone();
-      this.#onLead(false); // stolen from us, who slept
+      this.#onLead(false); // another tab took the lock while this one was frozen
       this.#queue({ signal });
     });
   }

@@ -1,4 +1,4 @@
-// The cart's page: what is in it, with prices and stock as they are now.
+// The cart's page: its lines, with current prices and stock.
 
 import * as cart from './cart.js';
 import { follow, make, money, shown, stockOf, totalOf } from './lines.js';
@@ -9,7 +9,7 @@ const list = /** @type {HTMLElement} */ (document.querySelector('ul.lines'));
 const total = /** @type {HTMLElement} */ (document.querySelector('[data-total]'));
 const problem = /** @type {HTMLElement} */ (document.querySelector('[data-problem]'));
 
-/** By product and variant. @type {Map<string, {item: HTMLElement, update: (line: Line) => void}>} */
+/** Rows by product and variant. @type {Map<string, {item: HTMLElement, update: (line: Line) => void}>} */
 const rows = new Map();
 
 /** @param {Line} line */
@@ -63,8 +63,8 @@ function makeRow(line) {
     const { quantity, name } = now;
     refresh();
     const stock = stockOf(line);
-    const most = cart.mostOf(now);
-    input.max = String(Math.min(stock?.availableQuantity ?? most, most) || 1);
+    const max = cart.maxOf(now);
+    input.max = String(Math.min(stock?.availableQuantity ?? max, max) || 1);
     input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
     remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
     if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);
@@ -73,7 +73,7 @@ function makeRow(line) {
       stock === null || stock?.isAvailable === false
         ? 'Sold out in the meantime'
         : stock && stock.availableQuantity !== null && stock.availableQuantity < quantity
-          ? `Only ${stock.availableQuantity} there`
+          ? `Only ${stock.availableQuantity} left`
           : '';
   };
   return { item, update };
@@ -101,7 +101,7 @@ function show() {
   const sum = totalOf(lines);
   total.textContent = sum === undefined ? '…' : money(sum);
   const troubles = [...list.querySelectorAll('.trouble')].some(({ textContent }) => textContent);
-  const text = troubles ? 'Not all of it can be had. The checkout offers what there is.' : '';
+  const text = troubles ? 'Some items are not available. The checkout offers what is in stock.' : '';
   if (problem.textContent !== text) problem.textContent = text;
 }
 

@@ -1,8 +1,8 @@
-// The checkout: holds the cart's items on the server, counts down while they are held,
-// and says clearly when they are not any more.
+// The checkout: holds the cart's items on the server, counts down the time, and says clearly when
+// the hold has ended.
 //
-// The server's clock decides: what is shown is the server's end by the server's time, and at zero
-// the server is asked before anything is said.
+// The server's clock decides: the page shows the server's end in the server's time, and at zero it
+// asks the server before it says anything.
 
 import * as cart from './cart.js';
 import { follow, make, money, shown } from './lines.js';
@@ -30,7 +30,7 @@ import * as storage from './storage.js';
  */
 
 const HOLD = 'shop-hold';
-const SPOKEN = [300, 120, 60, 30, 10]; // seconds left that are said aloud
+const SPOKEN = [300, 120, 60, 30, 10]; // seconds left at which screen readers announce the time
 const URGENT = 120; // seconds
 const TIME_IS_UP = 'Your time is up';
 const BACK_ON_THE_SHELF =
@@ -63,8 +63,8 @@ async function ask(path, method = 'GET', body) {
       cache: 'no-store',
     });
     const date = Date.parse(answer.headers.get('Date') ?? '');
-    // The header knows whole seconds and is made once a second: rather a moment too early at the
-    // end than too late.
+    // The header has whole seconds and is updated once a second. So the countdown may end a moment
+    // too early, but not too late.
     if (!Number.isNaN(date)) skew = date + 2_000 - (sent + Date.now()) / 2;
     const { data, error } = await answer.json();
     return { ok: answer.ok, status: answer.status, data, error };
@@ -88,14 +88,14 @@ function show(name) {
 
 const say = (/** @type {string} */ text) => (said.textContent = text);
 
-/** What the cart asks for, in the API's words. */
+/** The lines of the cart in the format of the API. */
 const wanted = () =>
   cart.lines().map(({ productId, variantId, quantity }) => ({ productId, variantId, quantity }));
 
-/** Tells carts apart. */
+/** Equal for equal carts only. */
 const cartKey = () => JSON.stringify(wanted());
 
-/** The reservation that this tab holds for the cart as it is. @returns {string | undefined} */
+/** The token of the reservation that this tab holds for the current cart. @returns {string | undefined} */
 function kept() {
   try {
     const { token, cart } = JSON.parse(storage.read('sessionStorage', HOLD) ?? '{}');
@@ -105,7 +105,7 @@ function kept() {
   }
 }
 
-/** Holds the cart; with `allowPartial`, what there is of it. */
+/** Holds the items of the cart; with `allowPartial`, those that are in stock. */
 async function reserve(allowPartial = false) {
   if (!cart.lines().length) return show('empty');
   show('asking');
@@ -126,7 +126,7 @@ function fail({ code, message, details }) {
   const name = cart.lines().find(({ productId }) => productId === details?.productId)?.name;
   find('[data-panel=failed] [data-why]').textContent =
     code === 'max_per_order_exceeded'
-      ? `One order may have ${details.maxPerOrder} of ${name ?? 'this'} at most, and your cart has ${details.requested}.`
+      ? `One order may have at most ${details.maxPerOrder} of ${name ?? 'this'}, and your cart has ${details.requested}.`
       : /_not_found$/.test(code)
         ? `${name ?? 'Something in your cart'} is not in the shop any more.`
         : message;
@@ -170,7 +170,7 @@ function hold(given) {
   tick();
 }
 
-/** Its price is that of the hold, whatever it is by now. @param {HeldLine} line */
+/** A row with the price of the hold, which may differ from the current price. @param {HeldLine} line */
 function heldRow(line) {
   const { image, link: name, variant, refresh } = shown(line);
   const price = make('span', { class: 'dim' });
@@ -214,7 +214,7 @@ function tick() {
 const inWords = (seconds) =>
   seconds < 60 ? `${seconds} seconds` : `${Math.round(seconds / 60)} minutes`;
 
-/** Asks the server how it stands: at the end, and after this page has slept. */
+/** Asks the server whether the hold is active: at its end, and after this page has slept. */
 async function check() {
   if (!reservation) return;
   const { token } = reservation;
@@ -260,7 +260,7 @@ async function extend() {
     spoken = Infinity;
     tick();
     const left = Math.round((Date.parse(data.expiresAt) - Date.now() - skew) / 60_000);
-    const text = `You have ${left} minutes now. That can be done once.`;
+    const text = `You have ${left} minutes now. You cannot extend the time again.`;
     find('[data-panel=held] [data-problem]').textContent = text;
     find('[data-pay]')?.focus();
   } else if (status === 404 || status === 410) end();
@@ -295,7 +295,7 @@ function shortRow(line) {
   const { requested, available, alternatives = [] } = line;
   const isShort = available !== null && available < requested;
   const text = isShort
-    ? `You want ${requested}, ${available === 0 ? 'none is left' : `${available} ${available === 1 ? 'is' : 'are'} there`}`
+    ? `You want ${requested}, ${available === 0 ? 'none is left' : `${available} ${available === 1 ? 'is' : 'are'} left`}`
     : `${requested}, in stock`;
   const item = make(
     'li',
@@ -332,7 +332,7 @@ function shortRow(line) {
   return { item, refresh };
 }
 
-/** Shows what went wrong in this page itself: nothing may wait for ever. @param {unknown} error */
+/** Shows an error of this page itself, so that no shopper waits for ever. @param {unknown} error */
 function breakOff(error) {
   reportError(error);
   fail({ code: 'broken', message: 'Something went wrong on this page. Nothing was paid.' });

@@ -1,4 +1,4 @@
-// Lines of a cart on a page: what they are called, what they cost, what is in stock of them.
+// Lines of a cart on a page: their names, prices and stock.
 
 /** @import {Line} from './cart.js' */
 
@@ -10,7 +10,7 @@ import { pageOf, pictureOf } from './links.js';
 
 const store = stockStream();
 
-/** An element with attributes and content; text is text, whatever is in it.
+/** Makes an element with attributes and content. A string becomes text, never HTML.
  * @param {string} tag
  * @param {Record<string, string | number | boolean | null | undefined>} [attributes]
  * @param {...(Node | string)} content
@@ -25,13 +25,13 @@ export function make(tag, attributes = {}, ...content) {
   return element;
 }
 
-/** As the server writes it. @param {number} amount in the currency's smallest unit */
+/** Formats an amount as the server does. @param {number} amount in the currency's smallest unit */
 export const money = (amount) => moneyAt(amount, document.documentElement);
 
 /** @type {(() => void)[]} */
 let unfollow = [];
 
-/** Has `listener` called when there is news of one of these products; ends the watch before.
+/** Calls `listener` when one of these products changes; ends the previous watch.
  * @param {Wanted[]} lines @param {() => void} listener
  */
 export function follow(lines, listener) {
@@ -41,7 +41,8 @@ export function follow(lines, listener) {
   for (const stop of before) stop();
 }
 
-/** What is known of a line now: null if there is no such thing, undefined if not known yet.
+/** The current stock of a line: null if there is no such product or variant, undefined if it is not
+ * known yet.
  * @param {Wanted} line
  */
 export function stockOf({ productId, variantId }) {
@@ -53,13 +54,13 @@ export function stockOf({ productId, variantId }) {
 /** @param {Wanted} line */
 export const nameOf = ({ productId, name }) => store.get(productId)?.name ?? name ?? productId;
 
-/** The value of the line's variant, or nothing. @param {Wanted} line */
+/** The value of the line's variant; empty without a variant. @param {Wanted} line */
 export function variantOf({ productId, variantId }) {
   const variants = store.get(productId)?.variants;
   return variants?.find((each) => each.variantId === variantId)?.variantValue ?? '';
 }
 
-/** Cents; undefined while a price is not known. @param {Wanted[]} lines */
+/** The sum in the smallest unit of the currency; undefined while a price is unknown. @param {Wanted[]} lines */
 export function totalOf(lines) {
   let total = 0;
   for (const line of lines) {
@@ -70,7 +71,7 @@ export function totalOf(lines) {
   return total;
 }
 
-/** The picture and the name of a line, which `refresh` fills in again when there is news.
+/** The picture and the name of a line. `refresh` updates them.
  * @param {Wanted} line
  */
 export function shown(line) {

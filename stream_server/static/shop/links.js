@@ -1,8 +1,8 @@
-// Where the shop's pages and its server are: everything that a script asks for or leads to.
+// The URLs of the shop's pages, pictures and API.
 
 const { root = '', pictures = '' } = document.documentElement.dataset;
 
-/** One of the server's paths, such as /cart, under the prefix that browsers reach it at.
+/** Adds the prefix under which browsers reach the server to a path, such as /cart.
  * @param {string} path
  */
 export const link = (path) => root + path;

@@ -1,4 +1,4 @@
-// What every page of the shop does: the cart's count, adding to it, the picture of a variant.
+// For every page of the shop: the count of the cart, adding to the cart, the picture of a variant.
 
 import * as cart from './cart.js';
 
@@ -19,9 +19,9 @@ show();
 document.addEventListener('add-to-cart', (event) => {
   const { detail, target } = /** @type {CustomEvent} */ (event);
   const { productId, variantId, quantity, name, waitUntil } = detail;
-  const most = Number(/** @type {HTMLElement} */ (target).getAttribute('max-quantity')) || null;
+  const max = Number(/** @type {HTMLElement} */ (target).getAttribute('max-quantity')) || null;
   waitUntil(
-    (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, most }))(),
+    (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, max }))(),
   );
 });
 

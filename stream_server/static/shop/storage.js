@@ -1,5 +1,5 @@
-// What the browser keeps for the shop: in its storage, or, where that is full, blocked or missing, in
-// this page alone. Nothing here throws.
+// The shop's data in the browser: in its storage or, if that is full, blocked or missing, only in
+// this page. Nothing here throws.
 
 /** @typedef {'localStorage' | 'sessionStorage'} Kind */
 
@@ -15,7 +15,7 @@ export function read(kind, key) {
   }
 }
 
-/** Whether it is kept beyond this page; else it is kept in it. @param {Kind} kind @param {string} key @param {string} value */
+/** Stores a value. Returns whether it outlives this page. @param {Kind} kind @param {string} key @param {string} value */
 export function write(kind, key, value) {
   try {
     globalThis[kind].setItem(key, value);
@@ -33,11 +33,11 @@ export function remove(kind, key) {
   try {
     globalThis[kind].removeItem(key);
   } catch {
-    // There was nothing to remove.
+    // Without a storage, there is nothing to remove.
   }
 }
 
-/** A name that nobody else has (RFC 9562, version 4); `randomUUID` is for secure pages only. */
+/** A unique name (RFC 9562, version 4). `randomUUID` works on secure pages only. */
 export function uniqueName() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;

@@ -1,10 +1,10 @@
-// After paying: waits for the shop to know of it, and empties the cart then.
+// After payment: waits until the shop has the payment, then empties the cart.
 
 import * as cart from './cart.js';
 import { link } from './links.js';
 import * as storage from './storage.js';
 
-const WAIT = 2_000; // ms between two questions
+const WAIT = 2_000; // ms between two requests
 const section = /** @type {HTMLElement} */ (document.querySelector('[data-reservation]'));
 
 async function ask() {
@@ -14,7 +14,7 @@ async function ask() {
     const { data } = await answer.json();
     if (data?.status === 'converted') return location.reload();
   } catch {
-    // asked again below
+    // the next request follows below
   }
   setTimeout(ask, WAIT);
 }

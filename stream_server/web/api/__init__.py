@@ -1,1 +1,1 @@
-"""The JSON API: one module a group of routes, named as the routes are."""
+"""The JSON API: a module for each group of routes, named like the routes."""

@@ -1,13 +1,11 @@
-"""Changes by hand, for admins: of stock, price, status and threshold, each with a reason.
+"""Manual changes of stock, price, status and threshold, for admins.
 
-All of them take `variantId?`, `reason`, `note?`, `expectedVersion?` and the header Idempotency-Key,
-and answer with the changed row.
+Each takes `variantId?`, `reason`, `note?`, `expectedVersion?` and the header Idempotency-Key, and
+answers with the changed row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,22 +17,21 @@ from stream_server.inventory.adjustments import REASONS, Change
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.idempotency import once
 from stream_server.web.routing import Endpoint, Resource
 
 __all__ = ["admin_routes"]
 
-MAX_NOTE = 1000  # characters
-STATUSES = ("active", "draft", "discontinued")
-LARGEST = inputs.MAX_INTEGER
+MAX_NOTE: Final = 1000  # characters
+STATUSES: Final = ("active", "draft", "discontinued")
 
 Apply = Callable[[Queries, Change], Awaitable[dict[str, Any]]]
 Reader = Callable[[dict[str, Any]], Apply]
 
 
 def admin_routes() -> list[Resource]:
-    """The routes of changes by hand. They find the pool in `request.app.state`."""
+    """Returns the routes of manual changes. They need the pool in `request.app.state`."""
     product = "/api/admin/products/{product_id}"
     return [
         Resource(f"{product}/adjustments", POST=_change(_read_stock, "change", "stock")),
@@ -45,20 +42,20 @@ def admin_routes() -> list[Resource]:
 
 
 def _change(read: Reader, *own_fields: str) -> Endpoint:
-    """An endpoint that reads its own fields and those that every change has, and applies them."""
+    """Returns an endpoint that reads its own fields and the common ones, and applies the change."""
 
     async def endpoint(request: Request) -> Response:
-        identity = authenticated(request)
+        identity = require_role(request, "admin")
         raw = await inputs.raw_body(request)
         body = inputs.fields(
-            inputs.parsed(raw), *own_fields, "variantId", "reason", "note", "expectedVersion"
+            inputs.parse_json(raw), *own_fields, "variantId", "reason", "note", "expectedVersion"
         )
         apply = read(body)
         reason, note = body.get("reason"), body.get("note")
         if reason not in REASONS:
             raise InvalidRequest("reason", f"one of {', '.join(REASONS)}")
         if note is not None and (not isinstance(note, str) or "\0" in note or len(note) > MAX_NOTE):
-            raise InvalidRequest("note", f"a string of {MAX_NOTE} characters at most")
+            raise InvalidRequest("note", f"a string of at most {MAX_NOTE} characters, without NUL")
         version = body.get("expectedVersion")
         change = Change(
             inputs.text(request.path_params["product_id"], "productId"),
@@ -78,12 +75,12 @@ def _change(read: Reader, *own_fields: str) -> Endpoint:
 
 
 def _read_stock(body: dict[str, Any]) -> Apply:
-    """`change`, units more or fewer; or `stock`, units available (null: unlimited), which needs
-    the version that the number was seen with."""
+    """Reads `change`, the units to add or remove, or `stock`, the new number of available units
+    (null: unlimited). `stock` needs the version of the number that it replaces."""
     if ("change" in body) == ("stock" in body):
-        raise InvalidRequest("change", "given, or stock, and not both")
+        raise InvalidRequest("change", "given without stock, or stock without change")
     if "change" in body:
-        units = inputs.whole(body["change"], "change", -LARGEST)
+        units = inputs.whole(body["change"], "change", -inputs.MAX_INTEGER)
         return lambda queries, change: adjustments.adjust(queries, change, units)
     given = body["stock"]
     stock = None if given is None else inputs.whole(given, "stock", 0)
@@ -93,14 +90,15 @@ def _read_stock(body: dict[str, Any]) -> Apply:
 
 
 def _read_price(body: dict[str, Any]) -> Apply:
-    """`price` in cents; null: a variant has its product's."""
+    """Reads `price` in cents; null gives a variant the price of its product."""
     if "price" not in body:
-        raise InvalidRequest("price", "given")
+        raise InvalidRequest("price", "given: cents or null")
     price = None if body["price"] is None else inputs.whole(body["price"], "price", 0)
     return lambda queries, change: adjustments.change_price(queries, change, price)
 
 
 def _read_status(body: dict[str, Any]) -> Apply:
+    """Reads `status`."""
     status = body.get("status")
     if status not in STATUSES:
         raise InvalidRequest("status", f"one of {', '.join(STATUSES)}")
@@ -108,5 +106,6 @@ def _read_status(body: dict[str, Any]) -> Apply:
 
 
 def _read_threshold(body: dict[str, Any]) -> Apply:
+    """Reads `lowStockThreshold`, in units."""
     threshold = inputs.whole(body.get("lowStockThreshold"), "lowStockThreshold", 0)
     return lambda queries, change: adjustments.change_threshold(queries, change, threshold)

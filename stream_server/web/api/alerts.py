@@ -1,9 +1,7 @@
-"""Alerts, for admins: what is low, sold out, short, miscounted or late."""
-
-from __future__ import annotations
+"""Alerts for admins, about stock, payments, counts and external systems that lag behind."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,36 +13,40 @@ from stream_server.inventory import alerts
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.product_json import optional_timestamp, timestamp
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 
 __all__ = ["alert_routes"]
 
-_PRIVATE = {"Cache-Control": "no-store"}
+_PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 def alert_routes() -> list[Resource]:
-    """The routes of alerts. They find the pool in `request.app.state`."""
+    """Returns the routes of alerts. They need the pool in `request.app.state`."""
     return [
-        Resource("/api/admin/alerts", GET=Taking(_list, "state", "level", "limit", "before")),
+        Resource("/api/admin/alerts", GET=Operation(_list, "state", "level", "limit", "before")),
         Resource("/api/admin/alerts/{alert_id}/acknowledge", POST=_acknowledge),
     ]
 
 
 async def _list(request: Request) -> Response:
-    """The newest first; `?state=open|new|closed|all`, `?level=low,out`, `?limit=`, `?before=` (the
-    `next` of the page before)."""
-    authenticated(request)
+    """Lists alerts, the newest first. Takes `?state=open|new|closed|all`, `?level=low,out`,
+    `?limit=` and `?before=` (the `next` of the previous page)."""
+    require_role(request, "admin")
     wanted = request.query_params.get("state", "open")
     if wanted not in alerts.STATES:
         raise InvalidRequest("state", f"one of {', '.join(alerts.STATES)}")
     levels = [each for each in request.query_params.get("level", "").split(",") if each]
     if not set(levels) <= set(alerts.LEVELS):
-        raise InvalidRequest("level", f"of {', '.join(alerts.LEVELS)}, separated by commas")
-    limit = inputs.whole_in_query(request, "limit", default=100, lowest=1, highest=500)
+        raise InvalidRequest("level", f"a list, separated by commas, of {', '.join(alerts.LEVELS)}")
+    limit = inputs.whole_in_query(request, "limit", default=100, min_value=1, max_value=500)
     before = inputs.whole_in_query(
-        request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
+        request,
+        "before",
+        default=inputs.MAX_BIG_INTEGER,
+        min_value=0,
+        max_value=inputs.MAX_BIG_INTEGER,
     )
     pool = state.pool(request)
     rows = await alerts.list_alerts(
@@ -60,7 +62,8 @@ async def _list(request: Request) -> Response:
 
 
 async def _acknowledge(request: Request) -> Response:
-    identity = authenticated(request)
+    """Acknowledges an alert in the admin's name."""
+    identity = require_role(request, "admin")
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
     pool = state.pool(request)
     alert = await alerts.acknowledge(pool.doing(Work.CHANGING), alert_id, identity.subject)
@@ -68,7 +71,7 @@ async def _acknowledge(request: Request) -> Response:
 
 
 def _alert(row: Row) -> Mapping[str, Any]:
-    """An alert as the API gives it."""
+    """Returns an alert in the format of the API."""
     return {
         "alertId": row["id"],
         "level": row["level"],

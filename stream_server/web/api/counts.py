@@ -1,6 +1,4 @@
-"""Counts that external systems report, for those with the role `shop`."""
-
-from __future__ import annotations
+"""Stock counts that external systems report, with the role `shop`."""
 
 from typing import Any, Final
 
@@ -15,7 +13,7 @@ from stream_server.inventory.counts import Count
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.routing import Resource
 
 __all__ = ["sync_routes"]
@@ -26,15 +24,15 @@ MAX_SOURCE: Final = 100  # characters
 
 
 def sync_routes() -> list[Resource]:
-    """The routes for external systems. They find the pool in `request.app.state`."""
+    """Returns the routes for external systems. They need the pool in `request.app.state`."""
     return [Resource("/api/admin/sync", POST=_report)]
 
 
 async def _report(request: Request) -> Response:
-    """`source`, `occurredAt` (when the units were counted) and `counts`, each with productId,
-    variantId?, count and soldOnShelf? (units of them that are sold already). Answers with what
-    became of each; a report may be sent again."""
-    identity = authenticated(request, "shop")
+    """Applies a report: `source`, `occurredAt` (the time of the count) and `counts`, each with
+    productId, variantId?, count and soldOnShelf? (counted units that are already sold). Answers
+    with the outcome of each count. A report may be sent again."""
+    identity = require_role(request, "shop")
     body = inputs.fields(await inputs.json_body(request), "source", "occurredAt", "counts")
     results = await counts.apply_counts(
         state.pool_for(request, Work.CHANGING),
@@ -64,7 +62,7 @@ def _counts(given: Any) -> list[Count]:
             else None,
         )
         if counts.setdefault((count.product_id, count.variant_id), count) is not count:
-            raise InvalidRequest(place, "of a product or variant that is not counted before")
+            raise InvalidRequest(place, "for a product or variant that no earlier count names")
     return list(counts.values())
 
 

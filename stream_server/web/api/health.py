@@ -1,4 +1,4 @@
-"""For people and machines that operate the service: health, readiness, metrics."""
+"""Health, readiness and metrics, for the people and machines that operate the service."""
 
 import asyncio
 from typing import Final
@@ -14,11 +14,13 @@ from stream_server.web.answers import failure, success
 from stream_server.web.limits import PAGE, limits_of
 from stream_server.web.routing import Resource
 
-ASKING_SECONDS: Final = 2.0  # so long /readyz waits for Postgres
+__all__ = ["ops_routes"]
+
+ASKING_SECONDS: Final = 2.0  # how long /readyz waits for Postgres
 
 
 def ops_routes() -> list[Resource]:
-    """Health, readiness and metrics."""
+    """Returns the routes of health, readiness and metrics."""
     return [
         Resource("/healthz", GET=_healthz),
         Resource("/readyz", GET=_readyz),
@@ -27,18 +29,18 @@ def ops_routes() -> list[Resource]:
 
 
 async def _healthz(_: Request) -> Response:
-    """The process runs and its loop turns."""
+    """Answers 200 while the process and its event loop run."""
     return success(to_json({"status": "ok"}))
 
 
 async def _readyz(request: Request) -> Response:
-    """New clients may be sent here: the state is live, and Postgres takes orders."""
-    limits_of(request).count_query(request)
+    """Answers 200 if new clients may come: the hub is live, and Postgres accepts orders."""
+    limits_of(request).check_query(request)
     hub = state.hub(request)
     if state.is_draining(request) or request.app.state.is_leaving:
         return failure(503, "shutting_down", "The server is shutting down")
     if not hub.is_live:
-        known = "still has the last state known" if hub.is_loaded else "has read nothing yet"
+        known = "still has the last known state" if hub.is_loaded else "has read nothing yet"
         because = f" ({reason})" if (reason := request.app.state.waits_because) else ""
         return failure(
             503, "source_lost", f"The server does not follow Postgres; it {known}{because}"
@@ -56,7 +58,8 @@ async def _readyz(request: Request) -> Response:
 
 
 async def _metrics(request: Request) -> Response:
-    limits_of(request).count_request(request.scope, PAGE)
+    """Answers with the metrics in Prometheus' format."""
+    limits_of(request).check_request(request.scope, PAGE)
     hub = state.hub(request)
     text = state.metrics(request).render(
         open_streams=hub.open_streams,

@@ -1,10 +1,9 @@
-"""Bulk imports by admins: the file is the body, in JSON or CSV (docs/importing.md).
+"""Bulk imports by admins. The body of the request is the file, in JSON or CSV (docs/importing.md).
 
-An import runs in this process, not in its request: the request answers with how it ended or, after
-`?wait=` seconds, with where to ask. At shutdown one that runs is broken off, which changes nothing.
+An import runs in this process, but not in its request. The request answers with the result or,
+after `?wait=` seconds, with the address of the result. Shutdown cancels a running import, which
+then changes nothing.
 """
-
-from __future__ import annotations
 
 import asyncio
 import tempfile
@@ -24,10 +23,10 @@ from stream_server.inventory.imports.run import FORMATS, import_catalogue
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.links import link
 from stream_server.web.product_json import optional_timestamp, timestamp
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.writes import refuse_foreign
 
 __all__ = ["ImportTasks", "import_routes"]
@@ -36,57 +35,59 @@ MEDIA_TYPES: Final = {
     "application/json": "json",
     "text/csv": "csv",
     "text/tab-separated-values": "csv",
-    "application/vnd.ms-excel": "csv",  # what browsers on Windows call a .csv
+    "application/vnd.ms-excel": "csv",  # browsers on Windows send this for .csv
 }
 IN_MEMORY: Final = 1024 * 1024  # bytes; a larger file is kept on disk
-WAIT_SECONDS: Final = (10.0, 60.0)  # by default, at most
+WAIT: Final = 10.0  # seconds, by default
+MAX_WAIT: Final = 60.0
 _PRIVATE: Final = {"Cache-Control": "no-store"}
 
 
 class ImportTasks:
-    """The imports of this process. They run one at a time, by `turn`. Waiting ones hold no
-    connection, so they cannot drain the pool."""
+    """The imports of this process. They run one at a time, which `turn` ensures. A waiting import
+    holds no connection, so imports cannot drain the pool."""
 
     def __init__(self) -> None:
         self.turn: Final = asyncio.Lock()
         self._tasks: set[asyncio.Task[Imported]] = set()
 
     def start(self, work: Coroutine[Any, Any, Imported]) -> asyncio.Task[Imported]:
+        """Starts an import as a task, and keeps a reference to the task until it ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # is in its row
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # see its row
         return task
 
     async def stop(self) -> None:
-        """Break off those that run, and wait until they have rolled back."""
+        """Cancels all imports, and waits until they have rolled back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def import_routes() -> list[Resource]:
-    """The routes of imports. They find the pool and the tasks in `request.app.state`."""
+    """Returns the routes of imports. They need the pool and the tasks in `request.app.state`."""
     names = ("dryRun", "name", "format", "reason", "wait")
-    receiving = Taking(_import, *names, guard=refuse_foreign)
+    receiving = Operation(_import, *names, guard=refuse_foreign)
     return [
-        Resource("/api/admin/imports", GET=Taking(_list, "limit", "before"), POST=receiving),
+        Resource("/api/admin/imports", GET=Operation(_list, "limit", "before"), POST=receiving),
         Resource("/api/admin/imports/{import_id}", GET=_show),
     ]
 
 
 async def _import(request: Request) -> Response:
-    """`?dryRun=true`, `?name=` of the file, `?format=json|csv` (else by Content-Type), `?reason=`,
-    `?wait=` seconds. 200 when done, 422 with each mistake when rejected, 202 while it runs."""
-    identity = authenticated(request)
+    """Imports the body. Takes `?dryRun=true`, `?name=` of the file, `?format=json|csv` (by default,
+    that of the Content-Type), `?reason=` and `?wait=` seconds. Answers 200 if it is done, 422 with
+    the mistakes if it is rejected, 202 while it runs."""
+    identity = require_role(request, "admin")
     inputs.refuse_wrapped(request)
     format_name = _format(request)
     name = inputs.text(request.query_params.get("name", "upload"), "name")
     reason = inputs.text(request.query_params.get("reason", f"import of {name}"), "reason", 1000)
     dry_run = inputs.flag_in_query(request, "dryRun")
-    default, highest = WAIT_SECONDS
-    wait = inputs.number_in_query(request, "wait", default=default, lowest=0, highest=highest)
-    file = await _received(request)
+    wait = inputs.number_in_query(request, "wait", default=WAIT, min_value=0, max_value=MAX_WAIT)
+    file = await _receive(request)
     tasks: ImportTasks = request.app.state.imports
     began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -113,13 +114,13 @@ async def _import(request: Request) -> Response:
             )
 
     task = tasks.start(work())
-    either: set[asyncio.Future[Any]] = {task, began}  # of different kinds
+    either: set[asyncio.Future[Any]] = {task, began}  # of different types
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({task}, timeout=wait)
     if task.done():
         if task.cancelled():
             raise HTTPException(503, "The server is shutting down; nothing was changed")
-        task.result()  # raises what it raised: what is wrong with the file, above all
+        task.result()  # raises the error of the import, such as the mistakes in the file
     import_id = began.result()
     record = _import_data(await find_import(state.pool(request), import_id))
     if task.done():
@@ -129,11 +130,15 @@ async def _import(request: Request) -> Response:
 
 
 async def _list(request: Request) -> Response:
-    """The newest first; `?limit=`, `?before=` (the `next` of the page before)."""
-    authenticated(request)
-    limit = inputs.whole_in_query(request, "limit", default=50, lowest=1, highest=500)
+    """Lists imports, the newest first. Takes `?limit=` and `?before=` (the last `next`)."""
+    require_role(request, "admin")
+    limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=500)
     before = inputs.whole_in_query(
-        request, "before", default=inputs.MAX_BIG_INTEGER, lowest=0, highest=inputs.MAX_BIG_INTEGER
+        request,
+        "before",
+        default=inputs.MAX_BIG_INTEGER,
+        min_value=0,
+        max_value=inputs.MAX_BIG_INTEGER,
     )
     rows = await list_imports(state.pool(request), before=before, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
@@ -142,41 +147,44 @@ async def _list(request: Request) -> Response:
 
 
 async def _show(request: Request) -> Response:
-    """How far it is, or how it ended, with the first mistakes."""
-    authenticated(request)
+    """Answers with the progress or the result of an import, and its first mistakes."""
+    require_role(request, "admin")
     pool = state.pool(request)
     record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
     return success(to_json(_import_data(record)), headers=_PRIVATE)
 
 
 def _format(request: Request) -> str:
+    """Returns the format of the file, from `?format=` or else from Content-Type."""
     given = request.query_params.get("format")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     format_name = MEDIA_TYPES.get(media_type, "") if given is None else given
+    if given is not None and given not in FORMATS:
+        raise InvalidRequest("format", "json or csv")
     if format_name not in FORMATS:
         raise InvalidRequest("Content-Type", "application/json or text/csv")
     return format_name
 
 
-async def _received(request: Request) -> BinaryIO:
-    """The body, in a file of its own. Raises HTTPException 413 past IMPORT_MAX_MB."""
-    most = state.settings(request).import_max_mb * 1024 * 1024
-    too_large = HTTPException(413, f"The file is larger than {most} bytes")
+async def _receive(request: Request) -> BinaryIO:
+    """Writes the body to a temporary file. Raises HTTPException 413 if it exceeds IMPORT_MAX_MB."""
+    max_size = state.settings(request).import_max_mb * 1024 * 1024
+    too_large = HTTPException(413, f"The file is larger than {max_size} bytes")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > most:
+    if not length.isdecimal() or int(length) > max_size:
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # the import closes it
     try:
         size = 0
         async for part in request.stream():
             size += len(part)
-            if size > most:
+            if size > max_size:
                 raise too_large
             file.write(part)
     except BaseException:
         file.close()
         raise
-    return file  # type: ignore[return-value]  # it is one in all but name
+    return file  # type: ignore[return-value]  # it has the methods of one
 
 
 def _import_data(row: Row) -> dict[str, object]:

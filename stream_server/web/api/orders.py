@@ -1,10 +1,8 @@
-"""The routes of orders, for the shop's own backend."""
-
-from __future__ import annotations
+"""The routes of orders, for the backend of the shop."""
 
 import logging
 import re
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +21,7 @@ from stream_server.inventory.orders import Order, Paid
 from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.auth import authenticated
+from stream_server.web.auth import require_role
 from stream_server.web.idempotency import once
 from stream_server.web.inputs import cart_lines
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
@@ -33,12 +31,12 @@ __all__ = ["order_routes"]
 
 logger = logging.getLogger(__name__)
 
-ON_SHORTAGE = ("refuse", "record")
-LARGEST_AMOUNT = 2**53 - 1  # JSON has no larger whole numbers that all programs read
+ON_SHORTAGE: Final = ("refuse", "record")
+MAX_AMOUNT: Final = 2**53 - 1  # the largest whole number in JSON that all programs read exactly
 
 
 def order_routes() -> list[Resource]:
-    """The routes of orders. They find the pool in `request.app.state`."""
+    """Returns the routes of orders. They need the pool in `request.app.state`."""
     return [
         Resource("/api/orders", POST=_complete),
         Resource("/api/orders/{order_id}", GET=_get),
@@ -48,12 +46,12 @@ def order_routes() -> list[Resource]:
 
 
 async def _complete(request: Request) -> Response:
-    """`{reservationToken | lines, paymentReference?, onShortage?: refuse | record, amount?,
-    currency?, goodsAmount?}`"""
-    identity = authenticated(request, "shop")
+    """Makes an order of `{reservationToken | lines, paymentReference?, onShortage?: refuse |
+    record, amount?, currency?, goodsAmount?}`."""
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     body = inputs.fields(
-        inputs.parsed(raw),
+        inputs.parse_json(raw),
         "reservationToken",
         "lines",
         "paymentReference",
@@ -65,12 +63,14 @@ async def _complete(request: Request) -> Response:
     token = inputs.optional_text(body.get("reservationToken"), "reservationToken")
     lines = cart_lines(body["lines"]) if body.get("lines") is not None else None
     if (token is None) == (lines is None):
-        raise InvalidRequest("reservationToken", "given, or lines, and not both")
+        raise InvalidRequest(
+            "reservationToken", "given without lines, or lines without reservationToken"
+        )
     payment = inputs.optional_text(body.get("paymentReference"), "paymentReference")
     on_shortage = body.get("onShortage", "refuse")
     if on_shortage not in ON_SHORTAGE:
         raise InvalidRequest("onShortage", "refuse or record")
-    paid = _paid(body)
+    paid = _read_payment(body)
     settings = state.settings(request)
     differs = False
     failure: Exception | None = None
@@ -87,7 +87,7 @@ async def _complete(request: Request) -> Response:
                 actor=identity.subject,
             )
         except Exception as error:
-            failure = error  # `once` makes an answer of some
+            failure = error  # `once` turns some errors into answers
             raise
         failure = None
         return order
@@ -120,14 +120,14 @@ async def _complete(request: Request) -> Response:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the caller has just been told no, and knows what to do with the money."""
+    """Whether the error is a refusal: then the caller knows that it must refund the payment."""
     return isinstance(error, StreamServerError) and not isinstance(
         error, (DatabaseError, ImpossibleChange)
     )
 
 
-def _paid(body: dict[str, Any]) -> Paid | None:
-    """`amount`, `currency` and `goodsAmount`: what was paid, and what of it is for the lines."""
+def _read_payment(body: dict[str, Any]) -> Paid | None:
+    """Reads `amount`, `currency` and `goodsAmount`, which is the part of `amount` for the lines."""
     if body.get("amount") is None:
         for field in ("currency", "goodsAmount"):
             if body.get(field) is not None:
@@ -137,21 +137,23 @@ def _paid(body: dict[str, Any]) -> Paid | None:
     if currency is not None and not (
         isinstance(currency, str) and re.fullmatch("[A-Za-z]{3}", currency)
     ):
-        raise InvalidRequest("currency", "a code of three letters, such as USD (ISO 4217)")
+        raise InvalidRequest("currency", "a three-letter code, such as USD (ISO 4217)")
     return Paid(
-        inputs.whole(body["amount"], "amount", 0, LARGEST_AMOUNT),
+        inputs.whole(body["amount"], "amount", 0, MAX_AMOUNT),
         currency,
-        None if goods is None else inputs.whole(goods, "goodsAmount", 0, LARGEST_AMOUNT),
+        None if goods is None else inputs.whole(goods, "goodsAmount", 0, MAX_AMOUNT),
     )
 
 
 async def _get(request: Request) -> Response:
-    authenticated(request, "shop")
+    """Answers with an order."""
+    require_role(request, "shop")
     return _answer(await orders.find(state.pool_for(request, Work.SELLING), _order_id(request)))
 
 
 async def _cancel(request: Request) -> Response:
-    identity = authenticated(request, "shop")
+    """Cancels an order."""
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     order_id = _order_id(request)
 
@@ -162,17 +164,21 @@ async def _cancel(request: Request) -> Response:
 
 
 async def _refund(request: Request) -> Response:
-    """`{restock?: true, lines?, amount?, refundReference?}`: restock is false if the goods are
-    lost; lines and amount are a part of the order."""
-    identity = authenticated(request, "shop")
+    """Refunds an order: `{restock?: true, lines?, amount?, refundReference?}`. `restock` is false
+    if the goods are lost. `lines` and `amount` refund only a part of the order."""
+    identity = require_role(request, "shop")
     raw = await inputs.raw_body(request)
     body = inputs.fields(
-        inputs.parsed(raw) if raw.strip() else {}, "restock", "lines", "amount", "refundReference"
+        inputs.parse_json(raw) if raw.strip() else {},
+        "restock",
+        "lines",
+        "amount",
+        "refundReference",
     )
     restock = inputs.flag(body.get("restock"), "restock", default=True)
     lines = cart_lines(body["lines"]) if body.get("lines") is not None else None
     given = body.get("amount")
-    amount = None if given is None else inputs.whole(given, "amount", 1, LARGEST_AMOUNT)
+    amount = None if given is None else inputs.whole(given, "amount", 1, MAX_AMOUNT)
     reference = inputs.optional_text(body.get("refundReference"), "refundReference")
     order_id = _order_id(request)
 

@@ -1,6 +1,4 @@
-"""What a shop's pages need of products: facts from the database, numbers from the hub."""
-
-from __future__ import annotations
+"""Products for the pages of a shop: facts from the database, numbers from the hub."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
@@ -16,40 +14,43 @@ from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
-from stream_server.web.compression import compressing
+from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, QUERY, limits_of
 from stream_server.web.product_json import JSON, product_data
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.state import loaded_hub
 
 __all__ = ["product_routes", "with_alternatives"]
 
-MOST_EXPLAINED: Final = 5  # short lines of a cart that are told what to buy instead
+MAX_EXPLAINED: Final = 5  # lines of a cart that get alternatives
 
-_BRIEFLY = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
+_SUMMARY: Final = ("productId", "name", "price", "availableQuantity", "stock", "stockMessage")
 
 
 def product_routes() -> list[Resource]:
-    """The routes of products. They find hub and pool in `request.app.state`."""
+    """Returns the routes of products. They need hub and pool in `request.app.state`."""
     return [
         Resource(
             "/api/products",
-            GET=Taking(compressing(_find_several), "q", "category", "limit", "after"),
+            GET=Operation(compress_answers(_find_several), "q", "category", "limit", "after"),
         ),
-        Resource("/api/products/{product_id}", GET=compressing(_get_one)),
-        Resource("/api/products/{product_id}/alternatives", GET=compressing(_get_alternatives)),
+        Resource("/api/products/{product_id}", GET=compress_answers(_get_one)),
+        Resource(
+            "/api/products/{product_id}/alternatives", GET=compress_answers(_get_alternatives)
+        ),
     ]
 
 
 async def _find_several(request: Request) -> Response:
-    """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the `next` of the page before."""
+    """Finds products. Takes `?q=` words, `?category=`, `?limit=` 1 to 200 and `?after=` (the `next`
+    of the previous page)."""
     hub = loaded_hub(request)
     query = request.query_params
-    limit = inputs.whole_in_query(request, "limit", default=50, lowest=1, highest=200)
+    limit = inputs.whole_in_query(request, "limit", default=50, min_value=1, max_value=200)
     words = inputs.optional_text(query.get("q") or None, "q")
     if words is not None:
-        limits_of(request).count_search(request)
-    limits_of(request).count_request(request.scope, QUERY + limit // IDS_A_REQUEST)
+        limits_of(request).check_search(request)
+    limits_of(request).check_request(request.scope, QUERY + limit // IDS_A_REQUEST)
     found = await catalogue.find_products(
         state.pool(request),
         words=words,
@@ -68,12 +69,13 @@ async def _find_several(request: Request) -> Response:
 
 
 async def _get_one(request: Request) -> Response:
+    """Answers with a product."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     product = hub.public(product_id)
     if product is None:
         raise ProductNotFound(product_id)
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     facts = await catalogue.find_product(state.pool(request), product_id)
     if facts is None:
         raise ProductNotFound(product_id)
@@ -82,28 +84,29 @@ async def _get_one(request: Request) -> Response:
 
 
 async def _get_alternatives(request: Request) -> Response:
+    """Answers with available alternatives to a product."""
     hub = loaded_hub(request)
     product_id = request.path_params["product_id"]
     if hub.public(product_id) is None:
         raise ProductNotFound(product_id)
-    limits_of(request).count_query(request)
+    limits_of(request).check_query(request)
     found = await state.shelf(request).alternatives(state.pool(request), [product_id])
-    return success(to_json(_briefly(hub, found[product_id], ())))
+    return success(to_json(_summarize(hub, found[product_id], ())))
 
 
 async def with_alternatives(request: Request, error: InsufficientStock) -> InsufficientStock:
-    """The same refusal; the first lines of which there is too little say what could be bought
-    instead: at most three that are in stock, of the same category first, nearest in price."""
+    """Returns the refusal with alternatives for the first short lines: up to three products each
+    that are in stock, those of the same category first, then those nearest in price."""
     hub = state.hub(request)
     asked = {str(line["productId"]) for line in error.lines}
     short = [str(line["productId"]) for line in error.lines if _is_short(line)]
-    explained = list(dict.fromkeys(short))[:MOST_EXPLAINED]
+    explained = list(dict.fromkeys(short))[:MAX_EXPLAINED]
     found = await state.shelf(request).alternatives(state.pool(request), explained)
     return InsufficientStock(
         [
             {
                 **line,
-                "alternatives": _briefly(hub, found.get(str(line["productId"]), ()), asked)
+                "alternatives": _summarize(hub, found.get(str(line["productId"]), ()), asked)
                 if _is_short(line)
                 else [],
             }
@@ -117,8 +120,8 @@ def _is_short(line: object) -> bool:
     return bool(line["available"] < line["requested"])
 
 
-def _briefly(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> Sequence[JSON]:
-    """The first that can be bought, and are not there already."""
+def _summarize(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> Sequence[JSON]:
+    """Returns the first available products that are not in `besides`, with a few fields each."""
     shown: list[JSON] = []
     for product_id in product_ids:
         product = hub.public(product_id)
@@ -126,7 +129,7 @@ def _briefly(hub: Hub, product_ids: Iterable[str], besides: Container[str]) -> S
             continue
         data = product_data(product)
         if data["isAvailable"]:
-            shown.append({field: data[field] for field in _BRIEFLY})
+            shown.append({field: data[field] for field in _SUMMARY})
     return shown
 
 
@@ -142,7 +145,7 @@ def _product_with_facts(product: Product, facts: Facts) -> JSON:
 
 
 def _limits(request: Request) -> JSON:
-    """What one reservation without a token may have, whatever is in stock."""
+    """Returns the limits of a reservation without a token; they do not depend on the stock."""
     settings = state.settings(request)
     return {
         "unitsPerLine": settings.max_units_per_line,

@@ -1,11 +1,10 @@
-"""Holding stock during a checkout, by shoppers: without a token of authentication, but
-limited by address and size. A reservation's own token is what gives access to it.
+"""Reservations, which hold stock during a checkout. Shoppers need no bearer token, but are limited
+by address and size. The token of a reservation gives access to it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,19 +18,19 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.api.products import with_alternatives
-from stream_server.web.auth import identified
+from stream_server.web.auth import identity_of
 from stream_server.web.limits import limits_of
 from stream_server.web.links import link
 from stream_server.web.routing import Resource
 
 __all__ = ["reservation_routes"]
 
-SHOPPER = "shopper"  # the actor of those who don't say who they are
-NO_STORE = {"Cache-Control": "no-store"}
+SHOPPER: Final = "shopper"  # the actor of requests without a bearer token
+NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 def reservation_routes() -> list[Resource]:
-    """The routes of reservations. They find pool, reserver, limits and settings in
+    """Returns the routes of reservations. They need pool, reserver, limits and settings in
     `request.app.state`."""
     return [
         Resource("/api/reservations", POST=_reserve),
@@ -41,7 +40,8 @@ def reservation_routes() -> list[Resource]:
 
 
 async def _reserve(request: Request) -> Response:
-    actor = _admitted(request)
+    """Reserves `{checkoutToken, lines, allowPartial?}`."""
+    actor = _admit(request)
     body = inputs.fields(await inputs.json_body(request), "checkoutToken", "lines", "allowPartial")
     checkout_token = inputs.text(body.get("checkoutToken"), "checkoutToken")
     lines = inputs.cart_lines(body.get("lines"))
@@ -60,12 +60,14 @@ async def _reserve(request: Request) -> Response:
 
 
 async def _get(request: Request) -> Response:
-    limits_of(request).count_query(request)
+    """Answers with a reservation."""
+    limits_of(request).check_query(request)
     return _answer(await reservations.find(state.pool(request), _token(request)))
 
 
 async def _extend(request: Request) -> Response:
-    _admitted(request)
+    """Extends a reservation."""
+    _admit(request)
     token = _token(request)
     hold = _hold(request)
     return _answer(
@@ -76,7 +78,8 @@ async def _extend(request: Request) -> Response:
 
 
 async def _release(request: Request) -> Response:
-    actor = _admitted(request)
+    """Releases a reservation."""
+    actor = _admit(request)
     token = _token(request)
     return _answer(
         await retry(
@@ -91,30 +94,30 @@ def _answer(
     return success(to_json(reservation), status=status, headers={**NO_STORE, **(headers or {})})
 
 
-def _admitted(request: Request) -> str:
-    """Who acts; shoppers must be within their limits. Raises HTTPException 401, 429."""
-    identity = identified(request)
+def _admit(request: Request) -> str:
+    """Returns the actor. Raises HTTPException: 401 for a bad token, 429 past a shopper's rate."""
+    identity = identity_of(request)
     if identity is not None:
         return identity.subject
-    limits_of(request).count_reservation(request)
+    limits_of(request).check_reservation(request)
     return SHOPPER
 
 
 def _refuse_too_much(request: Request, lines: list[CartLine]) -> None:
-    """Raises InvalidRequest for more units than a shopper may have, HTTPException 429 past the
-    address' rates."""
+    """Raises InvalidRequest for more units than a shopper may reserve, HTTPException 429 past the
+    rates of the address."""
     settings = state.settings(request)
     for index, line in enumerate(lines):
         if line["quantity"] > settings.max_units_per_line:
             raise InvalidRequest(
-                f"lines[{index}].quantity", f"{settings.max_units_per_line} at most"
+                f"lines[{index}].quantity", f"at most {settings.max_units_per_line}"
             )
     units = sum(line["quantity"] for line in lines)
     if units > settings.max_units_per_cart:
         raise InvalidRequest(
-            "lines", f"of {settings.max_units_per_cart} units at most in all, not {units}"
+            "lines", f"at most {settings.max_units_per_cart} units in all, not {units}"
         )
-    limits_of(request).count_cart(request, len(lines), units)
+    limits_of(request).check_cart(request, len(lines), units)
 
 
 def _token(request: Request) -> str:

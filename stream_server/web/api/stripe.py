@@ -1,7 +1,5 @@
 """Stripe's webhook: verifies its events and hands them to `inventory/payments.py`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Final
@@ -21,21 +19,21 @@ from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 
-__all__ = ["stripe_routes", "verified"]
+__all__ = ["stripe_routes", "verify"]
 
-TOLERANCE: Final = 300  # seconds since it was signed
+TOLERANCE: Final = 300  # seconds since an event was signed
 
 
 def stripe_routes() -> list[Resource]:
-    """The webhook."""
-    return [Resource("/api/webhooks/stripe", POST=Taking(_receive, guard=None, is_fixed=True))]
+    """Returns the route of the webhook."""
+    return [Resource("/api/webhooks/stripe", POST=Operation(_receive, guard=None, is_fixed=True))]
 
 
 async def _receive(request: Request) -> Response:
-    """Answers 200 once an event is dealt with or recorded, and only then: Stripe sends any other
-    again, for three days."""
+    """Answers 200 only once an event is handled or recorded. After any other status, Stripe repeats
+    the event for three days."""
     metrics = state.metrics(request)
     settings = state.settings(request)
     secrets = [
@@ -48,7 +46,7 @@ async def _receive(request: Request) -> Response:
     body = await inputs.raw_body(request)
     rules = Rules(settings.currency, settings.refund_restocks)
     try:
-        event = verified(body, request.headers.get("stripe-signature"), secrets)
+        event = verify(body, request.headers.get("stripe-signature"), secrets)
         outcome = await _handle(request, event, rules)
     except WebhookRejected:
         metrics.webhooks.labels("rejected").inc()
@@ -64,8 +62,8 @@ async def _receive(request: Request) -> Response:
 
 
 async def _handle(request: Request, event: Event, rules: Rules) -> Outcome | None:
-    """What became of the event. One that ends in an error is counted and opens an alert, which
-    closes when the event is dealt with after all; the error is raised."""
+    """Handles the event and returns the outcome; None for a repeated event. An error is raised
+    after it is counted and an alert is open. The alert closes if the event is handled later."""
 
     async def work(connection: Transaction) -> Outcome | None:
         return await payments.handle(connection, event, rules)
@@ -87,35 +85,35 @@ async def _handle(request: Request, event: Event, rules: Rules) -> Outcome | Non
         raise
 
 
-def verified(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
-    """The event in a request's raw body, signed with one of the secrets.
+def verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> Event:
+    """Returns the event in the raw body of a request, signed with one of the secrets.
 
-    Raises WebhookRejected if Stripe has not signed these very bytes in the last five minutes.
+    Raises WebhookRejected if Stripe did not sign exactly these bytes in the last five minutes.
     """
-    _verify(body, signature, secrets)
+    _verify_signature(body, signature, secrets)
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
-        raise WebhookRejected("The body is no event") from None
+        raise WebhookRejected("The body is not a Stripe event") from None
     return Event.of(event, signed_at=_signed_at(signature), lines_of=inputs.cart_lines)
 
 
-def _verify(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
-    reason = "There is no secret"
+def _verify_signature(body: bytes, signature: str | None, secrets: Sequence[str]) -> None:
+    reason = "There is no secret to verify the signature with"
     for secret in secrets:
         try:
-            # As text: before 15.6, the library signs the text "b'…'" of bytes.
+            # As text: before 15.6, the library turns bytes into the text "b'…'" and signs that.
             stripe.WebhookSignature.verify_header(body.decode(), signature, secret, TOLERANCE)
         except stripe.SignatureVerificationError as error:
             reason = str(error.user_message or error).partition(" (")[0]
         except (ValueError, TypeError):
-            raise WebhookRejected("The body or its signature is no text") from None
+            raise WebhookRejected("The body or its signature is not text") from None
         else:
             return
     raise WebhookRejected(reason)
 
 
 def _signed_at(signature: str | None) -> int:
-    """The time in a header `t=…,v1=…` that has been verified: the first, as for the library."""
+    """Returns the time in a verified header `t=…,v1=…`: the first one, like the library."""
     parts = [part.split("=", 1) for part in (signature or "").split(",") if "=" in part]
     return int(next(value for key, value in parts if key == "t"))

@@ -1,1 +1,1 @@
-"""Serves the browser client, and makes it small."""
+"""The files of the browser client: served, bundled and minified."""

@@ -1,25 +1,24 @@
-"""Bundles and minifies the browser client when the server starts.
+"""Bundler and minifier of the browser client, run when the server starts.
 
-The client's modules work as they lie in the repository; nothing is built. When a server starts it
-joins them, so that a page needs one request and not a dozen; it drops comments and white space and
-shortens names that nobody outside can see.
+The client's modules work unchanged, without a build. A server joins them when it starts, so that a
+page needs one request instead of a dozen. It also drops comments and white space, and shortens
+names that are not visible outside.
 
-It knows as much JavaScript as the client is written in: each statement ends with a semicolon,
-imports and exports are named and stand at the beginning of a line, templates and classes are not
-nested, and no two modules have the same name at their top level. The browser tests run what it
-makes.
+It understands only the JavaScript that the client uses: each statement ends with a semicolon;
+imports and exports are named and begin a line; templates and classes are not nested; and no two
+modules have the same name at their top level. The browser tests run the result.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import product
 from string import ascii_letters
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_TOKEN = re.compile(
+__all__ = ["bundle", "exports", "minify"]
+
+_TOKEN: Final = re.compile(
     r"""
     (?P<space>(?:\s+|//[^\n]*|/\*.*?\*/)+)
   | (?P<text>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")
@@ -32,25 +31,27 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_IMPORT = re.compile(r"^import [^;]*? from '\./([\w-]+\.js)';\n", re.MULTILINE)
-_EXPORTED = re.compile(r"^export (?:async )?(?:class|function|const) (\w+)", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=async |class |function |const )", re.MULTILINE)
+_IMPORT: Final = re.compile(r"^import [^;]*? from '\./([\w-]+\.js)';\n", re.MULTILINE)
+_EXPORTED: Final = re.compile(r"^export (?:async )?(?:class|function|const) (\w+)", re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=async |class |function |const )", re.MULTILINE)
 
 
-_VALUES = {"true": "!0", "false": "!1", "undefined": "void 0"}
-CLOSING = frozenset("}])")
+_VALUES: Final = {"true": "!0", "false": "!1", "undefined": "void 0"}
+CLOSING: Final = frozenset("}])")
 
 
 class Token(NamedTuple):
+    """A piece of a program: its kind is the group of `_TOKEN` that it matches."""
+
     kind: str
     text: str
 
 
-END = Token("sign", ";")
+END: Final = Token("sign", ";")
 
 
-def joined(sources: Mapping[str, str], roots: Sequence[str]) -> str:
-    """The roots and the modules that they need, as one that exports what the roots export."""
+def bundle(sources: Mapping[str, str], roots: Sequence[str]) -> str:
+    """Joins the roots and the modules that they import into one, with the exports of the roots."""
     order: dict[str, None] = {}
 
     def visit(name: str) -> None:
@@ -62,20 +63,20 @@ def joined(sources: Mapping[str, str], roots: Sequence[str]) -> str:
         visit(root)
     bodies = [_EXPORT.sub("", _IMPORT.sub("", sources[name])) for name in order]
     names = [exported for root in roots for exported in exports(sources[root])]
-    return minified("".join([*bodies, f"export {{ {', '.join(names)} }};\n"]))
+    return minify("".join([*bodies, f"export {{ {', '.join(names)} }};\n"]))
 
 
 def exports(source: str) -> list[str]:
-    """The names that a module exports where it declares them."""
+    """Returns the names that a module exports in their declarations."""
     return _EXPORTED.findall(source)
 
 
-def minified(source: str) -> str:
-    """The same program, shorter."""
+def minify(source: str) -> str:
+    """Returns a shorter program that does the same."""
     tokens = [each for each in _tokens(source) if each.kind != "space"]
-    tokens = _with_short_names(tokens, set(exports(source)))
+    tokens = _shorten_names(tokens, set(exports(source)))
     parts = [""]
-    for _, (kind, text), after in _with_neighbours(_bare(_with_lists_of_variables(tokens))):
+    for _, (kind, text), after in _with_neighbours(_drop_parentheses(_merge_declarations(tokens))):
         if (text == ";" and after == "}") or (text == "," and after in CLOSING):
             continue
         if kind == "word":
@@ -89,13 +90,13 @@ def minified(source: str) -> str:
 
 
 def _short_number(text: str) -> str:
-    """`3e4` for `30000`, `.5` for `0.5`."""
+    """Writes `30000` as `3e4` and `0.5` as `.5`."""
     text = re.sub(r"(?<=[1-9])0{3,}$", lambda zeros: f"e{len(zeros[0])}", text)
     return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def _tokens(source: str) -> Iterator[Token]:
-    """The program's, those of templates included: what is between their `${` and `}`."""
+    """Yields the tokens of the program, including those between `${` and `}` in templates."""
     for match in _TOKEN.finditer(source):
         kind, text = match.lastgroup or "", match[0]
         if kind != "template":
@@ -110,10 +111,10 @@ def _tokens(source: str) -> Iterator[Token]:
                 yield Token("template", part)
 
 
-def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
-    """`let a = 1, b = 2;` for `const a = 1; const b = 2;`."""
+def _merge_declarations(tokens: Sequence[Token]) -> list[Token]:
+    """Writes `const a = 1; const b = 2;` as `let a = 1, b = 2;`."""
     found: list[Token] = []
-    is_declaration = [False]  # the statement under way, at each depth of brackets
+    is_declaration = [False]  # whether the current statement is one, for each open bracket
     for before, (kind, text), _ in _with_neighbours(tokens):
         if kind == "sign" and text in "([{":
             is_declaration.append(False)
@@ -131,8 +132,8 @@ def _with_lists_of_variables(tokens: Sequence[Token]) -> list[Token]:
     return found
 
 
-def _bare(tokens: Sequence[Token]) -> list[Token]:
-    """`a => …` for `(a) => …`."""
+def _drop_parentheses(tokens: Sequence[Token]) -> list[Token]:
+    """Writes `(a) => …` as `a => …`."""
     texts = [token.text for token in tokens]
     dropped: set[int] = set()
     for index, text in enumerate(texts):
@@ -142,7 +143,7 @@ def _bare(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _would_join(before: str, after: str) -> bool:
-    """Whether two tokens would become another one, or another two."""
+    """Whether two tokens without a space between them would be read as other tokens."""
     return (_is_word(before) and _is_word(after)) or (
         before != "" and before + after in ("++", "--")
     )
@@ -152,15 +153,16 @@ def _is_word(character: str) -> bool:
     return character.isalnum() or character in ("_", "$", "#")
 
 
-def _with_short_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
-    """New names for variables and private fields, the frequent ones the shortest. Variables of the
-    top level have one name everywhere. All others, and private fields, belong to a class or to the
-    functions that follow it, so each class has the short names for itself."""
-    declared, properties, tops = _declared(tokens)
+def _shorten_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
+    """Renames variables and private fields; the most frequent get the shortest names. A top-level
+    variable has one new name everywhere. All other variables and private fields belong to a class
+    or to the functions after it, so each class can use all short names."""
+    declared, properties, tops = _find_names(tokens)
     own = declared - properties - public
     parts = _classes(tokens)
     locals_ = [_by_frequency(part, own - tops) for part in parts]
-    # What shares a name: a variable of the top level has its own, the nth locals of all parts one.
+    # Each top-level variable gets a name of its own. The nth local variables of all parts share a
+    # name.
     shared: Counter[str | int] = Counter(dict(_by_frequency(tokens, own & tops)))
     for counts in locals_:
         shared.update({place: count for place, (_, count) in enumerate(counts)})
@@ -181,11 +183,12 @@ def _with_short_names(tokens: Sequence[Token], public: Set[str]) -> list[Token]:
 
 
 def _by_frequency(tokens: Iterable[Token], names: Set[str]) -> list[tuple[str, int]]:
+    """Returns the names that occur in the tokens, with their numbers, the most frequent first."""
     return Counter(text for kind, text in tokens if kind == "word" and text in names).most_common()
 
 
 def _classes(tokens: Iterable[Token]) -> list[list[Token]]:
-    """The program in parts, each of which but the first begins with a class."""
+    """Splits the program into parts. Each part but the first begins with a class."""
     parts: list[list[Token]] = [[]]
     for token in tokens:
         if token == ("word", "class"):
@@ -194,9 +197,9 @@ def _classes(tokens: Iterable[Token]) -> list[list[Token]]:
     return parts
 
 
-def _declared(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
-    """Names that are declared; names that are a property's somewhere; and of the former those at
-    the top level. A name that is nowhere a property's can be replaced wherever it stands."""
+def _find_names(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
+    """Returns the declared names, the names of properties, and the declared names at the top level.
+    A name that no property has can be replaced everywhere."""
     declared = set(_parameters(tokens))
     properties: set[str] = set()
     tops: set[str] = set()
@@ -219,14 +222,14 @@ def _declared(tokens: Sequence[Token]) -> tuple[set[str], set[str], set[str]]:
 
 
 def _with_neighbours(tokens: Sequence[Token]) -> Iterator[tuple[str, Token, str]]:
-    """Each token between the texts of those before and after it."""
+    """Yields each token between the texts of the previous and the next token."""
     padded = [END, *tokens, END]
     for before, token, after in zip(padded, tokens, padded[2:], strict=False):
         yield before.text, token, after.text
 
 
 def _parameters(tokens: Sequence[Token]) -> Iterator[str]:
-    """What stands alone between parentheses that a body or an arrow follows."""
+    """Yields the parameters: names between parentheses that are followed by a body or an arrow."""
     lists: list[list[str]] = []
     for before, (kind, text), after in _with_neighbours(tokens):
         if text == "(":
@@ -240,6 +243,7 @@ def _parameters(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _names() -> Iterator[str]:
+    """Yields short names, the shortest first."""
     yield from ascii_letters
     for pair in product(ascii_letters, repeat=2):
         yield "".join(pair)

@@ -1,1 +1,1 @@
-"""The pages that the server renders."""
+"""The pages that the server renders, and their pictures."""

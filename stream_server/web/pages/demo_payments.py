@@ -1,10 +1,8 @@
-"""In place of a payment provider, for the demo only: no money, but the same signed event.
+"""A stand-in for a payment provider, for the demo only. No money moves, but the event is the same.
 
-`create_app` routes this if it is asked to make a demo, and never by a setting: whoever can open
-this page can have any reservation for nothing.
+`create_app` adds this page only if its caller asks for a demo, never because of a setting:
+everybody who can open the page gets any reservation for free.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hmac
@@ -13,6 +11,7 @@ import secrets
 import time
 import urllib.request
 from hashlib import sha256
+from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -24,23 +23,27 @@ from stream_server.web import inputs, state
 from stream_server.web.links import link
 from stream_server.web.pages.rendering import Pages, page
 from stream_server.web.pages.shop import priced_lines
-from stream_server.web.routing import Resource, Taking
+from stream_server.web.routing import Operation, Resource
 from stream_server.web.state import loaded_hub
 from stream_server.web.writes import refuse_foreign
 
 __all__ = ["demo_payment_routes"]
 
-WEBHOOK = "/api/webhooks/stripe"
-PATIENCE = 10  # seconds
-EVENTS = {"pay": "checkout.session.completed", "decline": "checkout.session.expired"}
+WEBHOOK: Final = "/api/webhooks/stripe"
+PATIENCE: Final = 10  # seconds
+EVENTS: Final = {"pay": "checkout.session.completed", "decline": "checkout.session.expired"}
 
 
 def demo_payment_routes() -> list[Resource]:
-    """The payment page. It finds pool, hub and settings in `request.app.state`."""
-    return [Resource("/demo/pay", GET=page(_show), POST=Taking(page(_pay), guard=refuse_foreign))]
+    """Returns the route of the payment page. It needs pool, hub and settings in
+    `request.app.state`."""
+    return [
+        Resource("/demo/pay", GET=page(_show), POST=Operation(page(_pay), guard=refuse_foreign))
+    ]
 
 
 async def _show(request: Request) -> Response:
+    """Answers with the payment page of a reservation."""
     token = inputs.text(request.query_params.get("reservation"), "reservation")
     reservation = await reservations.find(state.pool(request), token)
     if reservation["status"] == "converted":
@@ -51,12 +54,12 @@ async def _show(request: Request) -> Response:
 
 
 async def _pay(request: Request) -> Response:
-    """Sends the event that Stripe would send, and leads on as Stripe would."""
+    """Sends the event that Stripe would send, and redirects as Stripe would."""
     form = parse_qs((await inputs.raw_body(request)).decode("utf-8", "replace"))
     token = inputs.text(form.get("reservation", [""])[0], "reservation")
     action = form.get("action", ["pay"])[0]
     if action not in EVENTS:
-        raise HTTPException(400, "A payment is made or declined")
+        raise HTTPException(400, "action must be pay or decline")
     reservation = await reservations.find(state.pool(request), token)
     if reservation["status"] != "converted":
         settings = state.settings(request)
@@ -64,7 +67,7 @@ async def _pay(request: Request) -> Response:
         body = _event(EVENTS[action], token, reservation["total"], settings.currency)
         status = await asyncio.to_thread(_post, _webhook(request), body, _signature(body, secret))
         if status != 200:
-            raise HTTPException(502, "The payment could not be told to the shop")
+            raise HTTPException(502, "The shop did not accept the event of the payment")
     if action == "pay":
         return _thanks(request, token)
     return RedirectResponse(link(request, "/checkout?declined"), 303)
@@ -76,7 +79,10 @@ def _thanks(request: Request, token: str) -> Response:
 
 
 def _event(kind: str, token: str, total: int, currency: str) -> bytes:
-    """https://docs.stripe.com/api/checkout/sessions/object, as far as we look at it."""
+    """Returns an event with the fields that we read.
+
+    https://docs.stripe.com/api/checkout/sessions/object
+    """
     session = {
         "id": f"cs_demo_{secrets.token_hex(12)}",
         "object": "checkout.session",
@@ -98,20 +104,22 @@ def _event(kind: str, token: str, total: int, currency: str) -> bytes:
 
 
 def _signature(body: bytes, secret: str) -> str:
-    """https://docs.stripe.com/webhooks#verify-manually"""
+    """Returns the header Stripe-Signature: https://docs.stripe.com/webhooks#verify-manually"""
     now = int(time.time())
     digest = hmac.new(secret.encode(), b"%d.%b" % (now, body), sha256).hexdigest()
     return f"t={now},v1={digest}"
 
 
 def _webhook(request: Request) -> str:
-    """Where this server listens, which no header of a request has a say in."""
+    """Returns the URL of our webhook, at the address where this server listens. The headers of the
+    request cannot change it."""
     host, port = request.scope["server"]
     root = quote(request.scope.get("root_path", "").rstrip("/"))
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}{WEBHOOK}"
 
 
 def _post(url: str, body: bytes, signature: str) -> int:
+    """Posts the event. Returns the status of the answer; 0 without an answer."""
     headers = {"Content-Type": "application/json", "Stripe-Signature": signature}
     outgoing = urllib.request.Request(url, body, headers)  # noqa: S310  # http, see _webhook
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,10 +1,8 @@
-"""Pages for people: templates, what they link, and the headers that they are sent with.
+"""Pages for people: templates, the files that they link, and their headers.
 
-Everything in a template is escaped, and nothing in a page is inline: the policy allows scripts,
-styles and pictures of this server only. So a product's name can hold any text and stays text.
+Templates escape all values, and pages have no inline scripts or styles: the policy allows only
+those of this server. So a product's name may contain anything, and remains text.
 """
-
-from __future__ import annotations
 
 import gzip
 import unicodedata
@@ -35,7 +33,7 @@ from stream_server.web.links import prefix_of
 from stream_server.web.pages import pictures
 from stream_server.web.routing import Resource
 
-__all__ = ["Pages", "compressed", "money", "page", "static_routes"]
+__all__ = ["FOR_EVER", "Pages", "compress", "money", "page", "static_routes"]
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -44,9 +42,9 @@ POLICY: Final = (
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 _HEADERS: Final = {
     "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "same-origin",  # a reservation's token is in some addresses
+    "Referrer-Policy": "same-origin",  # some URLs contain the token of a reservation
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",  # and not no-store: the back button shows the page at once
+    "Cache-Control": "no-cache",  # not no-store: the back button then shows the page at once
 }
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _NOT_FOR_PAGES: Final = ("react.js", "hooks.js")
@@ -55,11 +53,11 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Pages:
-    """The templates, and the files that they link, under the hash of their content."""
+    """The templates, and the files that they link under the hash of their content."""
 
     def __init__(self, client: ClientFiles, settings: Settings) -> None:
         folder = files("stream_server") / "static" / "shop"
-        # Relative, so that they need not know the prefix; by the hash, so that it is kept.
+        # Relative, so it works under any prefix; with the hash, so browsers may cache it.
         of_client = f"'../../client/{client.hash}/".encode()
         self.files = {
             each.name: each.read_bytes().replace(b"'/client/", of_client)
@@ -68,12 +66,12 @@ class Pages:
         self.hash = _hash(self.files)
         self._client = client
         self._settings = settings
-        self._environment_at = lru_cache(maxsize=8)(self._made_environment)
+        self._environment_at = lru_cache(maxsize=8)(self._make_environment)
 
-    def _made_environment(self, prefix: str) -> Environment:
-        """The templates, with all that they link under a prefix."""
+    def _make_environment(self, prefix: str) -> Environment:
+        """Returns the environment of the templates, whose links have the prefix."""
 
-        def linked(path: Callable[..., str]) -> Callable[..., str]:
+        def prefix_links(path: Callable[..., str]) -> Callable[..., str]:
             return lambda *given: prefix + path(*given)
 
         environment = Environment(
@@ -89,45 +87,46 @@ class Pages:
             max_lines=inputs.MAX_LINES,
             max_units=self._settings.max_units_per_line,
             max_cart_units=self._settings.max_units_per_cart,
-            most_units=self._most_units,
-            link=linked(str),
-            client=linked(self._client.url),
+            max_units_of=self._max_units_of,
+            link=prefix_links(str),
+            client=prefix_links(self._client.url),
             client_modules=[
                 name
                 for name in sorted(self._client.sources)
                 if name.endswith(".js") and name not in _NOT_FOR_PAGES
             ],
-            static=linked(self.url),
-            picture=linked(pictures.url),
+            static=prefix_links(self.url),
+            picture=prefix_links(pictures.url),
             message=rules.product_page_message,
         )
         return environment
 
-    def _most_units(self, facts: Facts) -> int:
-        """The most units of a product that one order may have, whatever is in stock."""
-        most = self._settings.max_units_per_line
-        return most if facts.max_per_order is None else min(most, facts.max_per_order)
+    def _max_units_of(self, facts: Facts) -> int:
+        """Returns the limit on units of the product in one order; stock may be lower."""
+        max_units = self._settings.max_units_per_line
+        return max_units if facts.max_per_order is None else min(max_units, facts.max_per_order)
 
     def url(self, name: str) -> str:
-        """The path of a file in static/shop. Raises KeyError for one unknown."""
-        assert self.files[name] is not None
+        """Returns the path of a file in static/shop. Raises KeyError for an unknown file."""
+        if name not in self.files:
+            raise KeyError(name)
         return f"/static/{self.hash}/{name}"
 
     def answer(
         self, request: Request, template: str, status: int = 200, **given: object
     ) -> Response:
-        """A page."""
+        """Returns a page, rendered from the template."""
         environment = self._environment_at(prefix_of(request))
         text = environment.get_template(template).render(**given)
-        return compressed(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
+        return compress(request, text.encode(), "text/html; charset=utf-8", _HEADERS, status)
 
 
 def page(endpoint: Endpoint) -> Endpoint:
-    """The endpoint of a page: errors that are known are answered with one, too."""
+    """Wraps the endpoint of a page: known errors are answered with a page, too."""
 
     async def answer(request: Request) -> Response:
         try:
-            limits_of(request).count_request(request.scope, PAGE)
+            limits_of(request).check_request(request.scope, PAGE)
             return await endpoint(request)
         except (StreamServerError, HTTPException) as error:
             known = explain(error)
@@ -148,13 +147,13 @@ def page(endpoint: Endpoint) -> Endpoint:
 
 
 def static_routes() -> list[Resource]:
-    """The files of static/shop. They find the Pages in `request.app.state`."""
+    """Returns the route of the files in static/shop. It needs the Pages in `request.app.state`."""
     return [Resource("/static/{hash}/{name}", GET=_static)]
 
 
 async def _static(request: Request) -> Response:
-    """An unknown hash comes from a page of another release: the answer is our file, but it may not
-    be cached."""
+    """Answers with a file. A page of another release has another hash: it gets our file, but must
+    not cache it."""
     pages: Pages = request.app.state.pages
     name = request.path_params["name"]
     if name not in pages.files:
@@ -165,13 +164,13 @@ async def _static(request: Request) -> Response:
         "Cache-Control": FOR_EVER if is_ours else "no-cache",
         "X-Content-Type-Options": "nosniff",
     }
-    return compressed(request, pages.files[name], kind, headers)
+    return compress(request, pages.files[name], kind, headers)
 
 
-def compressed(
+def compress(
     request: Request, body: bytes, kind: str, headers: Mapping[str, str], status: int = 200
 ) -> Response:
-    """An answer, by gzip where the client takes it."""
+    """Returns an answer, compressed with gzip if the client accepts it."""
     headers = {**headers, "Vary": "Accept-Encoding"}
     if accepts_gzip(request):
         body = gzip.compress(body, 6, mtime=0)
@@ -180,11 +179,11 @@ def compressed(
 
 
 def money(amount: int, currency: str) -> str:
-    """An amount in a currency's smallest unit (cents, yen), as browsers write it in English."""
+    """Formats an amount in a currency's smallest unit (cents, yen), as browsers do in English."""
     digits = digits_of(currency)
     symbol = get_currency_symbol(currency, "en")
-    # A code of letters stands apart from the number, a sign does not (CLDR's currencySpacing, which
-    # Babel leaves out).
+    # A code of letters is followed by a space, a sign is not (CLDR's currencySpacing, which Babel
+    # does not apply).
     gap = "" if unicodedata.category(symbol[-1]).startswith("S") else "\N{NO-BREAK SPACE}"
     decimals = f".{'0' * digits}" if digits else ""
     value = Decimal(amount).scaleb(-digits)

@@ -1,11 +1,9 @@
-"""The example shop's pages: rendered on the server, so they work without JavaScript; the client's
-elements keep the numbers live.
+"""The pages of the example shop. The server renders them, so they work without JavaScript; the
+client's elements keep the numbers live.
 
-Facts come from the database, numbers from the hub. Cart and checkout are the browser's: their pages
-are the same for everybody.
+Facts come from the database, numbers from the hub. The browser keeps the cart and the checkout, so
+their pages are the same for everybody.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, state
 from stream_server.web.limits import limits_of
 from stream_server.web.pages import pictures
-from stream_server.web.pages.rendering import FOR_EVER, Pages, compressed, page
+from stream_server.web.pages.rendering import FOR_EVER, Pages, compress, page
 from stream_server.web.product_json import JSON, product_data
 from stream_server.web.routing import Resource
 from stream_server.web.state import loaded_hub
@@ -38,7 +36,7 @@ NOTIFICATIONS: Final = "/api/products/{product_id}/notifications"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A product on a page: what seldom changes, and what the stream says."""
+    """A product on a page: facts, which seldom change, and the data that streams update."""
 
     facts: Facts
     data: JSON
@@ -49,7 +47,7 @@ class Item:
 
     @property
     def is_limited(self) -> bool:
-        """A limited edition calls itself one, and there is an end to it."""
+        """Whether the product is a limited edition: named so, and with limited stock."""
         words = f"{self.facts.name} {self.facts.category}".lower()
         return "edition" in words and self.data["maxQuantity"] is not None
 
@@ -59,7 +57,8 @@ class Item:
 
 
 def page_routes() -> list[Resource]:
-    """The shop's pages. They find hub, pool, settings and pages in `request.app.state`."""
+    """Returns the routes of the shop's pages. They need hub, pool, settings and pages in
+    `request.app.state`."""
     return [
         Resource("/", GET=page(_home)),
         Resource("/products", GET=page(_listing)),
@@ -76,7 +75,8 @@ async def _home(request: Request) -> Response:
 
 
 async def _listing(request: Request) -> Response:
-    """`?q=` words, `?category=`, `?limit=` 1 to 200, `?after=` the last product of a page."""
+    """Answers with a page of products. Takes `?q=` words, `?category=`, `?limit=` 1 to 200 and
+    `?after=` (the last product of the previous page)."""
     return await _list(request, is_home=False)
 
 
@@ -85,9 +85,9 @@ async def _list(request: Request, *, is_home: bool) -> Response:
     query = request.query_params
     words = inputs.optional_text(query.get("q", "").strip() or None, "q")
     category = inputs.optional_text(query.get("category") or None, "category")
-    limit = inputs.whole_in_query(request, "limit", default=PAGE, lowest=1, highest=200)
+    limit = inputs.whole_in_query(request, "limit", default=PAGE, min_value=1, max_value=200)
     if words is not None:
-        limits_of(request).count_search(request)
+        limits_of(request).check_search(request)
     found = await catalogue.find_products(
         state.pool(request),
         words=words,
@@ -131,7 +131,7 @@ async def _product(request: Request) -> Response:
         request,
         "product.html",
         item=item,
-        selected=_selected(item.data, request.query_params.get("variantId")),
+        selected=_select(item.data, request.query_params.get("variantId")),
         alternatives=alternatives,
         stock=_stock(hub, [item, *alternatives]),
         can_notify=any(getattr(each, "path", "") == NOTIFICATIONS for each in request.app.routes),
@@ -143,8 +143,8 @@ def _is_available(hub: Hub, product_id: str) -> bool:
     return product is not None and bool(product_data(product)["isAvailable"])
 
 
-def _selected(data: JSON, variant_id: str | None) -> JSON | None:
-    """The variant that was asked for, else the first that there is, else the first."""
+def _select(data: JSON, variant_id: str | None) -> JSON | None:
+    """Returns the variant that was asked for; else the first that is available; else the first."""
     variants: Sequence[JSON] = data.get("variants", ())
     for each in variants:
         if each["variantId"] == variant_id:
@@ -161,7 +161,7 @@ async def _checkout(request: Request) -> Response:
 
 
 async def _thanks(request: Request) -> Response:
-    """`?reservation=` its token: paid, or on the way."""
+    """Says that `?reservation=` (its token) is paid, or that the payment is on its way."""
     token = inputs.text(request.query_params.get("reservation"), "reservation")
     reservation = await reservations.find(state.pool(request), token)
     lines = priced_lines(loaded_hub(request), reservation)
@@ -170,7 +170,8 @@ async def _thanks(request: Request) -> Response:
 
 
 async def _picture(request: Request) -> Response:
-    """`?finish=` the value of a variant. Any id has a picture, so nothing is looked up."""
+    """Answers with a picture. Takes `?finish=` (the value of a variant). Every id has a picture, so
+    nothing is looked up."""
     product_id = request.path_params["product_id"]
     finish = request.query_params.get("finish", "")
     if len(product_id) > inputs.MAX_ID or len(finish) > inputs.MAX_ID:
@@ -182,12 +183,12 @@ async def _picture(request: Request) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     drawn = pictures.draw(product_id, finish).encode()
-    return compressed(request, drawn, "image/svg+xml; charset=utf-8", headers)
+    return compress(request, drawn, "image/svg+xml; charset=utf-8", headers)
 
 
 def priced_lines(hub: Hub, reservation: Reservation) -> list[dict[str, Any]]:
-    """Its lines with names as they are now and prices as they were when it was made: `total` and
-    `price` are cents."""
+    """Returns the lines of a reservation, with current names and the prices of the reservation:
+    `price` and `total` are in cents."""
     lines = []
     for line in reservation["lines"]:
         product = hub.public(line["productId"])
@@ -221,8 +222,8 @@ def _with_stock(hub: Hub, items: list[Item]) -> dict[str, object]:
 
 
 def _stock(hub: Hub, items: Iterable[Item]) -> str:
-    """What a page's stream need not begin with: its products as JSON by their ids, and the position
-    from which it goes on. As the text of a script element that is data (HTML standard, 4.12.1.3).
+    """Returns the text of a script element that holds data (HTML standard, section 4.12.1.3): the
+    page's products by id, and the position from which a stream continues without repeating them.
     """
     known = b",".join(
         b"%b:%b" % (to_json(item.id), hub.json(item.id))
@@ -230,7 +231,7 @@ def _stock(hub: Hub, items: Iterable[Item]) -> str:
         if hub.public(item.id) is not None
     )
     data = b'{"position":%b,"known":{%b}}' % (to_json(hub.position()), known)
-    return data.decode().replace("<", "\\u003c")  # so that no tag can begin in it
+    return data.decode().replace("<", "\\u003c")  # so that the data cannot contain a tag
 
 
 def _answer(request: Request, template: str, **given: Any) -> Response:  # what templates take

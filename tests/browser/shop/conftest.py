@@ -12,15 +12,12 @@ from stream_server.database.pool import Pool
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from tests.browser.site import Site, recorded
-
-SECRET = "whsec_browser"
+from tests.support.shoppers import SECRET, Someone
+from tests.support.site import Site, recorded
 
 # Answers with an error, connections that are closed, and Playwright's clock, which minds that the
 # client clears a timer in both ways that there are.
 EXPECTED = ("status of", "ERR_", "Cannot clear timer")
-
-Someone = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture

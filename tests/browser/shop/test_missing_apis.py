@@ -3,8 +3,8 @@
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.browser.shop.conftest import Someone
-from tests.browser.site import Site
+from tests.support.shoppers import Someone
+from tests.support.site import Site
 
 THROWS = "() => { throw new DOMException('insecure', 'SecurityError') }"
 QUOTA = """

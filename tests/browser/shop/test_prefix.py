@@ -20,9 +20,9 @@ from stream_server.database.pool import Pool
 from stream_server.inventory.imports.models import ImportRequest
 from stream_server.inventory.imports.run import import_catalogue
 from stream_server.web.pages.demo_payments import demo_payment_routes
-from tests.browser.site import recorded
-from tests.integration.servers import DIRECT, app_on, started, until
-from tests.ports import reserved_port
+from tests.support.ports import reserved_port
+from tests.support.servers import DIRECT, app_on, started, until
+from tests.support.site import recorded
 
 SETTINGS = {"stripe_webhook_secret": "whsec_prefix"}
 WAYS = ("taken off", "left on", "mounted")
@@ -152,7 +152,7 @@ async def test_a_shopper_gets_from_the_search_to_the_thanks(place: str, visitor:
     await visitor.get_by_role("link", name="Cart").click()
     await visitor.get_by_role("link", name="Check out").click()
     await visitor.locator("[data-pay]").click()
-    await visitor.get_by_role("button", name="Have the card declined").click()
+    await visitor.get_by_role("button", name="Decline the card").click()
     await expect(visitor.get_by_role("heading", name="did not go through")).to_be_visible()
     await visitor.get_by_role("button", name="Hold them again").click()
     await visitor.locator("[data-pay]").click()

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from playwright.async_api import Page, expect
 
-from tests.browser.shop.conftest import Someone
-from tests.browser.site import Connection, Site, Stock
-from tests.integration.servers import until
+from tests.support.servers import until
+from tests.support.shoppers import Someone
+from tests.support.site import Connection, Site, Stock
 
 Checkout = Callable[..., Awaitable[Page]]
 
@@ -115,7 +115,7 @@ async def test_a_cancelled_checkout_gives_back_what_it_held(
     shop: Site, checkout: Checkout, stock: Stock
 ) -> None:
     page = await checkout({"Set-Starter": 3})
-    await page.get_by_role("button", name="Cancel and put it back").click()
+    await page.get_by_role("button", name="Cancel and release my items").click()
     await expect(page.get_by_role("heading", name="Your cart")).to_be_visible()
     await expect(page.locator("li.line")).to_have_count(1)
     assert await held(stock.connection, "Set-Starter") == 0
@@ -133,12 +133,12 @@ async def test_of_what_was_sold_in_the_meantime_the_checkout_offers_the_rest_and
     await page.get_by_role("link", name="Check out").click()
     await expect(page.get_by_role("heading", name="Not enough in stock")).to_be_focused()
     bottles = page.locator(".shortages > li", has_text="Bottle Cross")
-    await expect(bottles).to_contain_text("You want 5, 3 are there")
+    await expect(bottles).to_contain_text("You want 5, 3 are left")
     await expect(bottles.locator(".instead li")).to_have_count(3)
     sets = page.locator(".shortages > li", has_text="Starter Set")
     await expect(sets).to_contain_text("You want 1, none is left")
     assert await held(stock.connection, "Insert-Bottle-8x8") == 0, "nothing is held unasked"
-    await page.get_by_role("button", name="Take what there is").click()
+    await page.get_by_role("button", name="Take what is available").click()
     await expect(page.get_by_text("There was less in stock")).to_be_visible()
     await expect(page.locator("[data-panel=held] li.line")).to_have_count(1)
     await expect(page.locator("[data-panel=held] li.line")).to_contain_text("3 of 5")
@@ -184,7 +184,7 @@ async def test_a_declined_payment_gives_back_the_goods_and_keeps_the_cart(
 ) -> None:
     page = await checkout({"Set-Starter": 2})
     await page.get_by_role("link", name="Pay $").click()
-    await page.get_by_role("button", name="Have the card declined").click()
+    await page.get_by_role("button", name="Decline the card").click()
     await expect(page.get_by_role("heading", name="The payment did not go through")).to_be_visible()
     assert await held(stock.connection, "Set-Starter") == 0
     await expect(page.locator("[data-cart-count]")).to_have_text("2")
@@ -206,7 +206,7 @@ async def test_a_payment_that_is_not_confirmed_yet_is_waited_for(
 async def test_what_cannot_be_held_is_said_in_words(shop: Site, cart_of: Checkout) -> None:
     page = await cart_of("/checkout", {"Set-Bookcase-3x4": 3})
     await expect(
-        page.get_by_text("One order may have 2 of Set-Bookcase-3x4 at most")
+        page.get_by_text("One order may have at most 2 of Set-Bookcase-3x4")
     ).to_be_visible()
     page = await cart_of("/checkout", {"no-such-thing": 1})
     await expect(page.get_by_text("no-such-thing is not in the shop any more.")).to_be_visible()

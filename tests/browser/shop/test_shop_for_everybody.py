@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.shop.conftest import Someone
-from tests.browser.site import TOP, Site, Stock, shows
+from tests.support.shoppers import Someone
+from tests.support.site import TOP, Site, Stock, shows
 
 Checkout = Callable[..., Awaitable[Page]]
 AXE = TOP / "node_modules" / "axe-core" / "axe.min.js"
@@ -247,7 +247,7 @@ async def test_what_somebody_left_in_the_storage_does_not_break_the_cart(
     for kept in ("nonsense", "{}", '[{"productId": 1}, null, {"quantity": -1}]'):
         await page.evaluate("kept => localStorage.setItem('shop-cart', kept)", kept)
         await page.reload()
-        await expect(page.get_by_text("Nothing in it yet.")).to_be_visible()
+        await expect(page.get_by_text("Your cart is empty.")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [320, 800])

@@ -6,8 +6,8 @@ import time
 
 from playwright.async_api import Browser, Page, Route, expect
 
-from tests.browser.shop.conftest import Someone
-from tests.browser.site import Site, Stock, busy, shows
+from tests.support.shoppers import Someone
+from tests.support.site import Site, Stock, busy, shows
 
 BADGE = "main .buy stock-indicator"
 
@@ -103,7 +103,7 @@ async def test_the_cart_says_what_happened_to_it_in_the_meantime(
     page = await cart_of("/cart", {"Set-Starter": 4, "Insert-Shelf-8x8": 1})
     await expect(page.locator("[data-total]")).to_have_text("$570.00")
     await stock.set("Set-Starter", 3)
-    await expect(page.get_by_text("Only 3 there")).to_be_visible()
+    await expect(page.get_by_text("Only 3 left")).to_be_visible()
     await stock.price("Insert-Shelf-8x8", 2000)
     await expect(page.locator("[data-total]")).to_have_text("$576.00")
     await page.get_by_label("Quantity of Starter Set").fill("2")
@@ -113,14 +113,14 @@ async def test_the_cart_says_what_happened_to_it_in_the_meantime(
     await page.get_by_role("button", name="Remove Shelf 8×8").click()
     await expect(page.locator("[data-cart-count]")).to_have_text("2")
     await page.get_by_role("button", name="Remove Starter Set").click()
-    await expect(page.get_by_text("Nothing in it yet.")).to_be_visible()
+    await expect(page.get_by_text("Your cart is empty.")).to_be_visible()
 
 
 async def test_a_cart_is_the_same_in_all_tabs(shop: Site, someone: Someone) -> None:
     page = await someone("/products/Hardware-Joint-4")
     other = await page.context.new_page()
     await other.goto("/cart")
-    await expect(other.get_by_text("Nothing in it yet.")).to_be_visible()
+    await expect(other.get_by_text("Your cart is empty.")).to_be_visible()
     await page.get_by_role("button", name="Add to Cart").click()
     await expect(other.locator("li.line")).to_contain_text("Joint, Pack of 4")
 

@@ -1,10 +1,8 @@
-"""A picture of every product, drawn from its id and the finish of a variant.
+"""Pictures of all products, drawn from the product's id and the finish of a variant.
 
-The ids of the sample say what a thing is: `Unit-8x16x16`, `Material-8x8-C`, `Insert-Door-8x8`. An
-id that says nothing gets a parcel, in a colour of its own.
+The ids of the sample describe the products: `Unit-8x16x16`, `Material-8x8-C`, `Insert-Door-8x8`.
+Any other id gets a parcel, in a colour that depends on the id.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable
@@ -22,7 +20,7 @@ __all__ = ["VERSION", "draw", "url"]
 
 @lru_cache(maxsize=512)
 def draw(product_id: str, finish: str = "") -> str:
-    """The SVG of any product."""
+    """Returns the SVG of any product."""
     drawing = Drawing(product_id)
     for pattern, sketch in SKETCHES:
         if match := re.search(pattern, product_id, re.IGNORECASE):
@@ -34,7 +32,7 @@ def draw(product_id: str, finish: str = "") -> str:
 
 
 def url(product_id: str, finish: str = "") -> str:
-    """Where its picture is; `finish` is the value of a variant."""
+    """Returns the path of a product's picture; `finish` is the value of a variant."""
     query = f"?{urlencode({'finish': finish})}" if finish else ""
     return f"/pictures/{VERSION}/{quote(product_id, safe='')}{query}"
 
@@ -67,4 +65,4 @@ def _version() -> str:
     return digest.hexdigest()
 
 
-VERSION: Final = _version()  # of the pictures: their addresses change with it
+VERSION: Final = _version()  # of the pictures; their URLs contain it, so they change with it

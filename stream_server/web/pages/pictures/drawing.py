@@ -1,11 +1,10 @@
-"""Drawing solids as SVG, in an isometric view, from inches.
+"""An isometric view of solids, drawn as SVG from sizes in inches.
 
-x runs to the lower right, y to the lower left, z up. One sees the top of a solid, its left face
-(the front, at the largest y) and its right face (the side, at the largest x). What is nearer is
-drawn later. No script, no style attribute, no outside reference: only shapes.
+x runs to the lower right, y to the lower left, z up. Visible are the top of a solid, its left face
+(the front, at the maximum y) and its right face (the side, at the maximum x). Nearer things are
+drawn later. The SVG contains only shapes: no scripts, no style attributes, no references to other
+files.
 """
-
-from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,36 +19,40 @@ __all__ = ["DIAGONAL", "FRONT", "SIDE", "TOP", "Drawing", "Finish", "Point", "sh
 Point = tuple[float, float, float]
 COS: Final = cos(pi / 6)
 SIN: Final = sin(pi / 6)
-MARGIN: Final = 0.1  # of the picture's side
-GROUND: Final = 1.4  # inches of shadow around what stands there
+MARGIN: Final = 0.1  # as a part of the picture's side
+GROUND: Final = 1.4  # inches of shadow around a solid
 
-DIAGONAL: Final[Point] = (cos(pi / 4), -cos(pi / 4), 0)  # straight across the picture
+DIAGONAL: Final[Point] = (cos(pi / 4), -cos(pi / 4), 0)  # from left to right across the picture
 
-TOP, FRONT, SIDE = 1.08, 0.93, 0.76  # how much light falls there
+# How much light falls on each face of a solid.
+TOP: Final = 1.08
+FRONT: Final = 0.93
+SIDE: Final = 0.76
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What a surface is like: its colour, and what is on it (`grain`, `felt`, `plain` …)."""
+    """The look of a surface: its colour and its pattern (`grain`, `felt`, `plain` …)."""
 
     colour: str
     pattern: str = "plain"
-    second: str = ""  # the colour of what is on it; empty: a darker one
+    second: str = ""  # the colour of the pattern; empty: a darker shade of `colour`
 
     @property
     def mark(self) -> str:
+        """The colour of the pattern."""
         return self.second or shade(self.colour, 0.8)
 
 
 def shade(colour: str, light: float) -> str:
-    """`#rrggbb`, lighter above 1, darker below."""
+    """Returns the colour `#rrggbb` in another light: lighter above 1, darker below 1."""
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     lit = [part * light if light <= 1 else part + (255 - part) * (light - 1) * 2 for part in parts]
     return "#" + "".join(f"{max(0, min(255, round(part))):02x}" for part in lit)
 
 
 class Drawing:
-    """Collects shapes. The same seed draws the same picture."""
+    """A collection of shapes. The same seed gives the same picture."""
 
     def __init__(self, seed: str) -> None:
         self.rng = random.Random(seed)
@@ -59,7 +62,7 @@ class Drawing:
         self._right = self._lower = float("-inf")
 
     def svg(self, title: str) -> str:
-        """The picture: a square, with all of it in the middle."""
+        """Returns the picture: a square with the shapes in the middle."""
         width, height = self._right - self._left, self._lower - self._upper
         side = max(width, height, 150) / (1 - 2 * MARGIN)
         x = (self._left + self._right - side) / 2
@@ -71,7 +74,7 @@ class Drawing:
         )
 
     def reach(self, point: Point) -> None:
-        """Makes room in the picture for what is drawn there on a plane."""
+        """Makes the picture large enough to show this point; for shapes on planes."""
         self._path([point])
 
     # Flat shapes in space
@@ -79,7 +82,7 @@ class Drawing:
     def face(
         self, points: Iterable[Point], fill: str, *, edge: str = "", opacity: float = 1
     ) -> None:
-        """A polygon."""
+        """Draws a polygon."""
         path = self._path(points)
         edge = edge or shade(fill, 0.8)
         faint = f' opacity="{opacity:g}"' if opacity < 1 else ""
@@ -88,7 +91,7 @@ class Drawing:
         )
 
     def line(self, points: Iterable[Point], colour: str, width: float = 1.0) -> None:
-        """An open line; its width in tenths of an inch."""
+        """Draws an open line; its width is in tenths of an inch."""
         path = self._path(points).removesuffix("z")
         self._parts.append(
             f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}"/>'
@@ -96,7 +99,7 @@ class Drawing:
 
     @contextmanager
     def clipped(self, points: Iterable[Point]) -> Iterator[None]:
-        """What is drawn inside the block is seen inside the polygon only."""
+        """Clips all shapes that the block draws to the polygon."""
         self._clips += 1
         name = f"c{self._clips}"
         self._parts.append(
@@ -110,8 +113,8 @@ class Drawing:
 
     @contextmanager
     def on(self, origin: Point, across: Point, up: Point) -> Iterator[list[str]]:
-        """A plane: SVG that is put in the list is in tenths of an inch from `origin`, along the
-        directions `across` and `up` (each of length 1)."""
+        """Yields a list for SVG on a plane. Its coordinates are tenths of an inch from `origin`, in
+        the directions `across` and `up` (each of length 1)."""
         x, y = _project(origin)
         ux, uy = _project(across)
         vx, vy = _project(up)
@@ -126,7 +129,7 @@ class Drawing:
     # Solids
 
     def box(self, at: Point, size: Point, finish: Finish, top: Finish | None = None) -> None:
-        """A box with its left, back, lower corner at `at`."""
+        """Draws a box whose left, back, lower corner is at `at`."""
         (x, y, z), (w, d, h) = at, size
         top = top or finish
         self.face(
@@ -144,7 +147,7 @@ class Drawing:
         self.side(at, size, finish)
 
     def side(self, at: Point, size: Point, finish: Finish) -> None:
-        """The right face of a box."""
+        """Draws the right face of a box."""
         (x, y, z), (w, d, h) = at, size
         x += w
         self.face(
@@ -156,10 +159,10 @@ class Drawing:
     def prism(
         self, footprint: Sequence[tuple[float, float]], z: float, h: float, finish: Finish
     ) -> None:
-        """A solid that stands on a convex footprint, given clockwise as one sees it from above."""
+        """Draws a solid on a convex footprint; its corners are clockwise, seen from above."""
         corners = list(zip(footprint, [*footprint[1:], footprint[0]], strict=True))
         for (x1, y1), (x2, y2) in corners:
-            # The outside is to the right of where one walks; towards us if it looks to +x or +y.
+            # (nx, ny) points outwards. The face is visible if it points towards +x or +y.
             nx, ny = y2 - y1, x1 - x2
             if nx + ny <= 0:
                 continue
@@ -171,17 +174,17 @@ class Drawing:
         self.face([(x, y, z + h) for x, y in footprint], shade(finish.colour, TOP))
 
     def shadow(self, at: Point, size: Point) -> None:
-        """On the ground, below what stands there."""
+        """Draws a shadow on the ground around a solid."""
         (x, y, z), (w, d, _) = at, size
         for grown, opacity in ((GROUND, 0.04), (GROUND / 2, 0.05), (0.1, 0.06)):
             a, b, c, e = x - grown, y - grown, x + w + grown, y + d + grown
             path = self._path([(a, b, z), (c, b, z), (c, e, z), (a, e, z)])
             self._parts.append(f'<path d="{path}" opacity="{opacity}"/>')
 
-    # What is on a surface of so many inches: shapes in tenths of an inch
+    # Patterns of surfaces: sizes in inches, shapes in tenths of an inch
 
     def pattern(self, finish: Finish, width: float, height: float, light: float) -> list[str]:
-        """What makes a surface wood, felt, stone …; nothing on what is small or plain."""
+        """Returns shapes that look like wood, felt, stone …; none for a small or plain surface."""
         w, h, rng = width * 10, height * 10, self.rng
         mark = shade(finish.mark, light)
         if min(w, h) < 4:
@@ -189,7 +192,7 @@ class Drawing:
         if finish.pattern == "grain":
             return self._grain(w, h, mark)
         if finish.pattern in ("felt", "cork", "terrazzo"):
-            many, least, most = {"felt": (0.03, 0.4, 0.7), "cork": (0.02, 0.7, 2.0)}.get(
+            density, min_size, max_size = {"felt": (0.03, 0.4, 0.7), "cork": (0.02, 0.7, 2.0)}.get(
                 finish.pattern, (0.012, 1.2, 3.2)
             )
             second = {"cork": (mark, shade(finish.mark, light * 0.8))}.get(
@@ -199,8 +202,8 @@ class Drawing:
                 else ("#c4674a", "#5f7f78", "#e3b65b", "#3c3a38"),
             )
             return [
-                _blob(rng, w, h, rng.uniform(least, most), rng.choice(second))
-                for _ in range(min(170, max(6, round(w * h * many))))
+                _blob(rng, w, h, rng.uniform(min_size, max_size), rng.choice(second))
+                for _ in range(min(170, max(6, round(w * h * density))))
             ]
         if finish.pattern == "cane":
             lines = "".join(
@@ -228,7 +231,7 @@ class Drawing:
         return []
 
     def _grain(self, w: float, h: float, mark: str) -> list[str]:
-        """Along the longer side: year rings, cut lengthwise."""
+        """Returns growth rings, cut lengthwise, along the longer side."""
         rng, path = self.rng, ""
         length, across = (w, h) if w >= h else (h, w)
         for base in _steps(rng.uniform(3, 8), across - 2, 11):
@@ -251,6 +254,7 @@ class Drawing:
 
 
 def _project(point: Point) -> tuple[float, float]:
+    """Returns the place of a point in the picture."""
     x, y, z = point
     return 10 * (x - y) * COS, 10 * ((x + y) * SIN - z)
 

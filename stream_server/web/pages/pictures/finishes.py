@@ -1,6 +1,4 @@
-"""What surfaces are made of, by the words of a finish."""
-
-from __future__ import annotations
+"""The finishes of surfaces, found by the words of their names."""
 
 import re
 from collections.abc import Mapping
@@ -28,7 +26,7 @@ STEEL: Final = Finish("#9aa3aa")
 INK: Final = Finish("#33363b")
 RUBBER: Final = Finish("#3c3d40")
 
-# A finish is known by a word of it.
+# A word in the name of a finish decides its look.
 FINISHES: Final[Mapping[str, Finish]] = {
     "birch": BIRCH,
     "beech": Finish("#d9a06b", "grain"),
@@ -64,7 +62,7 @@ SPINES: Final = ("#a6452e", "#3f6378", "#d3a13c", "#66784f", "#ece4d4", "#3a3a3c
 
 
 def finish_of(words: str, otherwise: Finish) -> Finish:
-    """By the last word of these that is known; a finish that has a name has a colour."""
+    """Returns the finish of the last known word; a colour if there are only unknown words."""
     for word in reversed(re.findall(r"[a-z]+", words.lower())):
         if word in FINISHES:
             return FINISHES[word]
@@ -72,5 +70,5 @@ def finish_of(words: str, otherwise: Finish) -> Finish:
 
 
 def number(text: str) -> int:
-    """Any text as a number: the same text, the same one."""
+    """Returns a number for any text, always the same for the same text."""
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=4).digest())

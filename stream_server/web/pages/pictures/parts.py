@@ -1,6 +1,4 @@
-"""What goes onto units, into them and under them; and a parcel for what is not known."""
-
-from __future__ import annotations
+"""Parts that go onto, into or under units; and a parcel for any other product."""
 
 import re
 from math import cos, radians, sin
@@ -28,6 +26,20 @@ from stream_server.web.pages.pictures.finishes import (
 )
 from stream_server.web.pages.pictures.units import WALL, Fill, boxes, cube, drawers, shelf
 
+__all__ = [
+    "bottles",
+    "castors",
+    "door",
+    "drawer",
+    "joints",
+    "legs",
+    "panel",
+    "parcel",
+    "planter",
+    "rail",
+    "shelf_insert",
+]
+
 
 def panel(d: Drawing, match: re.Match[str], finish: str) -> None:
     words = {"v": "veneer", "f": "felt", "c": "cork", "l": "linoleum", "m": "mirror"}
@@ -41,7 +53,7 @@ def panel(d: Drawing, match: re.Match[str], finish: str) -> None:
 
 
 def in_ghost(d: Drawing, fill: Fill | None) -> None:
-    """An insert is seen in a unit that keeps in the background."""
+    """Draws a pale unit, as the background of an insert."""
     size = (8.0, 8.0, 8.0)
     d.shadow((0, 0, 0), size)
     cube(d, (0, 0, 0), size, PALE, fill)
@@ -200,7 +212,7 @@ def rail(d: Drawing, _: re.Match[str], __: str) -> None:
 
 
 def parcel(d: Drawing, product_id: str, finish: str) -> None:
-    """What we know nothing about comes in a box."""
+    """Draws a box, for a product that we know nothing about."""
     digits = number(product_id)
     w, depth, h = (6.0 + (digits >> shift) % 4 for shift in (3, 7, 11))
     card = Finish("#c9a273", "plain")

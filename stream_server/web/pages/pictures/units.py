@@ -1,6 +1,4 @@
-"""The cubes, what may stand in them, and the sets that are made of them."""
-
-from __future__ import annotations
+"""The cubes, their contents, and the sets that are made of cubes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,6 +6,19 @@ from typing import Final
 
 from stream_server.web.pages.pictures.drawing import DIAGONAL, TOP, Drawing, Finish, Point, shade
 from stream_server.web.pages.pictures.finishes import BIRCH, FINISHES, PALE, SPINES, finish_of
+
+__all__ = [
+    "WALL",
+    "Fill",
+    "bookcase",
+    "boxes",
+    "cube",
+    "desk",
+    "drawers",
+    "shelf",
+    "starter",
+    "unit",
+]
 
 WALL: Final = 0.55  # inches
 Fill = Callable[[Drawing, Point, Point], None]
@@ -22,7 +33,7 @@ def cube(
     *,
     inside: Finish | None = None,
 ) -> None:
-    """A unit, open at the front. `fill` draws what is in it, given its inner corner and size."""
+    """Draws a unit, open at the front. `fill` gets its inner corner and size, to draw contents."""
     (x, y, z), (w, depth, h) = at, size
     inside = inside or finish
     front = y + depth
@@ -79,7 +90,7 @@ def cube(
             )
 
 
-# What may be in a unit
+# Contents of units
 
 
 def books(d: Drawing, at: Point, size: Point) -> None:
@@ -177,7 +188,7 @@ def unit(d: Drawing, match: re.Match[str], finish: str) -> None:
 
 
 def corner(d: Drawing, finish: Finish) -> None:
-    """One wall is slanted, and it is the one that is open."""
+    """Draws a corner unit, whose slanted wall is the open one."""
     d.prism([(0, 0), (8, 0), (8, 3.4), (3.4, 8), (0, 8)], 0, 8, finish)
     with d.on((0, 0, 8), (1, 0, 0), (0, 1, 0)) as flat:
         flat += d.pattern(finish, 8, 3.3, TOP)
@@ -192,7 +203,7 @@ def corner(d: Drawing, finish: Finish) -> None:
 
 
 def drawers(d: Drawing, at: Point, width: float, height: float, out: float, finish: Finish) -> None:
-    """Two drawers in the front of a unit, the upper one pulled out."""
+    """Draws two drawers in the front of a unit; `out` is how far the upper one is pulled out."""
     x, y, z = at
     half, dark = height / 2, shade(finish.colour, 0.6)
     knob = f'<circle cx="{width * 5:g}" cy="{half * 6:g}" r="3" fill="{dark}"/>'
