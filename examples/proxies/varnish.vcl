@@ -1,4 +1,4 @@
-# Varnish before stream-server, behind what does TLS (hitch, HAProxy). Why each line: docs/proxies.md
+# Varnish in front of stream-server, behind a program that does TLS (hitch, HAProxy). docs/proxies.md explains each line.
 vcl 4.1;
 
 import directors;
@@ -17,7 +17,7 @@ backend a {
     .host = "127.0.0.1";
     .port = "8000";
     .probe = ready;
-    .first_byte_timeout = 75s; # more than the longest ?wait, 60 s
+    .first_byte_timeout = 75s; # more than the longest ?wait (60 s)
 }
 
 backend b {
@@ -30,7 +30,7 @@ backend b {
 sub vcl_init {
     new servers = directors.round_robin();
     servers.add_backend(a);
-    servers.add_backend(b); # one server alone does without this line and backend b
+    servers.add_backend(b); # remove this line and backend b if there is only one server
 }
 
 sub vcl_recv {
@@ -45,11 +45,11 @@ sub vcl_recv {
         return (pipe);
     }
     if (req.url ~ "^/api/") {
-        return (pass); # Varnish would take If-None-Match from what it keeps, and ?wait would not wait
+        return (pass); # for a cached answer Varnish would remove If-None-Match, and ?wait would not wait
     }
 }
 
-# An EventSource gives up for good at any status but 200.
+# An EventSource never reconnects after a status other than 200.
 sub vcl_synth {
     if (resp.status == 750) {
         set resp.status = 200;

@@ -1,6 +1,6 @@
-"""The backend of a shop, which sells by stream-server's SQL functions in transactions of its own.
+"""The backend of a shop, which sells with stream-server's SQL functions in its own transactions.
 
-uvicorn shop:app; DATABASE_URL names the database that stream-server works on.
+Run `uvicorn shop:app`. DATABASE_URL names stream-server's database.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from starlette.routing import Route
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[Any]"
 
-ACTOR = "web shop"  # who it was, for the log of changes
+ACTOR = "web shop"  # the actor in the log of changes
 ATTEMPTS = 3
 
-# What the functions raise (sql/README.md), and the status that this shop answers with.
+# The errors of the functions (sql/README.md), and the statuses of this shop's answers.
 STATUS_OF = {
     "SS001": 400,  # malformed
     "SS002": 404,  # no such product
@@ -57,7 +57,7 @@ select other.id, other.name
 
 async def checkout(request: Request) -> Response:
     """{checkout, lines}: holds stock for ten minutes. `checkout` is a random name that the page
-    makes up; sent again with another cart, it replaces its own hold."""
+    generates; sent again with another cart, it replaces its own hold."""
     body = await request.json()
 
     async def hold(connection: Connection) -> Any:
@@ -69,9 +69,9 @@ async def checkout(request: Request) -> Response:
 
 
 async def pay(request: Request) -> Response:
-    """{reservation, payment, email}: sells what was held. A real shop calls this once its payment
-    provider has signed that the money is there; so what is short by now is noted as a shortfall,
-    not refused. The same payment again gives the same order."""
+    """{reservation, payment, email}: sells the held units. A real shop calls this after its payment
+    provider has confirmed the payment, so missing units become a shortfall instead of an error.
+    The same payment again gives the same order."""
     body = await request.json()
 
     async def sell(connection: Connection) -> Any:
@@ -93,7 +93,7 @@ async def pay(request: Request) -> Response:
 
 
 async def leave(request: Request) -> Response:
-    """The shopper has left the checkout: others may have what was held."""
+    """Releases the hold of a shopper who has left the checkout."""
 
     async def release(connection: Connection) -> Any:
         return await connection.fetchval(
@@ -115,8 +115,8 @@ async def cancel(request: Request) -> Response:
 
 
 async def in_transaction(request: Request, work: Callable[[Connection], Awaitable[Any]]) -> Any:
-    """What the work gives, all of it or nothing. It may be that others are in the way just now (a
-    deadlock, or a row that stays locked): then nothing has happened, and we try again."""
+    """Returns the result of `work`, which runs in one transaction. If another transaction is in the
+    way (a deadlock, or a row that stays locked), nothing has happened, and we try again."""
     pool: asyncpg.Pool[Any] = request.app.state.pool
     attempt = 1
     while True:
@@ -131,10 +131,10 @@ async def in_transaction(request: Request, work: Callable[[Connection], Awaitabl
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """What a function raises, as an answer. The transaction has been rolled back."""
+    """Turns the error of a function into an answer. The transaction has been rolled back."""
     assert isinstance(error, asyncpg.PostgresError)
     if error.sqlstate not in STATUS_OF:
-        raise error  # a fault of this program, or of the database: a 500
+        raise error  # a bug in this program, or a fault of the database: a 500
     answer = {"error": error.args[0], "detail": json.loads(error.detail or "{}")}
     if error.sqlstate == "SS003":
         for line in answer["detail"]["lines"]:
@@ -144,13 +144,13 @@ async def refused(request: Request, error: Exception) -> Response:
 
 
 async def alternatives_to(request: Request, product_id: str) -> list[dict[str, str]]:
-    """Products of the same category that are in stock, nearest in price."""
+    """Returns products of the same category that are in stock, the nearest price first."""
     rows = await request.app.state.pool.fetch(ALTERNATIVES, product_id)
     return [dict(row) for row in rows]
 
 
 async def read_json(connection: "asyncpg.Connection[Any]") -> None:
-    """Let asyncpg turn jsonb into dicts and lists, and these into jsonb."""
+    """Makes asyncpg convert between jsonb and dicts or lists."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
     )

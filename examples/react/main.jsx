@@ -28,7 +28,7 @@ function Shop() {
     <>
       <p role="status">{connection}</p>
       <Product productId="Unit-8x8x8-Founder" />
-      {/* A component that is gone is not listened for: watch the stream in the network panel. */}
+      {/* The stream drops the product of a removed component: watch the network panel. */}
       <label>
         <input type="checkbox" checked={isOpen} onChange={() => setOpen(!isOpen)} /> The set, too
       </label>

@@ -1,17 +1,17 @@
 import { useCallback, useSyncExternalStore } from 'react';
-// The bundler leaves this import to the browser (--external in package.json): the client then always
-// fits the server that it comes from, and reads from that server.
+// The bundler leaves this import to the browser (--external in package.json). So the client always
+// has the version of its server, and gets its data from that server.
 import { stockStream } from 'http://127.0.0.1:8000/client/stock-stream.js';
 
-// One store, and so one connection, for all components; the shop's other tabs share it, too.
+// All components share this store and its connection. The shop's other tabs share the connection.
 const stock = stockStream();
 
 /**
- * A product as it is now; null: there is no such product; undefined: the server has not answered yet.
+ * Returns the current state of a product; null: no such product; undefined: no answer yet.
  * @param {string} productId
  */
 export function useStock(productId) {
-  // React subscribes anew when it gets another function: only for another product.
+  // React subscribes again when this function changes, which is only for another product.
   const subscribe = useCallback(
     (/** @type {() => void} */ changed) => stock.watch(productId, changed),
     [productId],
@@ -25,5 +25,5 @@ const watchState = (changed) => {
   return () => stock.removeEventListener('statechange', changed);
 };
 
-/** How the connection is: `connecting`, `live`, `polling`, `stale` or `offline`. */
+/** Returns the state of the connection: `connecting`, `live`, `polling`, `stale` or `offline`. */
 export const useConnection = () => useSyncExternalStore(watchState, () => stock.state);

@@ -1,6 +1,6 @@
-"""Keeps a copy of a shop's stock in a SQLite file, and misses no change while either side is away.
+"""Keeps a copy of a shop's stock in a SQLite file, and misses no change while either side is down.
 
-python mirror.py SERVER FILE, such as: python mirror.py http://127.0.0.1:8000 stock.db
+Run `python mirror.py SERVER FILE`, for example: python mirror.py http://127.0.0.1:8000 stock.db
 """
 
 import json
@@ -30,8 +30,8 @@ class Event:
 
 
 def lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a stream. Not httpx's iter_lines(): that also ends a line at characters such
-    as U+2028, which may stand in a product's name."""
+    """Yields the lines of a stream. httpx's iter_lines() would not do: it also ends a line at
+    characters such as U+2028, which may be in a product's name."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -40,7 +40,7 @@ def lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def events(chunks: Iterable[bytes]) -> Iterator[Event]:
-    """The events of a stream. One that was cut off before its blank line does not count."""
+    """Yields the events of a stream, except an event that was cut off before its blank line."""
     event = Event()
     for line in lines(chunks):
         if not line:
@@ -60,11 +60,11 @@ def events(chunks: Iterable[bytes]) -> Iterator[Event]:
 
 
 class Mirror:
-    """The copy: a row for each product, and the id of the last event that is in it.
+    """The copy: a row for each product, and the id of the last event in the copy.
 
-    Both change in one transaction, which ends with each event that has an id. So whenever this
-    program dies or the connection breaks, the copy and the id belong together, and the next stream
-    goes on from there.
+    Both change in one transaction, which ends with each event that has an id. So if this program
+    dies or the connection breaks, the copy and the id still belong together, and the next stream
+    continues from there.
     """
 
     def __init__(self, path: str) -> None:
@@ -82,9 +82,9 @@ class Mirror:
     def apply(self, event: Event) -> None:
         """Take an event in. Names that are new to this program are passed over."""
         data = json.loads("\n".join(event.data) or "{}")
-        if event.name == "reset":  # what we have is void; a snapshot of everything follows
+        if event.name == "reset":  # our copy is void; a full snapshot follows
             self._db.execute("delete from product")
-        elif event.name == "snapshot":  # whole products: all, or those that changed meanwhile
+        elif event.name == "snapshot":  # whole products: all, or those that changed since
             for product in data["products"]:
                 self._put(product)
             for product_id in data["unknown"]:
@@ -93,20 +93,20 @@ class Mirror:
             self._update(data)
         elif event.name == "product_status_changed" and data["status"] == "draft":
             self._remove(data["productId"])
-        if event.id:  # only now is the copy whole again
+        if event.id:  # only now is the copy consistent again
             self._db.execute("delete from last_event")
             self._db.execute("insert into last_event values (?)", [event.id])
             self._db.commit()
 
     def undo(self) -> None:
-        """Forget what came after the last id: it will come again."""
+        """Discards the changes after the last id: the server will send them again."""
         self._db.rollback()
 
     def _update(self, update: dict[str, Any]) -> None:
-        """A product looks different, or one of its variants does. Of a product or variant that is
-        new, an update does not say the name: /api/inventory/ID does."""
+        """Applies the change of a product or of one of its variants. The update of a new product or
+        variant has no name: /api/inventory/ID has it."""
         product = self._get(update["productId"]) or {}
-        # Product and variants share one count of versions: a lower one is old news.
+        # A product and its variants share one version counter: a lower version is outdated.
         if update["version"] < product.get("version", 0):
             return
         variants = {each["variantId"]: each for each in product.get("variants", [])}
@@ -135,14 +135,14 @@ class Mirror:
 
 
 def follow(url: str, mirror: Mirror) -> None:
-    """Read the stream for ever, and come back whenever it ends."""
-    wait = 2.0  # seconds, until the server says another time
+    """Reads the stream for ever, and reconnects whenever it ends."""
+    wait = 2.0  # seconds, until the server sends another time
     with httpx.Client(timeout=TIMEOUT) as client:
         while True:
             headers = {"Last-Event-ID": mirror.last_id} if mirror.last_id else {}
             try:
                 with client.stream("GET", f"{url}/api/inventory/stream", headers=headers) as answer:
-                    # 4xx: asking again would not help. 5xx is a proxy's, while the server is away.
+                    # 4xx: trying again would not help. A proxy sends 5xx while the server is down.
                     if answer.is_client_error:
                         answer.raise_for_status()
                     if answer.is_success:
@@ -153,7 +153,7 @@ def follow(url: str, mirror: Mirror) -> None:
             except httpx.RequestError as error:
                 print("The connection broke:", error or type(error).__name__, file=sys.stderr)
             mirror.undo()
-            # Not all clients at the same moment.
+            # So that clients do not all reconnect at the same moment.
             time.sleep(wait * random.uniform(1, 1.5))
 
 
