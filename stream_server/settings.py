@@ -426,8 +426,8 @@ class Settings(BaseSettings):
         15,
         gt=0,
         le=25,
-        description="Seconds between `ping` events; at most 25, because pages take 30 seconds "
-        "of silence for an outage",
+        description="Seconds between `ping` events; at most 25, because pages show their numbers "
+        "as outdated after 30 seconds without an event",
     )
     stream_drain_seconds: float = Field(
         5,

@@ -11,6 +11,9 @@
     charge.refund.updated                     record one refund: amount, units, success or failure
     charge.dispute.created, .updated, .closed alert until the dispute is won
 
+All other events are only recorded. After `payment_intent.payment_failed` the hold stays, because
+the shopper may try another card.
+
 An object names its reservation in `metadata.reservation_token` or `client_reference_id`. The
 order's payment reference is the payment intent, or the session if nothing has to be paid. An event
 is recorded once, in the transaction of its effects: sent again, it does nothing. Its outcome
