@@ -93,7 +93,7 @@ async def _handle(_: Request, error: Exception) -> Response:
 
 
 async def _handle_unexpected(_: Request, error: Exception) -> Response:
-    return failure(500, "internal_error", "Something went wrong here; it has been logged")
+    return failure(500, "internal_error", "The server failed; its log has the error")
 
 
 EXCEPTION_HANDLERS: Final[Mapping[Any, Any]] = {  # as Starlette types them
