@@ -128,7 +128,7 @@ async def _open(browser: Browser, url: str, scheme: Literal["light", "dark"]) ->
         viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme, reduced_motion="reduce"
     )
     await page.goto(url)
-    await expect(page.locator("connection-status")).to_have_attribute("state", "live")
+    await expect(page.locator(".bottom connection-status")).to_have_attribute("state", "live")
     await page.evaluate(BELOW_THE_HEADER)
     return page
 

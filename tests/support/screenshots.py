@@ -45,7 +45,9 @@ async def _take(browser: Browser, url: str, look: str, folder: Path) -> None:
 
     async def picture(name: str) -> None:
         if name not in STILL:
-            await expect(page.locator("connection-status")).to_have_attribute("state", "live")
+            await expect(page.locator(".bottom connection-status")).to_have_attribute(
+                "state", "live"
+            )
         await page.evaluate(
             "Promise.all([...document.images].filter(i => i.loading !== 'lazy' || "
             "i.getBoundingClientRect().top < innerHeight).map(i => i.decode()))"

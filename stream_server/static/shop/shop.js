@@ -1,5 +1,6 @@
 // For every page of the shop: the count of the cart, adding to the cart, the picture of a variant.
 
+import { stockStream } from '/client/stock-stream.js';
 import * as cart from './cart.js';
 
 const count = /** @type {HTMLElement} */ (document.querySelector('[data-cart-count]'));
@@ -23,6 +24,11 @@ document.addEventListener('add-to-cart', (event) => {
   waitUntil(
     (async () => cart.add({ productId, variantId: variantId ?? null, quantity, name, max }))(),
   );
+});
+
+// Until a page was live, its status is hidden: see shop.css.
+stockStream().addEventListener('statechange', () => {
+  if (stockStream().state === 'live') document.documentElement.dataset.wasLive = '';
 });
 
 const picture = /** @type {HTMLImageElement | null} */ (

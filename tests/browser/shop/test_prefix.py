@@ -117,8 +117,11 @@ async def visitor(browser: Browser, place: str) -> AsyncIterator[Page]:
             yield page
         assert len(asked) > 10
         assert [each for each in asked if not each.startswith(f"{place}/")] == []
-        assert {url: status for url, status in asked.items() if status >= 400} == {}
-        assert not complaints
+        # The checkout asks what became of its hold, which a declined payment has released.
+        released = f"{place}/api/reservations/"
+        refused = {url: status for url, status in asked.items() if status >= 400}
+        assert [each for each in refused if not each.startswith(released)] == []
+        assert not [each for each in complaints if "410 (Gone)" not in each]
 
 
 async def links_of(page: Page) -> set[str]:
@@ -137,7 +140,9 @@ async def test_pages_ask_for_and_lead_to_nothing_outside_of_the_prefix(
     for path in paths:
         await visitor.goto(place + path)
         if path != "/cart":
-            await expect(visitor.locator("connection-status")).to_have_attribute("state", "live")
+            await expect(visitor.locator(".bottom connection-status")).to_have_attribute(
+                "state", "live"
+            )
         links = await links_of(visitor)
         assert len(links) > 10
         assert [each for each in links if not each.startswith(f"{place}/")] == []

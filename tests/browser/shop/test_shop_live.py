@@ -196,3 +196,20 @@ async def test_200_cards_and_100_changes_a_second_hold_up_nothing(
     assert len(tasks) > 15
     assert max(tasks) <= 50
     assert await page.evaluate("window.shift") == 0
+
+
+async def test_a_page_that_was_live_says_at_once_that_it_is_not(
+    shop: Site, someone: Someone
+) -> None:
+    """S9, S11: beside the number, not half a minute later, and without moving anything."""
+    page = await someone("/products/Set-Starter")
+    status = page.locator(".stock connection-status")
+    await expect(status).to_have_text("Live")
+    await expect(status).to_be_in_viewport()
+    await page.evaluate(OBSERVE)
+    await shop.stop()
+    await expect(status).to_have_text("Connecting", timeout=3_000)
+    await expect(status).to_be_visible()
+    await shop.start()
+    await expect(status).to_have_text("Live", timeout=30_000)
+    assert await page.evaluate("window.shift") == 0
