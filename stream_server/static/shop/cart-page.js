@@ -1,6 +1,7 @@
 // The cart's page: its lines, with current prices and stock.
 
 import * as cart from './cart.js';
+import * as hold from './hold.js';
 import { follow, make, money, shown, stockOf, totalOf } from './lines.js';
 
 /** @import {Line} from './cart.js' */
@@ -25,7 +26,9 @@ function makeRow(line) {
   const remove = make('button', { class: 'link', type: 'button' }, 'Remove');
   const amount = make('strong', { class: 'amount' });
   const trouble = make('span', { class: 'trouble' });
+  const indicator = make('stock-indicator', { 'variant-id': variantId });
   const note = make('span', { class: 'small', role: 'status' });
+  const ours = make('span', { class: 'mark' });
   const item = make(
     'li',
     { class: 'line', 'product-id': productId },
@@ -41,7 +44,9 @@ function makeRow(line) {
         { class: 'small' },
         make('live-price', { 'variant-id': variantId }),
         ' ',
-        make('stock-indicator', { 'variant-id': variantId }),
+        indicator,
+        ' ',
+        ours,
       ),
       trouble,
       note,
@@ -52,6 +57,8 @@ function makeRow(line) {
   input.addEventListener('change', () => {
     const quantity = Math.round(Number(input.value));
     note.textContent = cart.setQuantity(line, quantity >= 1 ? quantity : 1);
+    const { quantity: kept } = cart.lines().find((each) => keyOf(each) === keyOf(line)) ?? line;
+    input.value = String(kept);
   });
   remove.addEventListener('click', () => {
     const after = item.nextElementSibling ?? item.previousElementSibling;
@@ -67,14 +74,19 @@ function makeRow(line) {
     input.max = String(Math.min(stock?.availableQuantity ?? max, max) || 1);
     input.setAttribute('aria-label', `Quantity of ${link.textContent} ${variant.textContent}`.trim());
     remove.setAttribute('aria-label', `Remove ${link.textContent ?? name}`);
-    if (document.activeElement !== input || !input.validity.valid) input.value = String(quantity);
+    if (document.activeElement !== input) input.value = String(quantity); // not while it is typed
     amount.textContent = stock ? money(stock.price * quantity) : '';
+    // Units that this browser holds are in no number of the shop's, but they are the shopper's own.
+    const own = hold.unitsOf(line);
+    const left = stock?.isAvailable ? (stock.availableQuantity ?? Infinity) : 0;
+    indicator.hidden = own >= quantity;
+    ours.textContent = own ? `${own} held for you` : '';
     trouble.textContent =
-      stock === null || stock?.isAvailable === false
-        ? 'Sold out in the meantime'
-        : stock && stock.availableQuantity !== null && stock.availableQuantity < quantity
-          ? `Only ${stock.availableQuantity} left`
-          : '';
+      stock === undefined || left + own >= quantity
+        ? ''
+        : left + own
+          ? `Only ${left + own} left`
+          : 'Sold out in the meantime';
   };
   return { item, update };
 }
@@ -105,10 +117,28 @@ function show() {
   if (problem.textContent !== text) problem.textContent = text;
 }
 
+const heldNow = /** @type {HTMLElement} */ (document.querySelector('[data-held-now]'));
+const notHeld = /** @type {HTMLElement} */ (document.querySelector('[data-not-held]'));
+let wasHeld = '';
+
+/** Says until when items of the cart are held; updates the rows when a hold begins or ends. */
+function showHeld() {
+  const active = hold.active();
+  heldNow.hidden = !active;
+  notHeld.hidden = !!active;
+  if (active) heldNow.textContent = `We hold items for you for another ${hold.timeLeft(active)}.`;
+  if (wasHeld === (active?.token ?? '')) return;
+  wasHeld = active?.token ?? '';
+  show();
+}
+
 function start() {
   show();
   follow(cart.lines(), show);
 }
 
 cart.watch(start);
+hold.watch(show);
+setInterval(showHeld, 1_000);
 start();
+showHeld();

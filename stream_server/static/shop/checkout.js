@@ -6,7 +6,7 @@
 
 import * as cart from './cart.js';
 import * as stored from './hold.js';
-import { follow, make, money, shown } from './lines.js';
+import { follow, make, money, shown, stockOf } from './lines.js';
 import { link, pageOf, pictureOf } from './links.js';
 
 /** @import {Wanted} from './lines.js' */
@@ -291,25 +291,60 @@ async function cancel() {
   goTo(link('/cart'));
 }
 
-/** @param {any[]} lines with `requested`, `available` and `alternatives` */
+/** Shows what is missing, live: what comes back can be held at once.
+ * @param {any[]} lines with `requested`, `available` and `alternatives` */
 function showShortage(lines) {
   const names = new Map(cart.lines().map(({ productId, name }) => [productId, name]));
-  const rows = lines.map((line) => shortRow({ ...line, name: names.get(line.productId) }));
+  let rows = lines.map((line) => shortRow({ ...line, name: names.get(line.productId) }));
+  const panel = find('[data-panel=short]');
+  const refresh = () => {
+    for (const row of rows) row.refresh();
+    const isEnough = rows.every((row) => !row.isShort());
+    panel.querySelector('h2').textContent = isEnough ? 'In stock again' : 'Not enough in stock';
+    panel.querySelector('[data-why]').hidden = isEnough;
+    panel.querySelector('[data-again]').hidden = !isEnough;
+    find('[data-partly]').hidden = isEnough || rows.every((row) => row.available() === 0);
+  };
+  for (const row of rows) {
+    row.remove.addEventListener('click', () => {
+      cart.setQuantity(row.line, 0);
+      rows = rows.filter((each) => each !== row);
+      row.item.remove();
+      if (!rows.length) return show('empty');
+      refresh();
+      panel.querySelector('h2').focus();
+    });
+  }
   find('.shortages').replaceChildren(...rows.map(({ item }) => item));
-  const refresh = () => rows.forEach((row) => row.refresh());
   follow(lines, refresh);
-  find('[data-partly]').hidden = !lines.some(({ available }) => available === null || available > 0);
+  refresh();
   show('short');
 }
 
 /** @param {any} line */
 function shortRow(line) {
-  const { image, link: name, variant, refresh } = shown(line);
-  const { requested, available, alternatives = [] } = line;
-  const isShort = available !== null && available < requested;
-  const text = isShort
-    ? `You want ${requested}, ${available === 0 ? 'none is left' : `${available} ${available === 1 ? 'is' : 'are'} left`}`
-    : `${requested}, in stock`;
+  const { image, link: name, variant, refresh: refreshName } = shown(line);
+  const { requested, alternatives = [] } = line;
+  /** Units that can be had now; until the page knows more, what the refusal said. */
+  const available = () => {
+    const stock = stockOf(line);
+    if (stock === undefined) return line.available ?? Infinity;
+    // Units that this browser holds already are its own.
+    return (stock?.isAvailable ? (stock.availableQuantity ?? Infinity) : 0) + stored.unitsOf(line);
+  };
+  const isShort = () => available() < requested;
+  const words = make('p');
+  const remove = make('button', { class: 'link', type: 'button' }, 'Remove');
+  const refresh = () => {
+    refreshName();
+    const left = available();
+    const text = isShort()
+      ? `You want ${requested}, ${left === 0 ? 'none is left' : `${left} ${left === 1 ? 'is' : 'are'} left`}`
+      : `${requested}, in stock`;
+    if (words.textContent !== text) words.textContent = text;
+    words.className = isShort() ? 'trouble' : 'dim';
+    remove.setAttribute('aria-label', `Remove ${name.textContent} ${variant.textContent}`.trim());
+  };
   const item = make(
     'li',
     { class: 'line' },
@@ -320,7 +355,8 @@ function shortRow(line) {
       make('strong', {}, name),
       ' ',
       variant,
-      make('p', { class: isShort ? 'trouble' : 'dim' }, text),
+      words,
+      remove,
     ),
   );
   if (alternatives.length) {
@@ -334,7 +370,13 @@ function shortRow(line) {
           {},
           make('a', { href: pageOf(productId) }, name ?? productId),
           make('br'),
-          make('span', { class: 'dim' }, `${money(price)} · ${stockMessage}`),
+          make(
+            'span',
+            { class: 'dim', 'product-id': productId },
+            make('live-price', {}, money(price)),
+            ' · ',
+            make('stock-indicator', {}, stockMessage),
+          ),
         ),
       ),
     );
@@ -342,7 +384,7 @@ function shortRow(line) {
       make('div', { class: 'instead' }, make('h3', {}, 'In stock instead'), make('ul', {}, ...offers)),
     );
   }
-  return { item, refresh };
+  return { item, line, remove, available, isShort, refresh };
 }
 
 /** Shows an error of this page itself, so that no shopper waits for ever. @param {unknown} error */

@@ -2,6 +2,7 @@
 
 import { stockStream } from '/client/stock-stream.js';
 import * as cart from './cart.js';
+import * as hold from './hold.js';
 
 const count = /** @type {HTMLElement} */ (document.querySelector('[data-cart-count]'));
 const words = /** @type {HTMLElement} */ (document.querySelector('[data-cart-words]'));
@@ -12,6 +13,32 @@ function show() {
   count.toggleAttribute('data-some', units > 0);
   words.textContent = units === 1 ? '1 item' : `${units} items`;
 }
+
+const toHold = /** @type {HTMLElement} */ (document.querySelector('[data-hold]'));
+const left = /** @type {HTMLElement} */ (document.querySelector('[data-hold-left]'));
+const ownHold = /** @type {HTMLElement | null} */ (document.querySelector('[data-own-hold]'));
+
+/** Shows the shopper's own hold on every page: in the header, and beside a product. */
+function showHold() {
+  const active = hold.active();
+  toHold.hidden = !active;
+  if (active) left.textContent = hold.timeLeft(active);
+  if (!ownHold) return;
+  const units = hold.unitsOf({ productId: ownHold.dataset.ownHold ?? '' });
+  ownHold.hidden = !units;
+  const text = `${units} ${units === 1 ? 'is' : 'are'} held for you in your checkout. `;
+  const words = ownHold.querySelector('span');
+  if (words && words.textContent !== text) words.textContent = text;
+}
+
+hold.watch(showHold);
+setInterval(showHold, 1_000);
+addEventListener('pageshow', showHold);
+showHold();
+hold.verify().then((isPaid) => {
+  if (isPaid) cart.clear();
+  showHold();
+});
 
 cart.watch(show);
 addEventListener('pageshow', show);

@@ -253,6 +253,74 @@ async def test_two_tabs_show_one_hold(shop: Site, checkout: Checkout, stock: Sto
     await expect(first.get_by_role("heading", name="Thank you!")).to_be_visible()
 
 
+async def test_the_own_hold_is_shown_as_the_shoppers_own_on_every_page(
+    shop: Site, checkout: Checkout, someone: Someone, stock: Stock
+) -> None:
+    """S4: the last units, held by the shopper, are not sold out for the shopper."""
+    await stock.set("Set-Starter", 2)
+    await shop.knows("Set-Starter", 2)
+    page = await checkout({"Set-Starter": 2})
+    await page.goto("/cart")
+    row = page.locator("li.line", has_text="Starter Set")
+    await expect(row.get_by_text("2 held for you")).to_be_visible()
+    await expect(row.locator(".trouble")).to_be_empty()
+    await expect(row.get_by_text("Sold Out")).to_be_hidden()
+    await expect(page.get_by_text("We hold items for you for another 9:")).to_be_visible()
+    await expect(page.get_by_text("not held yet")).to_be_hidden()
+    await page.goto("/products/Set-Starter")
+    await expect(page.get_by_text("2 are held for you in your checkout")).to_be_visible()
+    await page.get_by_role("link", name="Held for you 9:").click()
+    await expect(page.locator("[data-panel=held]")).to_be_visible()
+
+    other = await someone("/products/Set-Starter")
+    await expect(other.locator(".buy stock-indicator")).to_have_attribute("state", "danger")
+    await expect(other.locator("[data-hold]")).to_be_hidden()
+    await expect(other.locator("[data-own-hold]")).to_be_hidden()
+
+    await page.get_by_role("button", name="Cancel and release my items").click()
+    await expect(page.get_by_role("heading", name="Your cart")).to_be_visible()
+    await expect(page.locator("[data-hold]")).to_be_hidden()
+    await expect(page.get_by_text("not held yet")).to_be_visible()
+
+
+async def test_a_hold_that_ended_elsewhere_is_not_shown(
+    shop: Site, checkout: Checkout, stock: Stock
+) -> None:
+    """S4: the server is asked, not only this browser's clock."""
+    page = await checkout({"Set-Starter": 1})
+    await stock.connection.execute("select release_reservation($1)", await token_of(page))
+    await page.goto("/products/Set-Starter")
+    await expect(page.locator("[data-hold]")).to_be_hidden()
+    await expect(page.locator("[data-own-hold]")).to_be_hidden()
+
+
+async def test_what_comes_back_can_be_held_without_another_try(
+    shop: Site, cart_of: Checkout, stock: Stock
+) -> None:
+    """S8: the page of a shortage is live, and a line can be removed there."""
+    for product_id in ("Set-Starter", "Material-8x8-V"):
+        await stock.set(product_id, 0)
+        await shop.knows(product_id, 0)
+    page = await cart_of("/checkout", {"Set-Starter": 2, "Material-8x8-V": 1})
+    short = page.locator("[data-panel=short]")
+    await expect(short.get_by_role("heading", name="Not enough in stock")).to_be_visible()
+    sets = page.locator(".shortages > li", has_text="Starter Set")
+    await expect(sets.get_by_text("You want 2, none is left")).to_be_visible()
+    await expect(short.get_by_role("button", name="Take what is available")).to_be_hidden()
+    await stock.set("Set-Starter", 1)
+    await expect(sets.get_by_text("You want 2, 1 is left")).to_be_visible()
+    await expect(short.get_by_role("button", name="Take what is available")).to_be_visible()
+    await expect(short.get_by_role("button", name="Hold them now")).to_be_hidden()
+    await stock.set("Set-Starter", 2)
+    await expect(sets.get_by_text("2, in stock")).to_be_visible()
+    await short.get_by_role("button", name="Remove Veneer Panel").click()
+    await expect(short.get_by_role("heading", name="In stock again")).to_be_focused()
+    await expect(page.locator("[data-cart-count]")).to_have_text("2")
+    await short.get_by_role("button", name="Hold them now").click()
+    await expect(page.locator("[data-panel=held]")).to_be_visible()
+    assert await held(stock.connection, "Set-Starter") == 2
+
+
 async def test_a_payment_that_is_not_confirmed_yet_is_waited_for(
     shop: Site, checkout: Checkout, stock: Stock
 ) -> None:
