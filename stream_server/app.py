@@ -1,36 +1,21 @@
-"""The web application: settings, lifespan, routes, error handlers. Only this module wires parts."""
+"""The web application: its routes, middleware and state. Only this module connects the parts."""
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
-from datetime import timedelta
-from typing import Final
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from stream_server.background import running
-from stream_server.database import migrations
-from stream_server.database.pool import Pool
-from stream_server.database.poolers import session_url
-from stream_server.database.shares import Work
-from stream_server.errors import DatabaseError
-from stream_server.inventory.counts import measure_lag
-from stream_server.inventory.reserver import Reserver
 from stream_server.inventory.shelf import Shelf
 from stream_server.metrics import Metrics
+from stream_server.service import Service
 from stream_server.settings import Settings
-from stream_server.signals import heard
-from stream_server.streaming.hub import Hub
-from stream_server.streaming.publisher import Publisher
-from stream_server.streaming.source import Source
 from stream_server.web.api.adjustments import admin_routes
 from stream_server.web.api.alerts import alert_routes
 from stream_server.web.api.counts import sync_routes
 from stream_server.web.api.health import ops_routes
-from stream_server.web.api.imports import ImportTasks, import_routes
+from stream_server.web.api.imports import import_routes
 from stream_server.web.api.inventory import inventory_routes
 from stream_server.web.api.orders import order_routes
 from stream_server.web.api.products import product_routes
@@ -47,19 +32,9 @@ from stream_server.web.pages.demo_payments import demo_payment_routes
 from stream_server.web.pages.rendering import Pages, static_routes
 from stream_server.web.pages.shop import page_routes
 from stream_server.web.pages.unknown import UnknownPages
-from stream_server.web.product_json import PublicEncoder
 from stream_server.web.stream_limits import StreamLimit, UnknownIds
 
 __all__ = ["create_app", "started"]
-
-logger = logging.getLogger(__name__)
-
-NOT_STARTED: Final = (
-    "the lifespan of this application was not run; if it is mounted in another application, use "
-    "stream_server.app.started() in that application's lifespan"
-)
-LAG_SECONDS: Final = 15.0  # between two measurements of external systems' lag
-CLOSING_SECONDS: Final = 5.0  # to wait for connections to Postgres that are still in use
 
 
 def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
@@ -69,97 +44,9 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
     that takes. `is_demo` adds a page that completes orders without money; no setting can add it.
     """
     metrics = Metrics(works=is_demo)
-    hub = Hub(
-        PublicEncoder(),
-        conflate=settings.stream_conflate_ms / 1000,
-        retry_ms=settings.stream_retry_ms,
-        on_failure=metrics.failed.labels("stream").inc,
-    )
-    publisher = Publisher(
-        hub,
-        metrics,
-        ping=settings.stream_ping_seconds,
-        stall=settings.stream_stall_seconds,
-        max_life=settings.stream_max_seconds,
-    )
-    url = session_url(settings)
-    source = Source(
-        url,
-        hub,
-        metrics,
-        awake_read=settings.stream_awake_read_ms / 1000,
-        sleep_after=settings.stream_sleep_after_ms / 1000,
-        safety_read=settings.stream_safety_read_seconds,
-    )
-
-    def waits(reason: str) -> None:
-        app.state.waits_because = reason
-
-    async def follow() -> None:
-        await migrations.wait_until_current(url, tell=waits)
-        waits("")
-        await source.run()
-
-    pool = Pool.of(settings, shared=True)
-
-    metrics.pool_in_use.set_function(lambda: pool.in_use)
-    metrics.pool_waiting.set_function(lambda: pool.waiting)
-
-    imports = ImportTasks()
-
-    async def connect() -> None:
-        await pool.connect(patience=None)
-        await asyncio.Event().wait()
-
-    async def watch_lag() -> None:
-        while True:
-            if hub.is_live:
-                with suppress(DatabaseError):  # those who need the database report it
-                    await measure_lag(pool, metrics)
-            await asyncio.sleep(LAG_SECONDS)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        app.state.has_started = True
-        if settings.jwt_public_key and not settings.jwt_audience:
-            logger.warning(
-                "JWT_PUBLIC_KEY is set, but JWT_AUDIENCE is not: tokens that this issuer signs for "
-                "other applications are accepted, too. Set JWT_AUDIENCE"
-            )
-        app.state.is_leaving = app.state.is_draining = False  # an application may run again
-        app.state.waits_because = ""
-        loops = {
-            "source": follow,
-            "publisher": publisher.publish,
-            "ping": publisher.ping,
-            "pool": connect,
-            "sync lag": watch_lag,
-        }
-        try:
-            async with running(loops, metrics):
-                # Most servers wait for streams, which never end by themselves, without telling us.
-                with heard(begin_drain) if app.state.hears_signals else nullcontext():
-                    yield
-                if not app.state.is_draining:  # the server has not called `drain`
-                    await drain()
-        finally:
-            app.state.has_started = False
-            with suppress(TimeoutError):
-                async with asyncio.timeout(0 if app.state.is_hurried else CLOSING_SECONDS):
-                    await imports.stop()
-                    await pool.disconnect()
-
-    async def drain() -> None:
-        app.state.is_draining = True
-        await publisher.end_streams(settings.stream_drain_seconds)
-
-    draining: set[asyncio.Task[None]] = set()
-
-    def begin_drain() -> None:
-        if not app.state.is_draining:
-            draining.add(asyncio.create_task(drain()))
-
+    service = Service(settings, metrics)
     limits = Limits(settings, metrics)
+    client = ClientFiles.from_package()
     pages = [*page_routes(), *(demo_payment_routes() if is_demo else ())]
     app = Starlette(
         routes=[
@@ -178,41 +65,24 @@ def create_app(settings: Settings, *, is_demo: bool = False) -> Starlette:
         ],
         middleware=_middleware(settings, limits, metrics),
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan,
+        lifespan=service.lifespan,
     )
     app.router.default = UnknownPages(pages, app.router.default)
+    service.attach(app.state)
     app.state.settings = settings
     app.state.metrics = metrics
-    app.state.client = ClientFiles.from_package()
-    app.state.pages = Pages(app.state.client, settings)
-    app.state.hub = hub
-    app.state.source = source
-    app.state.pool = pool
-    app.state.reserver = Reserver(
-        pool.share_for(Work.CHANGING),
-        timedelta(minutes=settings.reservation_minutes),
-        turns=max(1, settings.database_pool_size * 3 // 10),
-        patience=settings.database_wait_seconds,
-    )
-    app.state.imports = imports
+    app.state.limits = limits
+    app.state.client = client
+    app.state.pages = Pages(client, settings)
+    app.state.shelf = Shelf()
+    app.state.stream_limit = StreamLimit()
+    app.state.unknown_ids = UnknownIds()
     app.state.tokens = Tokens(
         settings.secret_key.get_secret_value(),
         settings.jwt_public_key,
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
     )
-    app.state.limits = limits
-    app.state.shelf = Shelf()
-    app.state.stream_limit = StreamLimit()
-    app.state.unknown_ids = UnknownIds()
-    app.state.has_started = False
-    app.state.has_complained = False  # whether the log says that it was not started
-    app.state.waits_because = NOT_STARTED
-    app.state.is_leaving = False
-    app.state.is_draining = False
-    app.state.is_hurried = False  # a second signal came: end without waiting
-    app.state.hears_signals = True  # False where the server calls `drain` itself
-    app.state.drain = drain
     return app
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from stream_server.metrics import Metrics
 
-__all__ = ["running"]
+__all__ = ["running", "until_cancelled"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,11 @@ async def running(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until_cancelled() -> None:
+    """Waits for ever: the end of a loop whose work goes on by itself."""
+    await asyncio.Event().wait()
 
 
 async def _keep_running(name: str, loop: Callable[[], Awaitable[None]], metrics: Metrics) -> None:

@@ -201,6 +201,16 @@ class Metrics:
             self.limited.labels(what)
         self.set_source_state("lost")
 
+    def set_sync_lags(self, lags: Mapping[str, float]) -> None:
+        """Sets the gauge of each external system to these seconds, and removes all others."""
+        for source, seconds in lags.items():
+            self.sync_lag.labels(source).set(seconds)
+        known = {
+            sample.labels["source"] for each in self.sync_lag.collect() for sample in each.samples
+        }
+        for source in known - lags.keys():
+            self.sync_lag.remove(source)
+
     def set_source_state(self, state: str) -> None:
         """Sets the gauges of the source's state, one of SOURCE_STATES."""
         for each in SOURCE_STATES:

@@ -19,7 +19,13 @@ from stream_server.http.watch import Timeouts, Watch, backlog
 from stream_server.settings import Settings
 from stream_server.web.crowd import Crowd
 
-__all__ = ["Server", "create_server", "notice_lost_clients", "raise_file_limit"]
+__all__ = [
+    "Server",
+    "configuration",
+    "notice_lost_clients",
+    "prepare_process",
+    "raise_file_limit",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -132,19 +138,26 @@ def notice_lost_clients(listener: socket.socket, seconds: float) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 
 
-def create_server(app: Starlette, settings: Settings) -> Server:
-    """Returns a server for the application on the host and port of the settings.
+def prepare_process() -> None:
+    """Prepares this process for many streams.
+
+    The limit of open files is raised to the hard limit. The garbage collector runs seldom: requests
+    leave no reference cycles, and a full collection with ten thousand streams would delay all of
+    them.
+    """
+    raise_file_limit()
+    gc.set_threshold(20_000, 20, 100)
+
+
+def configuration(app: Starlette, settings: Settings) -> uvicorn.Config:
+    """Returns uvicorn's configuration for the application, on the host and port of the settings.
 
     Streams write directly to their connections (`StreamProtocol`). uvloop is used if it is
-    installed. The process's limit of open files is raised to the hard limit. The garbage collector
-    runs seldom: requests leave no reference cycles, and a full collection with ten thousand streams
-    would delay all of them.
+    installed.
     """
     # Server.shutdown ends streams itself, and tells clients when to reconnect.
     AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # the library's
-    raise_file_limit()
-    gc.set_threshold(20_000, 20, 100)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -158,4 +171,3 @@ def create_server(app: Starlette, settings: Settings) -> Server:
         server_header=False,
         timeout_graceful_shutdown=10,
     )
-    return Server(config, app, drain_delay=settings.drain_delay_seconds)

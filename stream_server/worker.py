@@ -20,9 +20,10 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import IntEnum
 from typing import Final
 
-from stream_server.background import running
+from stream_server.background import running, until_cancelled
 from stream_server.database import migrations
 from stream_server.database.pool import Pool
 from stream_server.database.poolers import session_url
@@ -39,7 +40,7 @@ from stream_server.inventory.imports import record
 from stream_server.metrics import Metrics
 from stream_server.settings import Settings
 
-__all__ = ["Worker", "work_until"]
+__all__ = ["Duty", "Worker", "work_until"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,15 @@ ORDERS_BATCH: Final = 1_000
 KEEP_REPLAYS: Final = timedelta(days=30)
 KEEP_RESERVATIONS: Final = timedelta(days=30)
 KEEP_ALERTS: Final = timedelta(days=90)
+
+
+class Duty(IntEnum):
+    """The work of one worker at a time: the second key of its advisory lock."""
+
+    LAG = 1
+    PRUNE = 2
+    PRUNE_LOG = 3
+    MISSED_CHANGES = 4
 
 
 @dataclass(slots=True)
@@ -94,8 +104,8 @@ class Worker:
         async def work(connection: Queries) -> None:
             await counts.check_lag(connection, self.lag_limit)
 
-        await self._alone(1, work)
-        await counts.measure_lag(self.pool, self.metrics)
+        await self._alone(Duty.LAG, work)
+        self.metrics.set_sync_lags(await counts.read_lags(self.pool))
 
     async def tidy(self) -> None:
         """Marks imports as failed whose process has died."""
@@ -123,7 +133,7 @@ class Worker:
 
         while logged == MISSED_BATCH:
             logged = 0
-            await self._alone(4, work)
+            await self._alone(Duty.MISSED_CHANGES, work)
 
     async def prune(self) -> None:
         """Deletes rows that are older than their retention time."""
@@ -137,7 +147,7 @@ class Worker:
                 {"age": KEEP_ALERTS},
             )
 
-        await self._alone(2, work)
+        await self._alone(Duty.PRUNE, work)
         while await retry(self._prune_reservations) == PRUNE_BATCH:
             pass
         while await retry(self._prune_orders) == ORDERS_BATCH:
@@ -169,15 +179,15 @@ class Worker:
                 {"older_than": self.keep_log, "max_count": PRUNE_BATCH},
             )
 
-        await self._alone(3, work)
+        await self._alone(Duty.PRUNE_LOG, work)
         return pruned
 
-    async def _alone(self, number: int, work: Callable[[Transaction], Awaitable[None]]) -> None:
-        """Runs `work` in a transaction, unless another worker is doing the same work."""
+    async def _alone(self, duty: Duty, work: Callable[[Transaction], Awaitable[None]]) -> None:
+        """Runs `work` in a transaction, unless another worker is doing the same duty."""
 
         async def locked(connection: Transaction) -> None:
             if await connection.fetch_val(
-                "select pg_try_advisory_xact_lock(:lock, :number)", {"lock": LOCK, "number": number}
+                "select pg_try_advisory_xact_lock(:lock, :duty)", {"lock": LOCK, "duty": duty}
             ):
                 await work(connection)
 
@@ -214,7 +224,7 @@ async def work_until(stop: asyncio.Event, settings: Settings, metrics: Metrics) 
                 metrics.pool_waiting.set_function(lambda: pool.waiting)
             logger.info("Working on %s", pool.place)
             async with running(worker.loops, metrics):
-                await asyncio.Event().wait()
+                await until_cancelled()
 
     async with running({"worker": work}, metrics):
         await stop.wait()

@@ -13,7 +13,7 @@ from types import FrameType
 from starlette.applications import Starlette
 
 from stream_server.errors import InvalidSettings
-from stream_server.server import Server, create_server
+from stream_server.server import Server, configuration, prepare_process
 from stream_server.settings import Settings
 
 __all__ = ["at_signals", "listen", "run", "url_of"]
@@ -130,8 +130,8 @@ def run(
 
     `companion` runs beside the server and is cancelled at the end. Its failure is logged at once.
     """
-    config = create_server(app, settings).config
-    web = _Server(config, app, drain_delay=settings.drain_delay_seconds)
+    prepare_process()
+    web = _Server(configuration(app, settings), app, drain_delay=settings.drain_delay_seconds)
 
     async def accompany() -> None:
         try:

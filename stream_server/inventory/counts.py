@@ -11,9 +11,8 @@ from typing import Any
 
 from stream_server.database.pool import AnyPool
 from stream_server.database.transactions import Queries, Row, retry
-from stream_server.metrics import Metrics
 
-__all__ = ["Count", "apply_counts", "check_lag", "measure_lag"]
+__all__ = ["Count", "apply_counts", "check_lag", "read_lags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +64,10 @@ async def check_lag(queries: Queries, limit: timedelta) -> None:
     await queries.execute("select check_sync_lag(:limit)", {"limit": limit})
 
 
-async def measure_lag(queries: Queries, metrics: Metrics) -> None:
-    """Sets each source's gauge to the age of its newest count in seconds, and removes the gauges of
-    deleted sources."""
+async def read_lags(queries: Queries) -> dict[str, float]:
+    """Returns the age in seconds of each source's newest count."""
     rows = await queries.fetch_all(
         "select source, extract(epoch from clock_timestamp() - last_occurred_at) as lag"
         " from sync_state"
     )
-    for row in rows:
-        metrics.sync_lag.labels(row["source"]).set(max(0.0, float(row["lag"])))
-    gone = {
-        sample.labels["source"] for each in metrics.sync_lag.collect() for sample in each.samples
-    }
-    for source in gone - {row["source"] for row in rows}:
-        metrics.sync_lag.remove(source)
+    return {row["source"]: max(0.0, float(row["lag"])) for row in rows}

@@ -11,19 +11,30 @@ from starlette.responses import Response
 
 from stream_server.streaming.frames import to_json
 
-__all__ = ["MEDIA_TYPE", "failure", "success"]
+__all__ = ["MEDIA_TYPE", "failure", "success", "success_json"]
 
 MEDIA_TYPE: Final = "application/json"
 
 
 def success(
+    data: object,
+    *,
+    beside: Mapping[str, object] | None = None,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Returns a successful answer. `beside` holds more fields next to `data`."""
+    return success_json(to_json(data), beside=beside, status=status, headers=headers)
+
+
+def success_json(
     data: bytes,
     *,
     beside: Mapping[str, object] | None = None,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Returns a successful answer. `data` is JSON; `beside` holds more fields next to it."""
+    """Like `success`, for data that are JSON already, such as the hub's of a product."""
     more = b"".join(
         b",%b:%b" % (to_json(name), to_json(value)) for name, value in (beside or {}).items()
     )

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stream_server.server import Server as UvicornServer
-from stream_server.server import create_server
+from stream_server.server import configuration
 from tests.support.servers import PromptServer, app_on, until
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -53,7 +53,7 @@ class Site:
         """Serves, on what the database says now."""
         app = app_on(self._database_url, **self._overrides)
         app.router.routes.insert(0, Route("/pages/{name}", self._page))
-        server = PromptServer(create_server(app, app.state.settings).config, app)
+        server = PromptServer(configuration(app, app.state.settings), app)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.app, self._server = app, server
         self._task = asyncio.create_task(server._serve([listening]))

@@ -6,7 +6,7 @@ each as `[3].variants[0].price: expected …, got …`.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -209,8 +209,9 @@ def _check_json(row: JSONRow) -> Checked:
         checked.mistakes.append(Mistake((), reason))
         return checked
     members = [(key, _column(key), value) for key, value in row.value]
-    product = _entry(members, (), PRODUCT_FIELDS, ("variants",), checked.mistakes)
+    product, mistakes = _read_entry(members, (), PRODUCT_FIELDS, ("variants",))
     checked.products.append(product)
+    checked.mistakes += mistakes
     variants = next((value for _, name, value in members if name == "variants"), None)
     if variants is None:
         return checked
@@ -222,8 +223,9 @@ def _check_json(row: JSONRow) -> Checked:
         path = ("variants", index)
         if isinstance(variant, Members):
             members = [(key, _column(key), value) for key, value in variant]
-            entry = _entry(members, path, VARIANT_FIELDS, (), checked.mistakes)
+            entry, mistakes = _read_entry(members, path, VARIANT_FIELDS)
             checked.variants.append((_known_id(product), entry))
+            checked.mistakes += mistakes
         else:
             reason = f"expected an object with fields, got {_show(variant)}"
             checked.mistakes.append(Mistake(path, reason))
@@ -275,7 +277,8 @@ def _check_csv(row: CSVRow) -> Checked:
             reason = "expected nothing (the field is for {}, the row is {}), got {}"
             reason = reason.format(*kinds, _show(text))
             elsewhere.append(Mistake((key,), reason))
-    entry = _entry(members, (), fields, (), checked.mistakes, id_name="productId")
+    entry, mistakes = _read_entry(members, (), fields, id_name="productId")
+    checked.mistakes += mistakes
     if is_variant and "product_id" not in names.values():
         elsewhere.append(Mistake(("productId",), "missing"))
     checked.mistakes += [Mistake(each.path, each.reason, _known_id(entry)) for each in elsewhere]
@@ -286,16 +289,15 @@ def _check_csv(row: CSVRow) -> Checked:
     return checked
 
 
-def _entry(
+def _read_entry(
     members: Iterable[tuple[str, str, object]],
     path: Path,
     fields: Mapping[str, Check],
-    others: Iterable[str],
-    mistakes: list[Mistake],
+    others: Collection[str] = (),
     id_name: str = "id",
-) -> Entry:
+) -> tuple[Entry, list[Mistake]]:
     """Returns the entry with the correct values of these members (name as written, column, value),
-    and appends the wrong ones to `mistakes`. Fields named in `others` are checked elsewhere."""
+    and the mistakes in the others. Fields named in `others` are checked elsewhere."""
     values: dict[str, Value] = {}
     given: dict[str, str] = {}
     found: list[tuple[Path, str]] = []
@@ -313,8 +315,7 @@ def _entry(
     if "id" not in given:
         found.append(((*path, id_name), "missing"))
     entry = Entry(path, values, given)
-    mistakes += [Mistake(place, reason, _known_id(entry)) for place, reason in found]
-    return entry
+    return entry, [Mistake(place, reason, _known_id(entry)) for place, reason in found]
 
 
 @lru_cache(maxsize=256)

@@ -8,9 +8,11 @@ export class StockIndicator extends StockElement {
 
   /** @type {StockElement['render']} */
   render({ stockMessage, isAvailable, availableQuantity, isLowStock, variantValue }, { name }) {
-    const message = this.hasAttribute('long')
-      ? stockMessage.replace(' av', availableQuantity === 1 ? ' item av' : ' items av')
-      : stockMessage;
+    const isNumber = stockMessage === `${availableQuantity} available`;
+    const message =
+      isNumber && this.hasAttribute('long')
+        ? `${availableQuantity} ${availableQuantity === 1 ? 'item' : 'items'} available`
+        : stockMessage;
     const enough = isLowStock ? 'warning' : 'default';
     const state = isAvailable ? (availableQuantity === null ? 'success' : enough) : 'danger';
     if (this.shown && this.getAttribute('state') !== state) {

@@ -14,7 +14,6 @@ from stream_server.database.transactions import Queries, Transaction
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import adjustments
 from stream_server.inventory.adjustments import REASONS, Adjustment
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
@@ -67,7 +66,7 @@ def _change(read: Reader, *own_fields: str) -> Endpoint:
         )
 
         async def work(connection: Transaction) -> Response:
-            return success(to_json(await apply(connection, change)))
+            return success(await apply(connection, change))
 
         return await once(request, identity, raw, work)
 

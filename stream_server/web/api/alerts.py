@@ -10,7 +10,6 @@ from stream_server.database.shares import Work
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import alerts
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
@@ -58,7 +57,7 @@ async def _list(request: Request) -> Response:
     )
     following = rows[limit - 1]["id"] if len(rows) > limit else None
     data = [_alert(row) for row in rows[:limit]]
-    return success(to_json(data), beside={"next": following}, headers=_PRIVATE)
+    return success(data, beside={"next": following}, headers=_PRIVATE)
 
 
 async def _acknowledge(request: Request) -> Response:
@@ -67,7 +66,7 @@ async def _acknowledge(request: Request) -> Response:
     alert_id = inputs.whole_in_path(request, "alert_id", "alertId")
     pool = state.pool(request)
     alert = await alerts.acknowledge(pool.share_for(Work.CHANGING), alert_id, identity.subject)
-    return success(to_json(_alert(alert)), headers=_PRIVATE)
+    return success(_alert(alert), headers=_PRIVATE)
 
 
 def _alert(row: Row) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
 from stream_server.inventory import counts
 from stream_server.inventory.counts import Count
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
@@ -41,7 +40,7 @@ async def _report(request: Request) -> Response:
         counts=_counts(body.get("counts")),
         actor=identity.subject,
     )
-    return success(to_json([_result(row) for row in results]))
+    return success([_result(row) for row in results])
 
 
 def _counts(given: Any) -> list[Count]:

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stream_server.errors import DatabaseError
-from stream_server.streaming.frames import to_json
 from stream_server.web import state
 from stream_server.web.answers import failure, success
 from stream_server.web.limits import PAGE, limits_of
@@ -30,7 +29,7 @@ def ops_routes() -> list[Resource]:
 
 async def _healthz(_: Request) -> Response:
     """Answers 200 while the process and its event loop run."""
-    return success(to_json({"status": "ok"}))
+    return success({"status": "ok"})
 
 
 async def _readyz(request: Request) -> Response:
@@ -54,7 +53,7 @@ async def _readyz(request: Request) -> Response:
         trouble = error.message
     if trouble:
         return failure(503, "database_unavailable", trouble, headers={"Retry-After": "1"})
-    return success(to_json({"status": "ready", "products": len(hub.entries)}))
+    return success({"status": "ready", "products": len(hub.entries)})
 
 
 async def _metrics(request: Request) -> Response:

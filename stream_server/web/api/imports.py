@@ -20,7 +20,6 @@ from stream_server.errors import InvalidRequest
 from stream_server.inventory.imports.models import ImportRequest, ImportResult
 from stream_server.inventory.imports.record import Progress, find_import, list_imports
 from stream_server.inventory.imports.run import FORMATS, import_catalogue
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
@@ -124,9 +123,9 @@ async def _import(request: Request) -> Response:
     import_id = began.result()
     record = _import_data(await find_import(state.pool(request), import_id))
     if task.done():
-        return success(to_json(record), headers=_PRIVATE)
+        return success(record, headers=_PRIVATE)
     place = link(request, f"/api/admin/imports/{import_id}")
-    return success(to_json(record), status=202, headers={**_PRIVATE, "Location": place})
+    return success(record, status=202, headers={**_PRIVATE, "Location": place})
 
 
 async def _list(request: Request) -> Response:
@@ -143,7 +142,7 @@ async def _list(request: Request) -> Response:
     rows = await list_imports(state.pool(request), before=before, limit=limit + 1)
     following = rows[limit - 1]["id"] if len(rows) > limit else None
     data = [_import_data(row) for row in rows[:limit]]
-    return success(to_json(data), beside={"next": following}, headers=_PRIVATE)
+    return success(data, beside={"next": following}, headers=_PRIVATE)
 
 
 async def _show(request: Request) -> Response:
@@ -151,7 +150,7 @@ async def _show(request: Request) -> Response:
     require_role(request, "admin")
     pool = state.pool(request)
     record = await find_import(pool, inputs.whole_in_path(request, "import_id", "importId"))
-    return success(to_json(_import_data(record)), headers=_PRIVATE)
+    return success(_import_data(record), headers=_PRIVATE)
 
 
 def _format(request: Request) -> str:

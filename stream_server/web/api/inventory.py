@@ -14,7 +14,7 @@ from stream_server.errors import InvalidRequest, ProductNotFound
 from stream_server.streaming.hub import Hub
 from stream_server.web import inputs, state
 from stream_server.web.addresses import client_host
-from stream_server.web.answers import success
+from stream_server.web.answers import success_json
 from stream_server.web.compression import compress_answers
 from stream_server.web.limits import IDS_A_REQUEST, limits_of
 from stream_server.web.routing import Operation, Resource
@@ -98,7 +98,7 @@ async def _post_batch(request: Request) -> ASGIApp:
     found, unknown, etag = _batch(hub, ids)
     if not is_among(etag, known):
         return _answer_found(hub, found, unknown, etag, None)
-    return success(b"null", beside={"unchanged": True, **_stale(hub)}, headers=_headers(etag))
+    return success_json(b"null", beside={"unchanged": True, **_stale(hub)}, headers=_headers(etag))
 
 
 def _check_ids(request: Request, ids: int) -> None:
@@ -133,7 +133,7 @@ def _answer(
 ) -> ASGIApp:
     if is_among(etag, known):
         return NotModified(etag)
-    return success(data, beside={**(beside or {}), **_stale(hub)}, headers=_headers(etag))
+    return success_json(data, beside={**(beside or {}), **_stale(hub)}, headers=_headers(etag))
 
 
 def _stale(hub: Hub) -> Mapping[str, bool]:

@@ -18,7 +18,6 @@ from stream_server.errors import (
 )
 from stream_server.inventory import alerts, orders
 from stream_server.inventory.orders import Order, Payment
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.auth import require_role
@@ -199,7 +198,7 @@ async def _refund(request: Request) -> Response:
 
 
 def _answer(order: Order, status: int = 200) -> Response:
-    return success(to_json(order), status=status, headers={"Cache-Control": "no-store"})
+    return success(order, status=status, headers={"Cache-Control": "no-store"})
 
 
 def _order_id(request: Request) -> int:

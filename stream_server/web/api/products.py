@@ -9,7 +9,6 @@ from starlette.responses import Response
 from stream_server.errors import InsufficientStock, ProductNotFound
 from stream_server.inventory import catalogue
 from stream_server.inventory.catalogue import ProductDetails
-from stream_server.streaming.frames import to_json
 from stream_server.streaming.hub import Hub
 from stream_server.streaming.products import Product
 from stream_server.web import inputs, state
@@ -65,7 +64,7 @@ async def _find_several(request: Request) -> Response:
         if (product := hub.public(facts.id)) is not None
     ]
     beside = {"next": following, "limits": _limits(request)}
-    return success(to_json(products), beside=beside)
+    return success(products, beside=beside)
 
 
 async def _get_one(request: Request) -> Response:
@@ -80,7 +79,7 @@ async def _get_one(request: Request) -> Response:
     if facts is None:
         raise ProductNotFound(product_id)
     beside = {"limits": _limits(request)}
-    return success(to_json(_product_with_facts(product, facts)), beside=beside)
+    return success(_product_with_facts(product, facts), beside=beside)
 
 
 async def _get_alternatives(request: Request) -> Response:
@@ -91,7 +90,7 @@ async def _get_alternatives(request: Request) -> Response:
         raise ProductNotFound(product_id)
     limits_of(request).check_query(request)
     found = await state.shelf(request).alternatives(state.pool(request), [product_id])
-    return success(to_json(_summarize(hub, found[product_id], ())))
+    return success(_summarize(hub, found[product_id], ()))
 
 
 async def with_alternatives(request: Request, error: InsufficientStock) -> InsufficientStock:

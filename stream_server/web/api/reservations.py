@@ -14,7 +14,6 @@ from stream_server.database.transactions import retry
 from stream_server.errors import InsufficientStock, InvalidRequest, ReservationNotFound
 from stream_server.inventory import reservations
 from stream_server.inventory.reservations import CartLine, Reservation
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.api.products import with_alternatives
@@ -91,7 +90,7 @@ async def _release(request: Request) -> Response:
 def _answer(
     reservation: Reservation, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return success(to_json(reservation), status=status, headers={**NO_STORE, **(headers or {})})
+    return success(reservation, status=status, headers={**NO_STORE, **(headers or {})})
 
 
 def _admit(request: Request) -> str:

@@ -15,7 +15,6 @@ from stream_server.errors import WebhookRejected
 from stream_server.inventory import payments
 from stream_server.inventory.payments import Outcome, Rules
 from stream_server.inventory.stripe_events import Event
-from stream_server.streaming.frames import to_json
 from stream_server.web import inputs, state
 from stream_server.web.answers import success
 from stream_server.web.payment_alerts import alert_failure, code_of, message_of
@@ -58,7 +57,7 @@ async def _receive(request: Request) -> Response:
     for trouble in outcome.troubles if outcome else ():
         metrics.payment_troubles.labels(trouble).inc()
     said = outcome.text if outcome else "seen before"
-    return success(to_json({"eventId": event.id, "outcome": said}))
+    return success({"eventId": event.id, "outcome": said})
 
 
 async def _handle(request: Request, event: Event, rules: Rules) -> Outcome | None:

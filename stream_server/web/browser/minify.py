@@ -74,7 +74,7 @@ def exports(source: str) -> list[str]:
 def minify(source: str) -> str:
     """Returns a shorter program that does the same."""
     tokens = [each for each in _tokens(source) if each.kind != "space"]
-    tokens = _shorten_names(tokens, set(exports(source)))
+    tokens = _join_strings(_shorten_names(tokens, set(exports(source))))
     parts = [""]
     for _, (kind, text), after in _with_neighbours(_drop_parentheses(_merge_declarations(tokens))):
         if (text == ";" and after == "}") or (text == "," and after in CLOSING):
@@ -86,7 +86,22 @@ def minify(source: str) -> str:
         if _would_join(parts[-1][-1:], text[0]):
             parts.append(" ")
         parts.append(text)
-    return "".join(parts).replace("'+'", "")
+    return "".join(parts)
+
+
+def _join_strings(tokens: list[Token]) -> list[Token]:
+    """Joins two strings with a plus between them, as long texts are written."""
+    joined: list[Token] = []
+    for token in tokens:
+        if (
+            len(joined) > 1
+            and joined[-1].text == "+"
+            and all(each.kind == "text" and each.text[0] == "'" for each in (joined[-2], token))
+        ):
+            joined[-2:] = [joined[-2]._replace(text=joined[-2].text[:-1] + token.text[1:])]
+        else:
+            joined.append(token)
+    return joined
 
 
 def _short_number(text: str) -> str:

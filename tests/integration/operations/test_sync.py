@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stream_server.database.pool import Pool
 from stream_server.database.transactions import Row
 from stream_server.errors import InvalidRequest
-from stream_server.inventory.counts import Count, apply_counts, check_lag, measure_lag
+from stream_server.inventory.counts import Count, apply_counts, check_lag, read_lags
 from stream_server.metrics import Metrics
 from tests.support.invariants import assert_log_replays
 from tests.support.office import Office
@@ -360,7 +360,7 @@ class TestSources:
 
         async def look() -> tuple[list[tuple[str, str]], set[str]]:
             await check_lag(pool, timedelta(minutes=1))
-            await measure_lag(pool, metrics)
+            metrics.set_sync_lags(await read_lags(pool))
             text = metrics.render(open_streams={}, products=0).decode()
             return await alerts(db), set(re.findall(r'sync_lag_seconds\{source="(.*?)"\}', text))
 
