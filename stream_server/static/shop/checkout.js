@@ -206,9 +206,9 @@ const endOf = ({ expiresAt }) => Date.parse(expiresAt) - skew;
 
 function tick() {
   if (!reservation) return;
-  const left = (endOf(reservation) - Date.now()) / 1_000;
-  const seconds = Math.max(0, Math.ceil(left));
-  const text = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+  const until = endOf(reservation);
+  const seconds = stored.secondsLeft({ until });
+  const text = stored.timeLeft({ until });
   const timer = find('[data-left]');
   if (timer.textContent !== text) timer.textContent = text;
   timer.parentElement.toggleAttribute('data-urgent', seconds <= URGENT);
@@ -217,7 +217,7 @@ function tick() {
     if (spoken !== Infinity || seconds === passed) say(`${inWords(seconds)} left to pay`);
     spoken = passed;
   }
-  if (left <= 0) watched(check());
+  if (!seconds) watched(check());
 }
 
 /** @param {number} seconds */
@@ -233,14 +233,22 @@ async function check() {
   if (reservation?.token !== token) return;
   if (ok && data.status === 'converted') return goToThanks(token);
   if (ok && data.status === 'active') {
-    reservation = { ...reservation, expiresAt: data.expiresAt, isExtendable: data.isExtendable };
-    find('[data-extend]').hidden = !data.isExtendable;
+    renew(data);
     ticking = setInterval(tick, 250);
   } else if (status === 404 || status === 410 || data?.status === 'expired') end();
   else {
     tell(error.message);
     ticking = setInterval(tick, 5_000);
   }
+}
+
+/** Takes the end that the server says, here and for the shop's other pages. @param {Reservation} given */
+function renew({ expiresAt, isExtendable }) {
+  if (!reservation) return;
+  reservation = { ...reservation, expiresAt, isExtendable };
+  find('[data-extend]').hidden = !isExtendable;
+  const known = stored.read();
+  if (known?.token === reservation.token) stored.keep({ ...known, until: endOf(reservation) });
 }
 
 /** @param {string} [title] @param {string} [why] */
@@ -269,11 +277,10 @@ async function extend() {
   const { ok, status, data, error } = await ask(`/${encodeURIComponent(reservation.token)}/extend`, 'POST');
   button.disabled = false;
   if (ok) {
-    reservation = { ...reservation, expiresAt: data.expiresAt, isExtendable: data.isExtendable };
-    button.hidden = !data.isExtendable;
+    renew(data);
     spoken = Infinity;
     tick();
-    const minutes = Math.round((endOf(reservation) - Date.now()) / 60_000);
+    const minutes = Math.round((endOf(data) - Date.now()) / 60_000);
     tell(`You have ${minutes} minutes now. You cannot extend the time again.`);
     find('[data-pay]')?.focus();
   } else if (status === 404 || status === 410) end();

@@ -58,9 +58,12 @@ export function unitsOf({ productId, variantId }) {
   return units;
 }
 
-/** The time that a hold has left, such as `9:59`. @param {Hold} hold */
-export function timeLeft({ until }) {
-  const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1_000));
+/** Whole seconds that a hold has left. @param {Pick<Hold, 'until'>} hold */
+export const secondsLeft = ({ until }) => Math.max(0, Math.ceil((until - Date.now()) / 1_000));
+
+/** The time that a hold has left, such as `9:59`. @param {Pick<Hold, 'until'>} hold */
+export function timeLeft(hold) {
+  const seconds = secondsLeft(hold);
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
 

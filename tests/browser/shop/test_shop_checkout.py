@@ -105,6 +105,7 @@ async def test_a_hold_can_be_extended_once(shop: Site, checkout: Checkout) -> No
     await expect(page.get_by_text("You have 20 minutes now")).to_be_visible()
     await expect(more).to_be_hidden()
     assert 19.7 < await minutes_left(page) <= 20
+    await expect(page.locator("[data-hold-left]")).to_have_text(re.compile(r"^(20:00|19:\d\d)$"))
     await page.reload()
     await expect(page.locator("[data-panel=held]")).to_be_visible()
     await expect(more).to_be_hidden()
