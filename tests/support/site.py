@@ -104,7 +104,9 @@ class Site:
         hub = self.app.state.hub if self.app else None
         assert hub is not None
         await until(
-            lambda: hub.entries[product_id].product.max_quantity == most,
+            lambda: (
+                product_id in hub.entries and hub.entries[product_id].product.max_quantity == most
+            ),
             f"{product_id} is {most}",
         )
 
